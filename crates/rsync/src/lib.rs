@@ -1,0 +1,1 @@
+//! The roles that join the wire to the file system.

@@ -1,0 +1,4 @@
+//! checksum.
+
+pub mod rolling;
+pub mod strong;

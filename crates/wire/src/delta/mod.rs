@@ -1,0 +1,4 @@
+//! delta.
+
+pub mod table;
+pub mod search;

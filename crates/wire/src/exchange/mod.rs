@@ -1,0 +1,4 @@
+//! exchange.
+
+pub mod request;
+pub mod goodbye;

@@ -1,0 +1,27 @@
+//! Everything two rsync peers must agree on: bytes, order, matching, sums and exit codes.
+//!
+//! This crate is pure. It opens nothing, reads no clock and draws no random number: input comes
+//! through [`codec::ByteSource`], output is appended to a byte vector, and times, seeds and
+//! challenges are arguments. Nothing a peer says is trusted: each number it can choose has a named
+//! bound in [`limits`], and every refusal is an [`error::Error`] that knows who is to blame.
+
+pub mod limits;
+pub mod version;
+pub mod error;
+pub mod exit;
+pub mod codec;
+pub mod mux;
+pub mod message;
+pub mod greeting;
+pub mod auth;
+pub mod negotiate;
+pub mod handshake;
+pub mod ndx;
+pub mod itemize;
+pub mod filter;
+pub mod flist;
+pub mod checksum;
+pub mod sum;
+pub mod delta;
+pub mod token;
+pub mod exchange;

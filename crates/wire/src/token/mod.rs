@@ -1,0 +1,5 @@
+//! token.
+
+pub mod deflate;
+pub mod zstd;
+pub mod lz4;
