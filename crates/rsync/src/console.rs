@@ -1,0 +1,48 @@
+//! Where the lines of a run go. Only the programs implement it with real descriptors.
+
+/// Receives what a run has to say. Calls may come from several threads; each call is one line with
+/// its newline, or one piece of a progress line.
+pub trait Console: Send + Sync {
+    /// Writes to the standard output.
+    fn out(&self, bytes: &[u8]);
+    /// Writes to the standard error.
+    fn err(&self, bytes: &[u8]);
+}
+
+/// Says nothing.
+pub struct Silent;
+
+impl Console for Silent {
+    fn out(&self, _: &[u8]) {}
+    fn err(&self, _: &[u8]) {}
+}
+
+/// Keeps everything, for tests and for callers that read the lines themselves.
+#[derive(Default)]
+pub struct Captured {
+    lines: std::sync::Mutex<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Captured {
+    /// Takes what was written so far: output, errors.
+    pub fn take(&self) -> (Vec<u8>, Vec<u8>) {
+        match self.lines.lock() {
+            Ok(mut lines) => std::mem::take(&mut *lines),
+            Err(_) => (Vec::new(), Vec::new()),
+        }
+    }
+}
+
+impl Console for Captured {
+    fn out(&self, bytes: &[u8]) {
+        if let Ok(mut lines) = self.lines.lock() {
+            lines.0.extend_from_slice(bytes);
+        }
+    }
+
+    fn err(&self, bytes: &[u8]) {
+        if let Ok(mut lines) = self.lines.lock() {
+            lines.1.extend_from_slice(bytes);
+        }
+    }
+}

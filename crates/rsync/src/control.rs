@@ -1,0 +1,31 @@
+//! What a caller can ask of a running transfer, and what it can watch.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Shared between the roles of one run and whoever started it.
+#[derive(Default, Debug)]
+pub struct Control {
+    stop: AtomicBool,
+    /// Entries listed so far by the sender.
+    pub listed: AtomicU64,
+    /// Set once the file list is complete.
+    pub list_complete: AtomicBool,
+    /// Entries the sender is done with (sent, equal or failed), as far as it can know.
+    pub done: AtomicU64,
+    /// Bytes of content in files sent so far.
+    pub bytes: AtomicU64,
+    /// Sum of the sizes of all files listed so far.
+    pub bytes_listed: AtomicU64,
+}
+
+impl Control {
+    /// Asks the run to end after the file in hand. It ends with exit code 20.
+    pub fn request_stop(&self) {
+        self.stop.store(true, Ordering::Release);
+    }
+
+    /// Whether a stop was asked for.
+    pub fn stop_requested(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,375 @@
+//! What a run was asked to do: the validated meaning of a command line, one field each.
+//!
+//! `table` and the rows describe the options, `parse` reads an argument vector in the reference's
+//! order and manner, `check` draws implications and finds conflicts, and `server_args` turns the
+//! result into the words sent to the other side. The roles read this struct and nothing else.
+
+pub mod check;
+pub mod parse;
+pub mod server_args;
+pub mod size;
+pub mod table;
+
+use wire::checksum::strong::ChecksumKind;
+use wire::token::TokenKind;
+
+/// A rule given on the command line, in the order given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilterArg {
+    /// `--exclude=PATTERN`.
+    Exclude(Vec<u8>),
+    /// `--include=PATTERN`.
+    Include(Vec<u8>),
+    /// `--exclude-from=FILE`; `-` is the standard input.
+    ExcludeFrom(Vec<u8>),
+    /// `--include-from=FILE`; `-` is the standard input.
+    IncludeFrom(Vec<u8>),
+    /// `--filter=RULE`.
+    Rule(Vec<u8>),
+}
+
+/// Where the list of names of `--files-from` comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilesFrom {
+    /// A file of this machine.
+    Local(Vec<u8>),
+    /// The standard input; on a server, the connection itself.
+    Stdin,
+    /// A file on the other side (`:FILE` or `HOST:FILE`).
+    Remote {
+        /// Host as written, empty for the host of the transfer.
+        host: Vec<u8>,
+        /// Path there.
+        path: Vec<u8>,
+    },
+    /// Names already in memory, NUL-free; the live side hands its batches over this way.
+    Names(std::sync::Arc<Vec<Vec<u8>>>),
+}
+
+/// When extraneous files of the destination are deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum DeleteMode {
+    /// Never.
+    #[default]
+    Off,
+    /// `--delete`, which is `During` in the protocols spoken here.
+    During,
+}
+
+/// `--partial`, `--partial-dir`: what becomes of an interrupted file.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Partial {
+    /// The temporary file is removed.
+    #[default]
+    Discard,
+    /// It takes the final name.
+    Keep,
+    /// It is moved to this directory (relative: inside the entry's own directory).
+    Dir(Vec<u8>),
+}
+
+/// How a client's standard error relates to a server's messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum StderrMode {
+    /// Errors to the server's own standard error where it has one.
+    #[default]
+    Errors,
+    /// Every message to the server's own standard error.
+    All,
+    /// Every message through the connection.
+    Client,
+}
+
+/// What is printed, as levels of the info flags; the debug flags are not in this slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct InfoLevels {
+    /// Mention of backups made.
+    pub backup: u8,
+    /// Local copies of files made by the receiver.
+    pub copy: u8,
+    /// Deletions.
+    pub del: u8,
+    /// File-list lines.
+    pub flist: u8,
+    /// Miscellany.
+    pub misc: u8,
+    /// Mount points skipped.
+    pub mount: u8,
+    /// Names: 1 of changed items, 2 of unchanged ones too.
+    pub name: u8,
+    /// Non-regular files skipped.
+    pub nonreg: u8,
+    /// Progress: 1 per file, 2 of the whole.
+    pub progress: u8,
+    /// Files removed on the sending side.
+    pub remove: u8,
+    /// Files skipped for an option's sake.
+    pub skip: u8,
+    /// Closing statistics: 1 the two lines, 2 the block.
+    pub stats: u8,
+    /// Unsafe symbolic links.
+    pub symsafe: u8,
+}
+
+/// The validated meaning of one command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)]
+pub struct Options {
+    /// `--server`: this process was started by a client.
+    pub server: bool,
+    /// `--sender`: this server sends.
+    pub sender: bool,
+    /// `--daemon`.
+    pub daemon: bool,
+
+    /// `-v`, counted.
+    pub verbose: u8,
+    /// `-q`.
+    pub quiet: bool,
+    /// Levels from `-v`, `--progress`, `--stats`, `--info`.
+    pub info: InfoLevels,
+    /// `--no-motd` is false here.
+    pub motd: bool,
+    /// Human level: 0 `--no-h`, 1 default, 2 `-h`, 3 `-hh`.
+    pub human: u8,
+    /// `-i`, counted.
+    pub itemize: u8,
+    /// `--out-format` as meant, `%i %n%L` with `-i`, `%n%L` with `-v`; on a server `--log-format`.
+    pub out_format: Option<Vec<u8>>,
+    /// `-8`.
+    pub eight_bit: bool,
+    /// `--stderr` and its two old names.
+    pub stderr: StderrMode,
+    /// `--list-only`, given or implied by a single location.
+    pub list_only: bool,
+
+    /// `-n`.
+    pub dry_run: bool,
+    /// `-r`.
+    pub recurse: bool,
+    /// `--no-inc-recursive` is false here.
+    pub inc_recurse: bool,
+    /// `-d`, given or implied by files-from.
+    pub dirs: bool,
+    /// `-R`.
+    pub relative: bool,
+    /// `--no-implied-dirs` is false here.
+    pub implied_dirs: bool,
+    /// `-x`, counted.
+    pub one_file_system: u8,
+    /// Filter rules in the order given.
+    pub filters: Vec<FilterArg>,
+    /// `--files-from`.
+    pub files_from: Option<FilesFrom>,
+    /// `-0`.
+    pub from0: bool,
+    /// `--max-size` in bytes.
+    pub max_size: Option<u64>,
+    /// `--min-size` in bytes.
+    pub min_size: Option<u64>,
+
+    /// `-l`.
+    pub links: bool,
+    /// `-p`.
+    pub perms: bool,
+    /// `-E`.
+    pub executability: bool,
+    /// `-t`.
+    pub times: bool,
+    /// `-o`.
+    pub owner: bool,
+    /// `-g`.
+    pub group: bool,
+    /// Half of `-D`.
+    pub devices: bool,
+    /// The other half of `-D`.
+    pub specials: bool,
+    /// `-H`.
+    pub hard_links: bool,
+    /// `-O`, given.
+    pub omit_dir_times: bool,
+    /// `-J`.
+    pub omit_link_times: bool,
+    /// `--numeric-ids`.
+    pub numeric_ids: bool,
+    /// `--chmod`, each occurrence, in order.
+    pub chmod: Vec<Vec<u8>>,
+
+    /// `-c`.
+    pub checksum: bool,
+    /// `-u`.
+    pub update: bool,
+    /// `-I`.
+    pub ignore_times: bool,
+    /// `--size-only`.
+    pub size_only: bool,
+    /// `--existing`.
+    pub existing: bool,
+    /// `--ignore-existing`.
+    pub ignore_existing: bool,
+    /// `--modify-window` in seconds; negative compares nanoseconds.
+    pub modify_window: i32,
+    /// `-W` / `--no-W`; `None` leaves it to the kind of transfer.
+    pub whole_file: Option<bool>,
+    /// `--inplace`.
+    pub inplace: bool,
+    /// `--partial`, `--partial-dir`.
+    pub partial: Partial,
+    /// `--temp-dir`.
+    pub temp_dir: Option<Vec<u8>>,
+    /// `-b`.
+    pub backup: bool,
+    /// `--backup-dir`.
+    pub backup_dir: Option<Vec<u8>>,
+    /// Suffix in force: given, else `~`, or empty with a backup directory.
+    pub suffix: Vec<u8>,
+    /// `--delete` and `--delete-during`.
+    pub delete: DeleteMode,
+    /// `--delete-missing-args`.
+    pub delete_missing_args: bool,
+    /// `--ignore-missing-args`.
+    pub ignore_missing_args: bool,
+    /// `--ignore-errors`.
+    pub ignore_errors: bool,
+    /// `--force`.
+    pub force: bool,
+    /// `--remove-source-files` is refused in this slice; the field is absent.
+    /// `--trust-sender`.
+    pub trust_sender: bool,
+
+    /// `-z` or an explicit choice: compression is wanted.
+    pub compress: bool,
+    /// Explicit compression choice (`--compress-choice`, `-zz`, `--old-compress`, `--new-compress`).
+    pub compress_choice: Option<TokenKind>,
+    /// `--compress-level`.
+    pub compress_level: Option<i32>,
+    /// `--skip-compress`, which has no effect with the present codecs but is forwarded.
+    pub skip_compress: Option<Vec<u8>>,
+    /// Explicit checksum choice: transfer, `--checksum`.
+    pub checksum_choice: Option<(ChecksumKind, ChecksumKind)>,
+    /// `--checksum-seed`; 0 leaves the choice to the server.
+    pub checksum_seed: i32,
+    /// `--block-size` in bytes; `None` is automatic.
+    pub block_size: Option<u32>,
+    /// `--protocol`, within what this program speaks.
+    pub protocol: wire::version::Protocol,
+    /// `--bwlimit` in bytes per second; 0 is none.
+    pub bwlimit: u64,
+    /// `--timeout` in seconds; 0 is none.
+    pub timeout_s: u32,
+    /// `--contimeout` in seconds; 0 is none.
+    pub contimeout_s: u32,
+
+    /// `-e`.
+    pub rsh: Option<Vec<u8>>,
+    /// `--rsync-path`.
+    pub rsync_path: Option<Vec<u8>>,
+    /// `-M`, in order.
+    pub remote_options: Vec<Vec<u8>>,
+    /// `-s`.
+    pub secluded_args: bool,
+    /// `--old-args`, counted.
+    pub old_args: u8,
+    /// `--port`.
+    pub port: Option<u16>,
+    /// `--address`.
+    pub address: Option<Vec<u8>>,
+    /// 4 or 6 when one family is forced.
+    pub family: Option<u8>,
+    /// `--password-file`.
+    pub password_file: Option<Vec<u8>>,
+    /// What the client's `-e` argument said (server only): the capability string.
+    pub capabilities: Option<Vec<u8>>,
+    /// `--only-write-batch` and batches are refused in this slice; nothing here stands for them.
+    /// `--iconv` likewise.
+    /// Set by a daemon: upper bound of the bandwidth in bytes per second, 0 none.
+    pub daemon_bwlimit: u64,
+}
+
+impl Default for Options {
+    /// The meaning of an empty command line.
+    fn default() -> Self {
+        Options {
+            server: false,
+            sender: false,
+            daemon: false,
+            verbose: 0,
+            quiet: false,
+            info: InfoLevels { nonreg: 1, ..InfoLevels::default() },
+            motd: true,
+            human: 1,
+            itemize: 0,
+            out_format: None,
+            eight_bit: false,
+            stderr: StderrMode::Errors,
+            list_only: false,
+            dry_run: false,
+            recurse: false,
+            inc_recurse: true,
+            dirs: false,
+            relative: false,
+            implied_dirs: true,
+            one_file_system: 0,
+            filters: Vec::new(),
+            files_from: None,
+            from0: false,
+            max_size: None,
+            min_size: None,
+            links: false,
+            perms: false,
+            executability: false,
+            times: false,
+            owner: false,
+            group: false,
+            devices: false,
+            specials: false,
+            hard_links: false,
+            omit_dir_times: false,
+            omit_link_times: false,
+            numeric_ids: false,
+            chmod: Vec::new(),
+            checksum: false,
+            update: false,
+            ignore_times: false,
+            size_only: false,
+            existing: false,
+            ignore_existing: false,
+            modify_window: 0,
+            whole_file: None,
+            inplace: false,
+            partial: Partial::Discard,
+            temp_dir: None,
+            backup: false,
+            backup_dir: None,
+            suffix: b"~".to_vec(),
+            delete: DeleteMode::Off,
+            delete_missing_args: false,
+            ignore_missing_args: false,
+            ignore_errors: false,
+            force: false,
+            trust_sender: false,
+            compress: false,
+            compress_choice: None,
+            compress_level: None,
+            skip_compress: None,
+            checksum_choice: None,
+            checksum_seed: 0,
+            block_size: None,
+            protocol: wire::version::Protocol::NEWEST,
+            bwlimit: 0,
+            timeout_s: 0,
+            contimeout_s: 0,
+            rsh: None,
+            rsync_path: None,
+            remote_options: Vec::new(),
+            secluded_args: false,
+            old_args: 0,
+            port: None,
+            address: None,
+            family: None,
+            password_file: None,
+            capabilities: None,
+            daemon_bwlimit: 0,
+        }
+    }
+}

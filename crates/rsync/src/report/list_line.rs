@@ -1,0 +1,1 @@
+//! report list_line.

@@ -1,0 +1,5 @@
+//! transport.
+pub mod pipe;
+pub mod remote_shell;
+pub mod stdio;
+pub mod tcp;
