@@ -8,6 +8,7 @@ pub mod path;
 pub mod meta;
 pub mod root;
 pub mod resolve;
+pub mod cache;
 pub mod dir;
 pub mod window;
 pub mod stage;

@@ -1,1 +1,72 @@
-//! owner.
+//! Users and groups: names to ids and back, and what this process is.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+/// Look-ups, remembered for the life of the value.
+#[derive(Default)]
+pub struct Owners {
+    users: HashMap<u32, Option<Vec<u8>>>,
+    groups: HashMap<u32, Option<Vec<u8>>>,
+}
+
+impl Owners {
+    /// Nothing looked up yet.
+    pub fn new() -> Owners {
+        Owners::default()
+    }
+
+    /// The name of a user.
+    pub fn user_name(&mut self, uid: u32) -> Option<Vec<u8>> {
+        let look = || uzers::get_user_by_uid(uid).map(|user| user.name().as_bytes().to_vec());
+        self.users.entry(uid).or_insert_with(look).clone()
+    }
+
+    /// The name of a group.
+    pub fn group_name(&mut self, gid: u32) -> Option<Vec<u8>> {
+        let look = || uzers::get_group_by_gid(gid).map(|group| group.name().as_bytes().to_vec());
+        self.groups.entry(gid).or_insert_with(look).clone()
+    }
+
+    /// The id of a user name.
+    pub fn user_id(&mut self, name: &[u8]) -> Option<u32> {
+        uzers::get_user_by_name(OsStr::from_bytes(name)).map(|user| user.uid())
+    }
+
+    /// The id of a group name.
+    pub fn group_id(&mut self, name: &[u8]) -> Option<u32> {
+        uzers::get_group_by_name(OsStr::from_bytes(name)).map(|group| group.gid())
+    }
+}
+
+/// The primary group of a user and its name.
+pub fn user_groups(uid: u32) -> Option<(u32, Vec<u32>)> {
+    let user = uzers::get_user_by_uid(uid)?;
+    let groups = user.groups().unwrap_or_default().iter().map(uzers::Group::gid).collect();
+    Some((user.primary_group_id(), groups))
+}
+
+/// Whether this process may do anything.
+pub fn am_root() -> bool {
+    effective_uid() == 0
+}
+
+/// The effective user of this process.
+pub fn effective_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Whether this process is in a group.
+pub fn in_group(gid: u32) -> bool {
+    rustix::process::getegid().as_raw() == gid
+        || rustix::process::getgroups().is_ok_and(|all| all.iter().any(|g| g.as_raw() == gid))
+}
+
+/// The permission bits that new files of this process lose. Read without setting them, since that
+/// would change them for other threads meanwhile.
+pub fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o022)
+}

@@ -1,1 +1,53 @@
-//! root.
+//! An open directory that nothing may resolve out of.
+
+use std::io;
+use std::sync::Arc;
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use crate::dir::Dir;
+use crate::path::RelPath;
+
+/// A root. Clones share the handle.
+#[derive(Clone, Debug)]
+pub struct Root {
+    top: Dir,
+}
+
+impl Root {
+    /// Opens a directory named by the operator, following symlinks as any program does.
+    pub fn open(path: &[u8]) -> io::Result<Root> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path: &[u8] = if path.is_empty() { b"." } else { path };
+        Ok(Root { top: Dir::from_fd(openat(CWD, path, flags, Mode::empty())?) })
+    }
+
+    /// Opens a directory named by the operator, following only symlinks of trusted owners.
+    pub fn open_trusted(path: &[u8]) -> io::Result<Root> {
+        Ok(Root { top: Dir::from_fd(crate::resolve::trusted(path, true)?.dir) })
+    }
+
+    /// Makes an open directory a root.
+    pub fn from_dir(top: Dir) -> Root {
+        Root { top }
+    }
+
+    /// The directory itself.
+    pub fn top(&self) -> &Dir {
+        &self.top
+    }
+
+    /// Opens a directory beneath the root; ELOOP where the way would lead out.
+    pub fn dir(&self, path: &RelPath) -> io::Result<Dir> {
+        if path.name().is_none() {
+            return Ok(self.top.clone());
+        }
+        crate::resolve::beneath(self.top.fd(), path).map(Dir::from_fd)
+    }
+}
+
+impl From<Arc<std::os::fd::OwnedFd>> for Root {
+    fn from(fd: Arc<std::os::fd::OwnedFd>) -> Root {
+        Root { top: Dir::from_shared(fd) }
+    }
+}

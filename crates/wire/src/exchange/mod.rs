@@ -1,4 +1,4 @@
-//! exchange.
+//! The records of the transfer conversation.
 
-pub mod request;
 pub mod goodbye;
+pub mod request;

@@ -1,1 +1,272 @@
-//! flist decode.
+//! Bytes to entries, refusing what [`crate::limits`] and the flags forbid.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::checksum::strong::Digest;
+use crate::codec::{ByteSource, get_i32, get_varint, get_varlong};
+use crate::error::Error;
+use crate::exit::ExitCode;
+use crate::flist::entry::{Entry, HardLink};
+use crate::flist::flags::{self, Flags, FlistOptions};
+use crate::flist::ids::{self, IdNames};
+use crate::limits::{LINK_TARGET_MAX, NAME_MAX_LEN};
+
+/// Bytes of names and texts one list may hold.
+const LIST_BYTES_MAX: usize = 1 << 31;
+/// Entries of one list.
+const LIST_ENTRIES_MAX: i32 = 1 << 28;
+
+/// Running state of a receiving side's lists, over all segments.
+pub struct Decoder {
+    opts: FlistOptions,
+    name: Vec<u8>,
+    mode: u32,
+    mtime: i64,
+    uid: u32,
+    gid: u32,
+    rdev_major: u32,
+    start: i32,
+    received: i32,
+    bytes: usize,
+    io_error: i32,
+    /// First members of groups in this list, for the fields that later ones leave out.
+    leaders: HashMap<i32, Entry>,
+    /// First members of groups in all lists.
+    declared: HashSet<i32>,
+}
+
+impl Decoder {
+    /// State at the start of the first list.
+    pub fn new(opts: FlistOptions) -> Decoder {
+        Decoder {
+            opts,
+            name: Vec::new(),
+            mode: 0,
+            mtime: 0,
+            uid: 0,
+            gid: 0,
+            rdev_major: 0,
+            start: 0,
+            received: 0,
+            bytes: 0,
+            io_error: 0,
+            leaders: HashMap::new(),
+            declared: HashSet::new(),
+        }
+    }
+
+    /// The entries that follow get indices from `start` on, in order of transmission.
+    pub fn begin_segment(&mut self, start: i32) {
+        self.start = start;
+        self.received = 0;
+        self.bytes = 0;
+        self.leaders.clear();
+    }
+
+    /// The error bits that lists carried since the last call.
+    pub fn take_io_error(&mut self) -> i32 {
+        std::mem::take(&mut self.io_error)
+    }
+
+    /// Reads one entry, or the end of the list.
+    pub fn next<S: ByteSource>(&mut self, src: &mut S) -> Result<Option<Entry>, S::Error> {
+        let word = match flags::get(src, &self.opts)? {
+            Flags::End { io_error } => {
+                self.io_error |= io_error & 7;
+                return Ok(None);
+            }
+            Flags::Entry(word) => word,
+        };
+        self.read_name(src, word)?;
+        let own = self.start.saturating_add(self.received);
+        let mut entry = match self.read_group(src, word, own)? {
+            Some(entry) => entry,
+            None => self.read_fields(src, word)?,
+        };
+        entry.name = self.name.clone();
+        if word & flags::HLINKED != 0 && self.opts.hard_links && !entry.is_dir() {
+            if word & flags::HLINK_FIRST != 0 {
+                entry.hard_link = Some(HardLink::Group { id: own, first: true });
+                self.declared.insert(own);
+                self.leaders.insert(own, entry.clone());
+            }
+        }
+        if entry.is_dir() {
+            entry.top_dir = word & flags::TOP_DIR != 0;
+            entry.content_dir = word & flags::NO_CONTENT_DIR == 0;
+        }
+        self.check(&entry)?;
+        self.received += 1;
+        if self.received > LIST_ENTRIES_MAX || self.bytes > LIST_BYTES_MAX {
+            let text = "file list has grown too large".to_string();
+            return Err(Error::misbehaved(ExitCode::Malloc, "flist", text).into());
+        }
+        Ok(Some(entry))
+    }
+
+    fn read_name<S: ByteSource>(&mut self, src: &mut S, word: u32) -> Result<(), S::Error> {
+        let prefix = if word & flags::SAME_NAME != 0 { usize::from(src.byte()?) } else { 0 };
+        let suffix = if word & flags::LONG_NAME != 0 {
+            usize::try_from(get_varint(src)?).unwrap_or(usize::MAX)
+        } else {
+            usize::from(src.byte()?)
+        };
+        if prefix > self.name.len() || suffix > NAME_MAX_LEN || prefix + suffix > NAME_MAX_LEN {
+            let text = format!("overflow: xflags=0x{word:x} l1={prefix} l2={suffix}");
+            return Err(Error::malformed(ExitCode::Malloc, "flist-name", text).into());
+        }
+        self.name.truncate(prefix);
+        let rest = src.read_vec(suffix)?;
+        self.name.extend_from_slice(&rest);
+        self.bytes += self.name.len();
+        Ok(())
+    }
+
+    /// The reference of a later member of a group: within this list it stands for all fields.
+    fn read_group<S: ByteSource>(
+        &mut self,
+        src: &mut S,
+        word: u32,
+        own: i32,
+    ) -> Result<Option<Entry>, S::Error> {
+        if word & flags::HLINKED == 0 || word & flags::HLINK_FIRST != 0 || !self.opts.hard_links {
+            return Ok(None);
+        }
+        let index = get_varint(src)?;
+        if index < 0 || index >= own || !self.declared.contains(&index) {
+            let text = format!("hard-link reference out of range: {index} ({own})");
+            return Err(Error::misbehaved(ExitCode::Protocol, "flist-hardlink", text).into());
+        }
+        let group = Some(HardLink::Group { id: index, first: false });
+        if index < self.start {
+            let mut entry = self.read_fields(src, word)?;
+            entry.hard_link = group;
+            return Ok(Some(entry));
+        }
+        let Some(leader) = self.leaders.get(&index) else { return Ok(None) };
+        let entry = Entry { hard_link: group, ..leader.clone() };
+        self.mode = entry.mode;
+        self.mtime = entry.mtime;
+        self.uid = entry.uid;
+        self.gid = entry.gid;
+        Ok(Some(entry))
+    }
+
+    fn read_fields<S: ByteSource>(&mut self, src: &mut S, word: u32) -> Result<Entry, S::Error> {
+        let has = |flag: u32| word & flag != 0;
+        let len = get_varlong(src, 3)?;
+        let len = u64::try_from(len).map_err(|_| {
+            Error::misbehaved(ExitCode::Unsupported, "flist-length", "Offset underflow: file-length is negative")
+        })?;
+        if !has(flags::SAME_TIME) {
+            self.mtime = get_varlong(src, 4)?;
+        }
+        let mut entry = Entry { len, mtime: self.mtime, ..Entry::default() };
+        if has(flags::MOD_NSEC) && self.opts.protocol.has_nsec() {
+            let nsec = get_varint(src)?;
+            entry.mtime_nsec = u32::try_from(nsec).ok().filter(|n| *n < 1_000_000_000).ok_or_else(
+                || {
+                    let text = format!("wire value modtime_nsec out of range: {nsec}");
+                    Error::misbehaved(ExitCode::Protocol, "flist-mtime-nsec", text)
+                },
+            )?;
+        }
+        if !has(flags::SAME_MODE) {
+            self.mode = get_i32(src)?.cast_unsigned();
+        }
+        entry.mode = self.mode;
+        if self.opts.owner && !has(flags::SAME_UID) {
+            self.uid = get_varint(src)?.cast_unsigned();
+            if has(flags::USER_NAME_FOLLOWS) {
+                entry.user_name = Some(ids::get_name(src)?);
+            }
+        }
+        entry.uid = self.uid;
+        if self.opts.group && !has(flags::SAME_GID) {
+            self.gid = get_varint(src)?.cast_unsigned();
+            if has(flags::GROUP_NAME_FOLLOWS) {
+                entry.group_name = Some(ids::get_name(src)?);
+            }
+        }
+        entry.gid = self.gid;
+        if self.opts.has_rdev(entry.mode) {
+            if !has(flags::SAME_RDEV_MAJOR) {
+                self.rdev_major = get_varint(src)?.cast_unsigned();
+            }
+            let minor = get_varint(src)?.cast_unsigned();
+            if entry.is_device() {
+                entry.rdev = (self.rdev_major, minor);
+            }
+        }
+        if entry.is_link() && self.opts.links {
+            entry.link_target = Some(self.read_target(src)?);
+        }
+        if let Some(len) = self.opts.checksum_len.filter(|_| entry.is_reg()) {
+            let digest = src.read_vec(len)?;
+            entry.digest = Digest::from_slice(&digest);
+        }
+        Ok(entry)
+    }
+
+    fn read_target<S: ByteSource>(&mut self, src: &mut S) -> Result<Vec<u8>, S::Error> {
+        let len = get_varint(src)?;
+        let size = usize::try_from(len).ok().filter(|len| *len <= LINK_TARGET_MAX).ok_or_else(|| {
+            let text = format!("overflow: linkname_len={len}");
+            Error::malformed(ExitCode::Malloc, "flist-link", text)
+        })?;
+        let target = src.read_vec(size)?;
+        if target.is_empty() || target.contains(&0) {
+            let text = "invalid symlink text in the file list".to_string();
+            return Err(Error::malformed(ExitCode::Protocol, "flist-link", text).into());
+        }
+        self.bytes += target.len();
+        Ok(target)
+    }
+
+    /// What no sender may send, whatever was asked for.
+    fn check(&self, entry: &Entry) -> Result<(), Error> {
+        let name = &entry.name;
+        let rel = match name.iter().position(|&b| b != b'/') {
+            Some(0) => &name[..],
+            Some(at) if self.opts.relative => &name[at..],
+            None if self.opts.relative && !name.is_empty() => b".",
+            _ => return Err(unsafe_name(name)),
+        };
+        let odd = |part: &[u8]| part.is_empty() || part == b"." || part == b"..";
+        if rel.contains(&0) || rel != b"." && rel.split(|&b| b == b'/').any(odd) {
+            return Err(unsafe_name(name));
+        }
+        let known = matches!(
+            entry.mode & 0o170_000,
+            0o040_000 | 0o100_000 | 0o120_000 | 0o060_000 | 0o020_000 | 0o010_000 | 0o140_000
+        );
+        if !known && !(entry.mode == 0 && self.opts.delete_missing_args) || entry.mode > 0o177_777 {
+            let text = format!("invalid file mode 0{:o} from the sender", entry.mode);
+            return Err(Error::misbehaved(ExitCode::Protocol, "flist-mode", text));
+        }
+        if rel == b"." && !entry.is_dir() {
+            let mut text = b"rejecting non-directory transfer-root entry: ".to_vec();
+            text.extend_from_slice(name);
+            let text = format!("ERROR: {}", String::from_utf8_lossy(&text));
+            return Err(Error::misbehaved(ExitCode::Protocol, "flist-name", text));
+        }
+        Ok(())
+    }
+
+    /// Reads the id lists that follow a whole list.
+    pub fn id_lists<S: ByteSource>(&mut self, src: &mut S) -> Result<IdNames, S::Error> {
+        let mut names = IdNames::default();
+        if self.opts.owner {
+            names.users = ids::get_list(src, &self.opts)?;
+        }
+        if self.opts.group {
+            names.groups = ids::get_list(src, &self.opts)?;
+        }
+        Ok(names)
+    }
+}
+
+fn unsafe_name(name: &[u8]) -> Error {
+    let text = format!("ABORTING due to unsafe pathname from sender: {}", String::from_utf8_lossy(name));
+    Error::misbehaved(ExitCode::Unsupported, "flist-name", text)
+}

@@ -1,1 +1,239 @@
-//! flist encode.
+//! Entries to bytes, each relative to the one before.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::codec::{put_i32, put_varint, put_varlong};
+use crate::error::Error;
+use crate::exit::ExitCode;
+use crate::flist::entry::{Entry, HardLink};
+use crate::flist::flags::{self, FlistOptions};
+use crate::flist::ids::{self, IdKind};
+use crate::limits::{LINK_TARGET_MAX, NAME_MAX_LEN};
+
+/// Longest prefix shared with the name before, in bytes: its length travels in one byte.
+const PREFIX_MAX: usize = 255;
+
+/// Running state of a sender's lists, over all segments.
+pub struct Encoder {
+    opts: FlistOptions,
+    name: Vec<u8>,
+    mode: u32,
+    mtime: i64,
+    uid: u32,
+    gid: u32,
+    rdev_major: u32,
+    first: bool,
+    start: i32,
+    sent: i32,
+    groups: HashMap<(u64, u64), i32>,
+    users: BTreeSet<u32>,
+    group_ids: BTreeSet<u32>,
+}
+
+impl Encoder {
+    /// State at the start of the first list.
+    pub fn new(opts: FlistOptions) -> Encoder {
+        Encoder {
+            opts,
+            name: Vec::new(),
+            mode: 0,
+            mtime: 0,
+            uid: 0,
+            gid: 0,
+            rdev_major: 0,
+            first: true,
+            start: 0,
+            sent: 0,
+            groups: HashMap::new(),
+            users: BTreeSet::new(),
+            group_ids: BTreeSet::new(),
+        }
+    }
+
+    /// The entries that follow get indices from `start` on, in order of transmission.
+    pub fn begin_segment(&mut self, start: i32) {
+        self.start = start;
+        self.sent = 0;
+    }
+
+    /// Appends one entry. Errors: a name or symlink text too long to travel.
+    pub fn entry(&mut self, out: &mut Vec<u8>, entry: &Entry) -> Result<(), Error> {
+        let target = entry.link_target.as_deref().filter(|_| entry.is_link() && self.opts.links);
+        if entry.name.len() > NAME_MAX_LEN || target.is_some_and(|t| t.len() > LINK_TARGET_MAX) {
+            let text = "name too long to send".to_string();
+            return Err(Error::malformed(ExitCode::Malloc, "flist-name", text));
+        }
+        let (group, mut word) = self.group_of(entry);
+        let user_name = self.inline_name(IdKind::User, entry);
+        let group_name = self.inline_name(IdKind::Group, entry);
+        word |= self.flag_word(entry);
+        if user_name.is_some() {
+            word |= flags::USER_NAME_FOLLOWS;
+        }
+        if group_name.is_some() {
+            word |= flags::GROUP_NAME_FOLLOWS;
+        }
+        self.put_name(out, &mut word, entry);
+        if let Some(index) = group {
+            put_varint(out, index);
+        }
+        if group.is_none_or(|index| index < self.start) {
+            self.put_fields(out, word, entry, user_name, group_name);
+        }
+        self.mode = entry.mode;
+        self.mtime = entry.mtime;
+        self.uid = entry.uid;
+        self.gid = entry.gid;
+        self.first = false;
+        self.sent = self.sent.saturating_add(1);
+        Ok(())
+    }
+
+    /// The back reference of a later member of a hard-link group, and the flags of any member.
+    fn group_of(&mut self, entry: &Entry) -> (Option<i32>, u32) {
+        let Some(HardLink::Device { dev, ino }) = entry.hard_link.filter(|_| self.opts.hard_links)
+        else {
+            return (None, 0);
+        };
+        if entry.is_dir() {
+            return (None, 0);
+        }
+        let own = self.start.saturating_add(self.sent);
+        match *self.groups.entry((dev, ino)).or_insert(own) {
+            index if index == own => (None, flags::HLINKED | flags::HLINK_FIRST),
+            index => (Some(index), flags::HLINKED),
+        }
+    }
+
+    /// With incremental recursion a name travels the first time its id is met.
+    fn inline_name<'e>(&mut self, kind: IdKind, entry: &'e Entry) -> Option<&'e [u8]> {
+        let (preserved, ids, id, name) = match kind {
+            IdKind::User => (self.opts.owner, &mut self.users, entry.uid, &entry.user_name),
+            IdKind::Group => (self.opts.group, &mut self.group_ids, entry.gid, &entry.group_name),
+        };
+        if !preserved {
+            return None;
+        }
+        let met_first = ids.insert(id);
+        let travels = met_first && self.opts.inc && !self.opts.numeric_ids;
+        name.as_deref().filter(|name| travels && !name.is_empty())
+    }
+
+    fn flag_word(&mut self, entry: &Entry) -> u32 {
+        let mut word = 0;
+        let mut set = |when: bool, flag: u32| {
+            if when {
+                word |= flag;
+            }
+        };
+        let later = !self.first;
+        set(entry.is_dir() && entry.top_dir, flags::TOP_DIR);
+        set(entry.is_dir() && !entry.content_dir, flags::NO_CONTENT_DIR);
+        set(later && entry.mode == self.mode, flags::SAME_MODE);
+        set(!self.opts.owner || later && entry.uid == self.uid, flags::SAME_UID);
+        set(!self.opts.group || later && entry.gid == self.gid, flags::SAME_GID);
+        set(later && entry.mtime == self.mtime, flags::SAME_TIME);
+        set(entry.mtime_nsec != 0 && self.opts.protocol.has_nsec(), flags::MOD_NSEC);
+        if self.opts.has_rdev(entry.mode) {
+            let same = entry.is_special() || entry.rdev.0 == self.rdev_major;
+            set(same, flags::SAME_RDEV_MAJOR);
+        }
+        word
+    }
+
+    fn put_name(&mut self, out: &mut Vec<u8>, word: &mut u32, entry: &Entry) {
+        let shared = self.name.iter().zip(&entry.name).take_while(|(a, b)| a == b).count();
+        let shared = shared.min(PREFIX_MAX);
+        let suffix = &entry.name[shared..];
+        if shared > 0 {
+            *word |= flags::SAME_NAME;
+        }
+        if suffix.len() > 255 {
+            *word |= flags::LONG_NAME;
+        }
+        flags::put(out, &self.opts, *word, entry.is_dir());
+        if shared > 0 {
+            out.push(shared as u8);
+        }
+        if suffix.len() > 255 {
+            put_varint(out, suffix.len() as i32);
+        } else {
+            out.push(suffix.len() as u8);
+        }
+        out.extend_from_slice(suffix);
+        self.name.truncate(shared);
+        self.name.extend_from_slice(suffix);
+    }
+
+    fn put_fields(
+        &mut self,
+        out: &mut Vec<u8>,
+        word: u32,
+        entry: &Entry,
+        user_name: Option<&[u8]>,
+        group_name: Option<&[u8]>,
+    ) {
+        let has = |flag: u32| word & flag != 0;
+        put_varlong(out, i64::try_from(entry.len).unwrap_or(i64::MAX), 3);
+        if !has(flags::SAME_TIME) {
+            put_varlong(out, entry.mtime, 4);
+        }
+        if has(flags::MOD_NSEC) {
+            put_varint(out, entry.mtime_nsec.cast_signed());
+        }
+        if !has(flags::SAME_MODE) {
+            put_i32(out, entry.mode.cast_signed());
+        }
+        if !has(flags::SAME_UID) {
+            put_varint(out, entry.uid.cast_signed());
+            if let Some(name) = user_name {
+                ids::put_name(out, name);
+            }
+        }
+        if !has(flags::SAME_GID) {
+            put_varint(out, entry.gid.cast_signed());
+            if let Some(name) = group_name {
+                ids::put_name(out, name);
+            }
+        }
+        if self.opts.has_rdev(entry.mode) {
+            if !has(flags::SAME_RDEV_MAJOR) {
+                put_varint(out, entry.rdev.0.cast_signed());
+                self.rdev_major = entry.rdev.0;
+            }
+            put_varint(out, if entry.is_special() { 0 } else { entry.rdev.1.cast_signed() });
+        }
+        if entry.is_link() && self.opts.links {
+            let target = entry.link_target.as_deref().unwrap_or(b"");
+            put_varint(out, target.len() as i32);
+            out.extend_from_slice(target);
+        }
+        if let Some(len) = self.opts.checksum_len.filter(|_| entry.is_reg()) {
+            let digest = entry.digest.as_ref().map_or(&b""[..], |digest| digest.as_bytes());
+            let at = out.len();
+            out.extend_from_slice(&digest[..digest.len().min(len)]);
+            out.resize(at + len, 0);
+        }
+    }
+
+    /// Appends the end of a list. `io_error` is 0 where there is nothing (new) to tell.
+    pub fn end(&mut self, out: &mut Vec<u8>, io_error: i32) {
+        flags::put_end(out, &self.opts, io_error);
+    }
+
+    /// Appends the id lists that follow a whole list; none with numeric ids.
+    pub fn id_lists(
+        &mut self,
+        out: &mut Vec<u8>,
+        names: &mut dyn FnMut(IdKind, u32) -> Option<Vec<u8>>,
+    ) {
+        if self.opts.owner {
+            let ids = self.users.iter().copied();
+            ids::put_list(out, &self.opts, ids, &mut |id| names(IdKind::User, id));
+        }
+        if self.opts.group {
+            let ids = self.group_ids.iter().copied();
+            ids::put_list(out, &self.opts, ids, &mut |id| names(IdKind::Group, id));
+        }
+    }
+}
