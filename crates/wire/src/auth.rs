@@ -1,17 +1,19 @@
-//! Challenge and response of the daemon login. The password never travels.
+//! Challenge and response of the daemon login (`[auth-challenge]`, `[auth-response]`).
+//!
+//! The daemon sends a challenge; the client answers `USER RESPONSE`, where the response is the
+//! unpadded base64 of a digest over password and challenge. The password never travels. Which
+//! digest it is follows from the greetings. Reading secrets and wiping them is the caller's duty.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use md4::Digest as _;
+use md5::digest::Digest;
 
-use crate::version::Protocol;
-
-/// A digest of the login, weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A digest of the login, ordered by strength.
+#[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum AuthDigest {
     /// MD4.
     Md4,
-    /// MD5, which also stands for greetings without a list.
+    /// MD5, also the digest of a peer whose greeting lists none.
     Md5,
     /// SHA-1.
     Sha1,
@@ -21,14 +23,19 @@ pub enum AuthDigest {
     Sha512,
 }
 
-/// Preferences, strongest first.
-const PREFERENCE: [AuthDigest; 5] =
-    [AuthDigest::Sha512, AuthDigest::Sha256, AuthDigest::Sha1, AuthDigest::Md5, AuthDigest::Md4];
-
 impl AuthDigest {
-    /// The digest of a name, any case.
+    /// All digests, strongest first: the order of a greeting.
+    pub const PREFERENCE: [AuthDigest; 5] = [
+        AuthDigest::Sha512,
+        AuthDigest::Sha256,
+        AuthDigest::Sha1,
+        AuthDigest::Md5,
+        AuthDigest::Md4,
+    ];
+
+    /// The digest of that name, in upper or lower case.
     pub fn parse(name: &str) -> Option<AuthDigest> {
-        PREFERENCE.into_iter().find(|digest| digest.name().eq_ignore_ascii_case(name))
+        Self::PREFERENCE.into_iter().find(|digest| digest.name().eq_ignore_ascii_case(name))
     }
 
     /// Its name in a greeting.
@@ -43,58 +50,63 @@ impl AuthDigest {
     }
 }
 
-/// As client: the first own digest that the daemon lists; MD5 where it lists none.
-pub fn choose_client(daemon: Option<&[String]>, _protocol: Protocol) -> Option<AuthDigest> {
-    match daemon {
-        None => Some(AuthDigest::Md5),
-        Some(names) => PREFERENCE.into_iter().find(|d| names.iter().any(|n| n == d.name())),
-    }
+/// As client: our first digest that the daemon's greeting lists. None where there is none.
+pub fn choose_client(daemon: Option<&[String]>) -> Option<AuthDigest> {
+    let Some(names) = daemon else { return Some(AuthDigest::Md5) };
+    let listed: Vec<AuthDigest> = names.iter().filter_map(|name| AuthDigest::parse(name)).collect();
+    AuthDigest::PREFERENCE.into_iter().find(|digest| listed.contains(digest))
 }
 
-/// As daemon: the first digest of the client's list that we know; MD5 where it lists none.
+/// As daemon: the first digest of the client's greeting that we know. None where there is none.
 pub fn choose_daemon(client: Option<&[String]>) -> Option<AuthDigest> {
-    match client {
-        None => Some(AuthDigest::Md5),
-        Some(names) => names.iter().find_map(|name| AuthDigest::parse(name)),
-    }
+    let Some(names) = client else { return Some(AuthDigest::Md5) };
+    names.iter().find_map(|name| AuthDigest::parse(name))
 }
 
-/// The answer to a challenge: unpadded base64 of the digest over password and challenge.
-pub fn response(digest: AuthDigest, password: &[u8], challenge: &[u8]) -> String {
-    fn run<D: md4::Digest>(password: &[u8], challenge: &[u8]) -> String {
-        STANDARD_NO_PAD.encode(D::new().chain_update(password).chain_update(challenge).finalize())
-    }
-    match digest {
-        AuthDigest::Md4 => run::<md4::Md4>(password, challenge),
-        AuthDigest::Md5 => run::<md5::Md5>(password, challenge),
-        AuthDigest::Sha1 => run::<sha1::Sha1>(password, challenge),
-        AuthDigest::Sha256 => run::<sha2::Sha256>(password, challenge),
-        AuthDigest::Sha512 => run::<sha2::Sha512>(password, challenge),
-    }
-}
-
-/// Compares two answers in a time that does not tell where they differ.
-pub fn same_answer(ours: &[u8], theirs: &[u8]) -> bool {
-    let mut difference = u8::from(ours.len() != theirs.len());
-    for (at, byte) in ours.iter().enumerate() {
-        difference |= byte ^ theirs.get(at).copied().unwrap_or(0);
-    }
-    difference == 0
-}
-
-/// The challenge made of random bytes, at least 16 of them.
+/// The challenge made of fresh random bytes, of which there should be at least 16.
 pub fn challenge(random: &[u8]) -> String {
     STANDARD_NO_PAD.encode(random)
+}
+
+/// The response to a challenge.
+pub fn response(digest: AuthDigest, password: &[u8], challenge: &[u8]) -> String {
+    match digest {
+        AuthDigest::Md4 => encoded::<md4::Md4>(password, challenge),
+        AuthDigest::Md5 => encoded::<md5::Md5>(password, challenge),
+        AuthDigest::Sha1 => encoded::<sha1::Sha1>(password, challenge),
+        AuthDigest::Sha256 => encoded::<sha2::Sha256>(password, challenge),
+        AuthDigest::Sha512 => encoded::<sha2::Sha512>(password, challenge),
+    }
+}
+
+fn encoded<D: Digest>(password: &[u8], challenge: &[u8]) -> String {
+    STANDARD_NO_PAD.encode(D::new().chain_update(password).chain_update(challenge).finalize())
+}
+
+/// Whether `answer` is the response to a challenge. The time it takes does not tell how much of a
+/// wrong answer is right.
+pub fn verify(digest: AuthDigest, password: &[u8], challenge: &[u8], answer: &[u8]) -> bool {
+    let ours = response(digest, password, challenge);
+    let mut difference = u8::from(ours.len() != answer.len());
+    for (ours, theirs) in ours.bytes().zip(answer) {
+        difference |= ours ^ theirs;
+    }
+    std::hint::black_box(difference) == 0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const CHALLENGE: &[u8] = b"Q2hhbGxlbmdlMTIzNDU2Nzg5MA";
+
+    fn names(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_string).collect()
+    }
+
     #[test]
-    fn the_captured_vectors() {
-        let names = |text: &str| text.split(' ').map(str::to_string).collect::<Vec<_>>();
-        for (list, answer) in [
+    fn responses_are_those_of_the_captures() {
+        for (list, want) in [
             (
                 Some("sha512 sha256 sha1 md5 md4"),
                 "/suFvyre1YiwrDGla87pX9Z940mq2ijUGxIWgYvtcMtoV/KEU6+pN2KGzSBLNjM3OIJB9B1zxlwH6GFsal+5rg",
@@ -104,12 +116,36 @@ mod tests {
             (None, "ytRNcJUV7RyhS5WdCOZWQw"),
             (Some("md4"), "wvULsQeRjBup/AekvLVpHQ"),
         ] {
-            let list = list.map(names);
-            let digest = choose_client(list.as_deref(), Protocol::NEWEST).unwrap();
-            assert_eq!(response(digest, b"s3cret", b"Q2hhbGxlbmdlMTIzNDU2Nzg5MA"), answer);
+            let digest = choose_client(list.map(names).as_deref()).unwrap();
+            assert_eq!(response(digest, b"s3cret", CHALLENGE), want, "{list:?}");
+            assert!(verify(digest, b"s3cret", CHALLENGE, want.as_bytes()));
+            assert!(!verify(digest, b"s3cret2", CHALLENGE, want.as_bytes()));
         }
-        assert!(same_answer(b"abc", b"abc") && !same_answer(b"abc", b"abd"));
-        assert!(!same_answer(b"abc", b"ab") && !same_answer(b"", b"a"));
-        assert_eq!(choose_daemon(Some(&names("x md5 sha512"))), Some(AuthDigest::Md5));
+    }
+
+    #[test]
+    fn an_answer_is_compared_whole() {
+        let right = response(AuthDigest::Sha256, b"s3cret", CHALLENGE);
+        let verify = |answer: &[u8]| verify(AuthDigest::Sha256, b"s3cret", CHALLENGE, answer);
+        assert!(!verify(b""));
+        assert!(!verify(&right.as_bytes()[..right.len() - 1]));
+        assert!(!verify(format!("{right}=").as_bytes()));
+        assert!(!verify(right.to_ascii_lowercase().as_bytes()));
+    }
+
+    #[test]
+    fn a_daemon_follows_the_client_order() {
+        assert_eq!(choose_daemon(Some(&names("x MD5 sha512"))), Some(AuthDigest::Md5));
+        assert_eq!(choose_daemon(Some(&names("crc32"))), None);
+        assert_eq!(choose_daemon(None), Some(AuthDigest::Md5));
+        assert_eq!(choose_client(Some(&names("crc32"))), None);
+    }
+
+    #[test]
+    fn digests_are_ordered_by_strength() {
+        let mut sorted = AuthDigest::PREFERENCE;
+        sorted.sort_by(|a, b| b.cmp(a));
+        assert_eq!(sorted, AuthDigest::PREFERENCE);
+        assert_eq!(challenge(&[0; 16]).len(), 22);
     }
 }

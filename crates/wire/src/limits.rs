@@ -50,15 +50,6 @@ pub const EARLY_INPUT_MAX: usize = 5120;
 /// Longest time one phase before the session may take, in seconds.
 pub const HANDSHAKE_SECONDS_MAX: u32 = 60;
 
-/// Most digest names regarded in a greeting; more than exist need not be kept.
-pub const GREETING_DIGESTS_MAX: usize = 32;
-
-/// Longest first line of a password file, in bytes.
-pub const PASSWORD_LINE_MAX: usize = 511;
-
-/// Longest line of a secrets file, in bytes.
-pub const SECRETS_LINE_MAX: usize = 1023;
-
 // Frames and messages.
 
 /// Longest text or name in a message, in bytes; upstream's readers reserve 5120.
@@ -89,17 +80,8 @@ pub const MERGE_FILE_MAX: usize = 16 * 1024 * 1024;
 
 // Roles.
 
-/// Longest string a vstring can hold, in bytes.
-pub const VSTRING_MAX: usize = 0x7fff;
-
-/// Largest block of a basis, in bytes, from protocol 30.
-pub const SUM_BLOCK_MAX: u32 = 131_072;
-
 /// Longest digest, in bytes.
 pub const DIGEST_MAX: usize = 20;
-
-/// Largest array of block sums kept for one file, in bytes.
-pub const SUMS_BYTES_MAX: u64 = 1 << 30;
 
 /// Longest pattern of a rule, in bytes.
 pub const FILTER_PATTERN_MAX: usize = 4095;

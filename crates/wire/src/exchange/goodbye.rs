@@ -1,22 +1,25 @@
-//! What travels at the end: statistics and deletion counts.
+//! What travels at the end of a session: deletion counts and the server's statistics.
 
 use crate::codec::{ByteSource, get_varint, get_varlong, put_varint, put_varlong};
 use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::limits::DEL_COUNT_MAX;
 
-/// The numbers a sending server tells. Source: [stats].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Least bytes of each number of the statistics.
+const STATS_BYTES_MIN: usize = 3;
+
+/// The statistics (`[stats]`) that a sending server writes before it ends. Five varlongs.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stats {
-    /// Raw bytes the server read.
+    /// Raw bytes that the server read.
     pub read: u64,
-    /// Raw bytes it wrote.
+    /// Raw bytes that the server wrote.
     pub written: u64,
     /// Size of all listed files, in bytes.
     pub size: u64,
-    /// Time to build the list, in milliseconds.
+    /// Time it took to build the file list, in milliseconds.
     pub build_ms: u64,
-    /// Time to send the list, in milliseconds.
+    /// Time it took to send the file list, in milliseconds.
     pub xfer_ms: u64,
 }
 
@@ -24,13 +27,14 @@ impl Stats {
     /// Appends the five numbers.
     pub fn encode(&self, out: &mut Vec<u8>) {
         for value in [self.read, self.written, self.size, self.build_ms, self.xfer_ms] {
-            put_varlong(out, i64::try_from(value).unwrap_or(i64::MAX), 3);
+            put_varlong(out, i64::try_from(value).unwrap_or(i64::MAX), STATS_BYTES_MIN);
         }
     }
 
-    /// Reads the five numbers; a negative one counts as none.
+    /// Reads the five numbers. They are only shown, so a negative one counts as 0.
     pub fn decode<S: ByteSource>(src: &mut S) -> Result<Stats, S::Error> {
-        let mut next = || get_varlong(src, 3).map(|v| u64::try_from(v).unwrap_or(0));
+        let mut next =
+            || get_varlong(src, STATS_BYTES_MIN).map(|value| u64::try_from(value).unwrap_or(0));
         Ok(Stats {
             read: next()?,
             written: next()?,
@@ -41,8 +45,9 @@ impl Stats {
     }
 }
 
-/// How many items were deleted, by kind. Source: [del-stats].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How much the receiving side deleted (`[del-stats]`), by kind. Five varints, each at most
+/// [`DEL_COUNT_MAX`].
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct DelStats {
     /// Regular files.
     pub files: u32,
@@ -57,22 +62,22 @@ pub struct DelStats {
 }
 
 impl DelStats {
-    /// Appends the five counts.
+    /// Appends the five counts; what is beyond the limit is told as the limit.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        for value in [self.files, self.dirs, self.links, self.devices, self.specials] {
-            put_varint(out, i32::try_from(value).unwrap_or(i32::MAX));
+        for count in [self.files, self.dirs, self.links, self.devices, self.specials] {
+            put_varint(out, count.min(DEL_COUNT_MAX).cast_signed());
         }
     }
 
-    /// Reads the five counts. Errors: one out of range.
+    /// Reads the five counts. One out of range exits 2.
     pub fn decode<S: ByteSource>(src: &mut S) -> Result<DelStats, S::Error> {
         let mut next = |what: &str| -> Result<u32, S::Error> {
             let value = get_varint(src)?;
-            let count = u32::try_from(value).ok().filter(|count| *count <= DEL_COUNT_MAX);
-            count.ok_or_else(|| {
+            let count = u32::try_from(value).ok().filter(|&count| count <= DEL_COUNT_MAX);
+            Ok(count.ok_or_else(|| {
                 let text = format!("wire value {what} out of range: {value}");
-                Error::misbehaved(ExitCode::Protocol, "del-stats", text).into()
-            })
+                Error::misbehaved(ExitCode::Protocol, "del-stats", text)
+            })?)
         };
         Ok(DelStats {
             files: next("deleted_files")?,
@@ -88,22 +93,59 @@ impl DelStats {
 mod tests {
     use super::*;
     use crate::codec::SliceSource;
+    use crate::ndx::{self, NdxReader};
 
     #[test]
-    fn the_captured_tail_decodes() {
-        let bytes = [0, 0x2e, 0, 0, 0x82, 0, 0, 0x11, 0, 0, 1, 0, 0, 0, 0];
-        let stats = Stats::decode(&mut SliceSource::new(&bytes)).unwrap();
+    fn the_captured_tail_of_a_pull() {
+        let payload = [0, 0x2e, 0, 0, 0x82, 0, 0, 0x11, 0, 0, 1, 0, 0, 0, 0, 0];
+        let mut src = SliceSource::new(&payload);
+        let stats = Stats::decode(&mut src).unwrap();
         assert_eq!(stats, Stats { read: 46, written: 130, size: 17, build_ms: 1, xfer_ms: 0 });
+        assert_eq!(NdxReader::new().get(&mut src), Ok(ndx::DONE));
+        assert!(src.is_empty());
         let mut out = Vec::new();
         stats.encode(&mut out);
-        assert_eq!(out, bytes);
+        assert_eq!(out, payload.split_last().unwrap().1);
+    }
+
+    #[test]
+    fn the_captured_tail_of_a_push() {
+        let payload = [0, 0, 0xff, 2, 2, 1, 1, 0, 0, 0];
+        let (mut src, mut reader) = (SliceSource::new(&payload), NdxReader::new());
+        assert_eq!(reader.get(&mut src), Ok(ndx::DONE));
+        assert_eq!(reader.get(&mut src), Ok(ndx::DONE));
+        assert_eq!(reader.get(&mut src), Ok(ndx::DEL_STATS));
+        let deleted = DelStats::decode(&mut src).unwrap();
+        assert_eq!(deleted, DelStats { files: 2, dirs: 1, links: 1, devices: 0, specials: 0 });
+        assert_eq!(reader.get(&mut src), Ok(ndx::DONE));
+        let mut out = Vec::new();
+        deleted.encode(&mut out);
+        assert_eq!(out, [2, 1, 1, 0, 0]);
     }
 
     #[test]
     fn deletion_counts_are_bounded() {
+        let mut most = Vec::new();
+        put_varint(&mut most, 1 << 28);
+        most.extend_from_slice(&[0, 0, 0, 0]);
+        assert_eq!(DelStats::decode(&mut SliceSource::new(&most)).unwrap().files, 1 << 28);
+        for value in [(1 << 28) + 1, -1, i32::MAX] {
+            let mut bytes = Vec::new();
+            put_varint(&mut bytes, value);
+            let error = DelStats::decode(&mut SliceSource::new(&bytes)).unwrap_err();
+            assert_eq!((error.exit_code(), error.field()), (ExitCode::Protocol, "del-stats"));
+        }
         let mut out = Vec::new();
-        DelStats { files: 2, dirs: 1, links: 1, devices: 0, specials: 0 }.encode(&mut out);
-        assert_eq!(out, [2, 1, 1, 0, 0]);
-        assert!(DelStats::decode(&mut SliceSource::new(&[0xf0, 0xff, 0xff, 0xff, 0xff])).is_err());
+        DelStats { files: u32::MAX, ..DelStats::default() }.encode(&mut out);
+        assert_eq!(DelStats::decode(&mut SliceSource::new(&out)).unwrap().files, DEL_COUNT_MAX);
+    }
+
+    #[test]
+    fn negative_statistics_count_as_none() {
+        let mut bytes = Vec::new();
+        for _ in 0..5 {
+            put_varlong(&mut bytes, -1, 3);
+        }
+        assert_eq!(Stats::decode(&mut SliceSource::new(&bytes)), Ok(Stats::default()));
     }
 }

@@ -1,4 +1,4 @@
-//! The records of the transfer conversation.
+//! What the two streams of a transfer carry beside sums and tokens.
 
 pub mod goodbye;
 pub mod request;

@@ -221,6 +221,11 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
     .prop_map(|parts| parts.join(&b'/'));
     let kind = prop::sample::select(vec![0o100_644, 0o040_755, 0o120_777, 0o020_600, 0o010_600]);
     let entry = (name, kind, any::<u32>(), any::<i64>(), 0..1_000_000_000u32, 0..5u32, 0..3u64);
+    // Names of one inode have one set of attributes.
+    let entry = entry.prop_map(|(name, mode, len, mtime, nsec, id, ino)| match (mode, ino) {
+        (0o100_644, 1..) => (name, mode, ino as u32, ino as i64, ino as u32, ino as u32, ino),
+        _ => (name, mode, len, mtime, nsec, id, ino),
+    });
     let entry = entry.prop_map(|(name, mode, len, mtime, nsec, id, ino)| Entry {
         name,
         mode,
