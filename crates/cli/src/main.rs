@@ -1,1 +1,51 @@
-fn main() {}
+//! `livemirror`: one program, several doors.
+//!
+//! The first word chooses the door; a link named `rsync` enters that door at once. This crate is
+//! the only one that prints, handles signals or ends the process.
+
+mod console;
+mod rsync_door;
+mod serve;
+mod signals;
+
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+/// What the program says of itself.
+const USAGE: &str = "\
+livemirror: a live copy of a directory tree on another machine
+
+  livemirror rsync ARGS...          rsync's own command line
+";
+
+fn main() {
+    let mut args: Vec<Vec<u8>> = std::env::args_os().map(OsString::into_vec).collect();
+    let called = args.first().cloned().unwrap_or_default();
+    let base = called.rsplit(|&b| b == b'/').next().unwrap_or(b"").to_vec();
+    args.remove(0);
+    let code = if base == b"rsync" { rsync_door::run(&args) } else { door(&args) };
+    std::process::exit(code);
+}
+
+fn door(args: &[Vec<u8>]) -> i32 {
+    match args.first().map(Vec::as_slice) {
+        Some(b"rsync") => rsync_door::run(&args[1..]),
+        Some(b"--version" | b"-V") => {
+            console::out(format!("livemirror {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
+            0
+        }
+        Some(b"--help" | b"-h" | b"help") => {
+            console::out(USAGE.as_bytes());
+            0
+        }
+        None => {
+            console::err(USAGE.as_bytes());
+            1
+        }
+        Some(word) => {
+            let word = String::from_utf8_lossy(std::ffi::OsStr::from_bytes(word).as_bytes());
+            console::err(format!("livemirror: unknown command '{word}'\n{USAGE}").as_bytes());
+            1
+        }
+    }
+}

@@ -1,1 +1,527 @@
-//! client.
+//! One transfer, from locations to an outcome.
+//!
+//! Steps: connect (daemon, remote shell, or an in-process pair), agree, exchange filter rules and
+//! names, run the sender or the receiving roles, print the closing lines, make the exit code.
+
+use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use wire::exit::ExitCode;
+use wire::filter::list::FilterList;
+use wire::filter::requested::Requested;
+use wire::message::{Message, MessagePolicy};
+use wire::version::Protocol;
+
+use crate::console::Console;
+use crate::control::Control;
+use crate::counters::Counters;
+use crate::daemon_login::{self, Welcome};
+use crate::dest::DestStart;
+use crate::fatal::Fatal;
+use crate::files_from;
+use crate::items::ItemPrinter;
+use crate::link::{LinkReader, LinkWriter, Traffic};
+use crate::location::Location;
+use crate::options::{FilesFrom, Options};
+use crate::problem::Outcome;
+use crate::report::messages::{Reporter, Role};
+use crate::scan::{ScanRules, Scanner, SourceStart};
+use crate::sender::{Sender, SenderSetup};
+use crate::session::{ReceivingSetup, receive};
+use crate::setup::{self, Agreed, NameLists};
+use crate::transport::{Streams, pipe, remote_shell, tcp};
+
+/// Runs one transfer. Lines go to `console`; nothing else of the process is touched.
+pub fn run(
+    opts: Options,
+    sources: Vec<Location>,
+    dest: Option<Location>,
+    console: Arc<dyn Console>,
+    control: Arc<Control>,
+) -> Outcome {
+    let reporter = Arc::new(Reporter::new(console.clone(), opts.quiet, opts.eight_bit));
+    let mut client = Client {
+        protocol: opts.protocol,
+        opts: Arc::new(opts),
+        console,
+        reporter,
+        control,
+        started: Instant::now(),
+        counters: Counters::default(),
+        role: Role::Client,
+        child: None,
+        child_status: 0,
+    };
+    let result = client.transfer(&sources, dest.as_ref());
+    client.conclude(result)
+}
+
+struct Client {
+    opts: Arc<Options>,
+    reporter: Arc<Reporter>,
+    control: Arc<Control>,
+    started: Instant,
+    counters: Counters,
+    role: Role,
+    child: Option<std::process::Child>,
+    child_status: i32,
+    protocol: Protocol,
+    console: Arc<dyn Console>,
+}
+
+/// An open session, before the roles start.
+struct Open {
+    reader: LinkReader,
+    writer: LinkWriter,
+}
+
+impl Client {
+    fn transfer(&mut self, sources: &[Location], dest: Option<&Location>) -> Result<(), Fatal> {
+        let first = sources.first().ok_or_else(|| Fatal::new(ExitCode::Syntax, "no source given"))?;
+        match (first, dest) {
+            (Location::Local(_), None | Some(Location::Local(_))) => self.local(sources, dest),
+            (Location::Local(_), Some(remote)) => self.push(sources, remote),
+            (remote, _) => self.pull(remote, sources, dest),
+        }
+    }
+
+    fn push(&mut self, sources: &[Location], remote: &Location) -> Result<(), Fatal> {
+        let names = files_from::for_sender(&self.opts)?;
+        let Some((open, protocol)) = self.connect(remote, &[remote], true)? else { return Ok(()) };
+        let result = self.push_session(open, protocol, sources, names);
+        self.finish_child(result)
+    }
+
+    fn push_session(
+        &mut self,
+        mut open: Open,
+        protocol: Protocol,
+        sources: &[Location],
+        names: files_from::Source,
+    ) -> Result<(), Fatal> {
+        let agreed = self.agree(&mut open, protocol, true)?;
+        let filters = self.filters(protocol)?;
+        self.send_filters(&filters, &agreed, true, &mut open)?;
+        let names = names.read(&mut open.reader)?;
+        let args = local_paths(sources);
+        let start = SourceStart::Operator { cwd: cwd() };
+        self.send(open, agreed, filters, &start, &args, names, false)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn send(
+        &mut self,
+        mut open: Open,
+        agreed: Agreed,
+        filters: FilterList,
+        start: &SourceStart,
+        args: &[Vec<u8>],
+        names: Option<Vec<Vec<u8>>>,
+        local: bool,
+    ) -> Result<(), Fatal> {
+        self.role = Role::Sender;
+        let printer = ItemPrinter::client(self.opts.clone(), true, local);
+        let Open { reader, writer } = open;
+        let scanner = Scanner::new(
+            self.opts.clone(),
+            self.reporter.clone(),
+            ScanRules { filters, ..ScanRules::default() },
+            agreed.list_sum,
+            agreed.inc(),
+        )?;
+        let mut reader = reader;
+        reader.set_on_message(self.sender_messages(printer.clone()));
+        self.list_heading(&agreed, true);
+        let mut sender = Sender::new(SenderSetup {
+            opts: self.opts.clone(),
+            agreed: agreed.clone(),
+            reader,
+            writer,
+            reporter: self.reporter.clone(),
+            control: self.control.clone(),
+            scanner,
+            printer,
+            server: false,
+        })?;
+        let result = sender.run(start, args, names.as_deref());
+        let (reader, mut writer, counters) = sender.into_link();
+        if let Err(fatal) = &result {
+            crate::farewell::announce(&agreed, &mut writer, fatal);
+        }
+        self.counters = counters;
+        self.count_traffic(reader.traffic());
+        result
+    }
+
+    /// What a sending client does with messages between requests.
+    fn sender_messages(&self, printer: ItemPrinter) -> crate::link::OnMessage {
+        let reporter = self.reporter.clone();
+        Box::new(move |message| {
+            match &message {
+                Message::Deleted { name, dir } => printer.deleted(&reporter, name, *dir),
+                other => {
+                    reporter.take_message(other);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn pull(
+        &mut self,
+        remote: &Location,
+        sources: &[Location],
+        dest: Option<&Location>,
+    ) -> Result<(), Fatal> {
+        let refs: Vec<&Location> = sources.iter().collect();
+        let forward = files_from::for_forwarding(&self.opts)?;
+        let Some((open, protocol)) = self.connect(remote, &refs, false)? else { return Ok(()) };
+        let result = self.pull_session(open, protocol, sources, dest, forward);
+        self.finish_child(result)
+    }
+
+    fn pull_session(
+        &mut self,
+        mut open: Open,
+        protocol: Protocol,
+        sources: &[Location],
+        dest: Option<&Location>,
+        forward: Option<Vec<u8>>,
+    ) -> Result<(), Fatal> {
+        let agreed = self.agree(&mut open, protocol, false)?;
+        let filters = self.filters(protocol)?;
+        self.send_filters(&filters, &agreed, false, &mut open)?;
+        if let Some(names) = &forward {
+            open.writer.data.extend_from_slice(names);
+        }
+        open.writer.flush()?;
+        self.list_heading(&agreed, false);
+        self.role = Role::Receiver;
+        let requested = self.requested(sources, forward.as_deref());
+        let dest = match dest {
+            Some(Location::Local(path)) => path.clone(),
+            _ => b".".to_vec(),
+        };
+        self.receive(open, agreed, filters, requested, dest, false)
+    }
+
+    fn receive(
+        &mut self,
+        mut open: Open,
+        agreed: Agreed,
+        filters: FilterList,
+        requested: Option<Requested>,
+        dest: Vec<u8>,
+        local: bool,
+    ) -> Result<(), Fatal> {
+        let Open { reader, writer } = open;
+        let traffic = reader.traffic().clone();
+        let received = receive(ReceivingSetup {
+            opts: self.opts.clone(),
+            agreed,
+            reader,
+            writer,
+            reporter: self.reporter.clone(),
+            control: self.control.clone(),
+            printer: ItemPrinter::client(self.opts.clone(), false, local),
+            filters,
+            daemon_filters: None,
+            daemon_chmod: None,
+            requested,
+            start: DestStart::Operator { cwd: cwd() },
+            dest,
+            local,
+            server: false,
+            munge: false,
+        });
+        self.counters = received.counters;
+        self.count_traffic(&traffic);
+        received.result
+    }
+
+    /// A local copy: the other half of an ordinary session runs in this process.
+    fn local(&mut self, sources: &[Location], dest: Option<&Location>) -> Result<(), Fatal> {
+        let (ours, theirs) = pipe::pair().map_err(|e| Fatal::new(ExitCode::Ipc, e.to_string()))?;
+        let mut opts = (*self.opts).clone();
+        opts.list_only |= dest.is_none();
+        opts.compress = false;
+        self.opts = Arc::new(opts);
+        let names = files_from::for_sender(&self.opts)?;
+        let half = crate::server::LocalHalf {
+            opts: self.opts.clone(),
+            streams: theirs,
+            dest: match dest {
+                Some(Location::Local(path)) => path.clone(),
+                _ => b".".to_vec(),
+            },
+            filters: self.filters(self.opts.protocol)?,
+            reporter: self.reporter.clone(),
+            console: self.console.clone(),
+            control: self.control.clone(),
+        };
+        let other = std::thread::Builder::new()
+            .name("receiving side".into())
+            .spawn(move || crate::server::run_local_half(half))
+            .map_err(|e| Fatal::new(ExitCode::Ipc, e.to_string()))?;
+        let open = self.wrap(ours);
+        let result = self.local_session(open, sources, names);
+        let other = other.join().unwrap_or_else(|_| Err(Fatal::silent(ExitCode::Crashed)));
+        match (result, other) {
+            (Err(ours), Err(theirs)) if ours.from_peer || ours.exit == ExitCode::StreamIo => Err(theirs),
+            (Ok(()), other) => other,
+            (ours, _) => ours,
+        }
+    }
+
+    fn local_session(
+        &mut self,
+        mut open: Open,
+        sources: &[Location],
+        names: files_from::Source,
+    ) -> Result<(), Fatal> {
+        let protocol = setup::versions(&self.opts, &mut open.reader, &mut open.writer)?;
+        let agreed = self.agree(&mut open, protocol, true)?;
+        let filters = self.filters(protocol)?;
+        let names = names.read(&mut open.reader)?;
+        let start = SourceStart::Operator { cwd: cwd() };
+        self.send(open, agreed, filters, &start, &local_paths(sources), names, true)
+    }
+
+    fn wrap(&mut self, streams: Streams) -> Open {
+        self.child = streams.child;
+        let traffic = Traffic::new(self.opts.timeout_s, self.control.clone());
+        Open {
+            reader: LinkReader::new(streams.input, traffic.clone(), Vec::new()),
+            writer: LinkWriter::new(streams.output, traffic, self.opts.bwlimit),
+        }
+    }
+
+    /// Connects and gets as far as the version; `None` when a listing was all.
+    fn connect(
+        &mut self,
+        remote: &Location,
+        paths: &[&Location],
+        sending: bool,
+    ) -> Result<Option<(Open, Protocol)>, Fatal> {
+        let words = crate::options::server_args::server_args(&self.opts, sending);
+        match remote {
+            Location::Shell { user, host, .. } => {
+                let mut argv = crate::options::server_args::escape_words(&words, &self.opts);
+                argv.push(b".".to_vec());
+                argv.extend(crate::options::server_args::shell_paths(paths, &self.opts, sending));
+                let (argv, secluded) = crate::options::server_args::seclude(&self.opts, &words, argv, paths);
+                let streams = remote_shell::start(&self.opts, user.as_deref(), host, &argv)?;
+                let mut open = self.wrap(streams);
+                open.writer.data.extend_from_slice(&secluded);
+                let protocol = setup::versions(&self.opts, &mut open.reader, &mut open.writer)
+                    .map_err(|fatal| self.shell_failed(fatal))?;
+                Ok(Some((open, protocol)))
+            }
+            Location::Daemon { .. } => self.connect_daemon(remote, paths, words, sending),
+            Location::Local(_) => Err(Fatal::new(ExitCode::Syntax, "local path where a remote was expected")),
+        }
+    }
+
+    fn connect_daemon(
+        &mut self,
+        remote: &Location,
+        paths: &[&Location],
+        words: Vec<Vec<u8>>,
+        sending: bool,
+    ) -> Result<Option<(Open, Protocol)>, Fatal> {
+        let Location::Daemon { user, host, port, module_path, via_shell } = remote else {
+            return Err(Fatal::silent(ExitCode::Syntax));
+        };
+        if module_path.starts_with(b"/") {
+            return Err(Fatal::new(
+                ExitCode::StartClient,
+                "ERROR: The remote path must start with a module name not a /",
+            ));
+        }
+        let streams = if *via_shell {
+            let argv = [b"--server".to_vec(), b"--daemon".to_vec(), b".".to_vec()];
+            remote_shell::start(&self.opts, None, host, &argv)?
+        } else {
+            let port = port.or(self.opts.port).unwrap_or(tcp::DAEMON_PORT);
+            tcp::connect(&self.opts, &String::from_utf8_lossy(host), port)?
+        };
+        let mut open = self.wrap(streams);
+        let module = module_path.split(|&b| b == b'/').next().unwrap_or(b"").to_vec();
+        let user = user.as_deref();
+        let welcome = daemon_login::enter(
+            &self.opts,
+            user,
+            &module,
+            &mut open.reader,
+            &mut open.writer,
+            &self.reporter,
+        )
+        .map_err(|f| if f.exit == ExitCode::StreamIo { crate::farewell::no_daemon(f) } else { f })?;
+        let Welcome::Session(protocol) = welcome else { return Ok(None) };
+        let args = crate::options::server_args::daemon_words(&self.opts, words, paths, &module);
+        daemon_login::send_args(&args.outer, &mut open.writer)?;
+        open.writer.data.extend_from_slice(&args.secluded);
+        Ok(Some((open, protocol)))
+    }
+
+    /// A remote shell that ended early says more than a closed pipe.
+    fn shell_failed(&mut self, fatal: Fatal) -> Fatal {
+        let Some(child) = self.child.take() else { return fatal };
+        match remote_shell::collect(child) {
+            Ok(status) if status != 0 => {
+                let exit = ExitCode::from_code(status).unwrap_or(fatal.exit);
+                self.child_status = status;
+                Fatal { exit, raw_status: Some(status), ..fatal }
+            }
+            _ => fatal,
+        }
+    }
+
+    fn agree(&mut self, open: &mut Open, protocol: Protocol, sending: bool) -> Result<Agreed, Fatal> {
+        let names = NameLists::from_env();
+        self.protocol = protocol;
+        let agreed = setup::client(&self.opts, protocol, &names, &mut open.reader, &mut open.writer)?;
+        let policy = if sending { MessagePolicy::from_receiving_server() } else { MessagePolicy::from_sending_server() };
+        let reporter = self.reporter.clone();
+        open.reader.start_mux(
+            policy,
+            Box::new(move |message| {
+                reporter.take_message(&message);
+                Ok(())
+            }),
+        );
+        open.writer.start_mux();
+        Ok(agreed)
+    }
+
+    fn filters(&self, protocol: Protocol) -> Result<FilterList, Fatal> {
+        crate::merge_files::client_filters(&self.opts, protocol)
+    }
+
+    /// Sends the rules the other side needs, or the end of them.
+    fn send_filters(
+        &self,
+        filters: &FilterList,
+        agreed: &Agreed,
+        sending: bool,
+        open: &mut Open,
+    ) -> Result<(), Fatal> {
+        if sending && !self.opts.deletes() {
+            return Ok(());
+        }
+        filters.encode_for_peer(agreed.protocol, sending, &mut open.writer.data)?;
+        Ok(())
+    }
+
+    fn requested(&self, sources: &[Location], forwarded: Option<&[u8]>) -> Option<Requested> {
+        let remote_list = matches!(self.opts.files_from, Some(FilesFrom::Remote { .. }));
+        if self.opts.trust_sender || self.opts.old_args > 0 || remote_list {
+            return None;
+        }
+        let mut requested =
+            Requested::new(self.opts.relative, self.opts.recurse, self.opts.dirs);
+        if let Some(names) = forwarded {
+            names.split(|&b| b == 0).filter(|n| !n.is_empty()).for_each(|n| requested.add(n));
+            return Some(requested);
+        }
+        for source in sources {
+            match source {
+                Location::Daemon { module_path, .. } => {
+                    let cut = module_path.iter().position(|&b| b == b'/');
+                    requested.add(cut.map_or(&b""[..], |at| &module_path[at + 1..]));
+                }
+                Location::Shell { path, .. } => requested.add(path),
+                Location::Local(_) => {}
+            }
+        }
+        Some(requested)
+    }
+
+    fn list_heading(&self, agreed: &Agreed, sending: bool) {
+        if self.opts.info.flist == 0 || self.opts.list_only && !self.opts.recurse && self.opts.verbose == 0 {
+            return;
+        }
+        let line: &[u8] = match (agreed.inc(), sending) {
+            (true, true) => b"sending incremental file list\n",
+            (true, false) => b"receiving incremental file list\n",
+            (false, true) => b"building file list ... done\n",
+            (false, false) => b"receiving file list ... done\n",
+        };
+        self.reporter.info(line);
+    }
+
+    fn count_traffic(&mut self, traffic: &Traffic) {
+        use std::sync::atomic::Ordering;
+        self.counters.sent = traffic.written.load(Ordering::Relaxed);
+        self.counters.received = traffic.read.load(Ordering::Relaxed);
+    }
+
+    /// Collects a remote shell after the session.
+    fn finish_child(
+        &mut self,
+        result: Result<(), Fatal>,
+    ) -> Result<(), Fatal> {
+        if let Some(child) = self.child.take() {
+            self.child_status = remote_shell::collect(child).unwrap_or(ExitCode::WaitChild.code());
+        }
+        result
+    }
+
+    /// Prints the closing lines and makes the outcome.
+    fn conclude(self, result: Result<(), Fatal>) -> Outcome {
+        let mut exit = match &result {
+            Ok(()) => self.reporter.exit(),
+            Err(fatal) => fatal.exit,
+        };
+        if result.is_ok() {
+            let elapsed = self.started.elapsed();
+            let text = crate::report::summary::render(&self.counters, &self.opts, self.protocol, elapsed);
+            self.reporter.plain(&text);
+            if self.child_status > exit.code() {
+                exit = ExitCode::from_code(self.child_status).unwrap_or(exit);
+            }
+        }
+        let mut reason = String::new();
+        if let Err(fatal) = &result {
+            reason = String::from_utf8_lossy(&fatal.text).into_owned();
+            if !fatal.text.is_empty() {
+                self.reporter.final_error(&fatal.line(self.role));
+            }
+        }
+        if exit != ExitCode::Ok && !result.as_ref().is_err_and(|f| f.from_peer) {
+            let line = crate::report::final_line(exit, self.role.word());
+            if reason.is_empty() {
+                reason.clone_from(&line);
+            }
+            self.reporter.final_error(line.as_bytes());
+        }
+        let (problems, complete) = self.reporter.take_problems();
+        let raw = result.as_ref().err().and_then(|fatal| fatal.raw_status);
+        Outcome {
+            exit,
+            status: raw.unwrap_or(exit.code()),
+            reason,
+            problems,
+            complete,
+            files: self.counters.transferred,
+            bytes: self.counters.transferred_size,
+            deleted: self.counters.deleted.total(),
+        }
+    }
+}
+
+fn local_paths(sources: &[Location]) -> Vec<Vec<u8>> {
+    sources
+        .iter()
+        .filter_map(|source| match source {
+            Location::Local(path) => Some(path.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The working directory, as bytes; empty when it cannot be told.
+pub fn cwd() -> Vec<u8> {
+    std::env::current_dir().map(|d| d.into_os_string().into_vec()).unwrap_or_default()
+}

@@ -1,1 +1,592 @@
-//! link.
+//! Moves bytes between a transport and the roles: frames, messages, timeouts, keep-alives, pace.
+//!
+//! A connection has one [`LinkReader`] and one [`LinkWriter`], each owned by one role. The
+//! descriptors are non-blocking. A role that only reads waits in `poll`; a sender that wants to
+//! write while the peer wants to be read does both ([`LinkWriter::flush_reading`]), so that two
+//! peers never wait for each other. Other threads hand messages to the writer through
+//! [`Posts`], which is a queue and never waits.
+//!
+//! Not guaranteed: that a message overtakes data already buffered.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use wire::codec::ByteSource;
+use wire::exit::ExitCode;
+use wire::message::{Message, MessagePolicy};
+use wire::mux;
+
+use crate::control::Control;
+use crate::fatal::Fatal;
+
+/// Bytes read from the transport at once.
+const READ_CHUNK: usize = 256 * 1024;
+/// Bytes of unread input kept while this side is blocked on writing.
+const READ_AHEAD_MAX: usize = 8 * 1024 * 1024;
+/// Longest wait before looking whether someone asked to stop.
+const STOP_CHECK: Duration = Duration::from_millis(250);
+/// Bytes gathered before they are handed to the transport.
+const WRITE_CHUNK: usize = 64 * 1024;
+
+/// State both halves share: byte counts and the clock of the last transfer in either direction.
+#[derive(Debug)]
+pub struct Traffic {
+    start: Instant,
+    last_ms: AtomicU64,
+    timeout_s: AtomicU32,
+    /// Raw bytes read from the transport.
+    pub read: AtomicU64,
+    /// Raw bytes written to the transport.
+    pub written: AtomicU64,
+    control: Arc<Control>,
+}
+
+impl Traffic {
+    /// Fresh counters; `timeout_s` 0 is none. Waits end early when `control` asks for a stop.
+    pub fn new(timeout_s: u32, control: Arc<Control>) -> Arc<Traffic> {
+        Arc::new(Traffic {
+            start: Instant::now(),
+            last_ms: AtomicU64::new(0),
+            timeout_s: AtomicU32::new(timeout_s),
+            read: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            control,
+        })
+    }
+
+    /// Adopts a shorter timeout that a daemon told; returns whether it is now in force.
+    pub fn adopt_timeout(&self, seconds: i32) -> bool {
+        let Ok(told) = u32::try_from(seconds) else { return false };
+        let own = self.timeout_s.load(Ordering::Relaxed);
+        if told == 0 || told > wire::limits::TIMEOUT_MAX_S || (own != 0 && own <= told) {
+            return false;
+        }
+        self.timeout_s.store(told, Ordering::Relaxed);
+        true
+    }
+
+    /// Sets the timeout in seconds; 0 is none.
+    pub fn set_timeout(&self, seconds: u32) {
+        self.timeout_s.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Timeout in force, in seconds; 0 is none.
+    pub fn timeout_s(&self) -> u32 {
+        self.timeout_s.load(Ordering::Relaxed)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn touch(&self) {
+        self.last_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// How long a wait may last before something must be done: half the timeout.
+    fn lull(&self) -> Duration {
+        match self.timeout_s() {
+            0 => Duration::MAX,
+            s => Duration::from_secs(u64::from(s.div_ceil(2))),
+        }
+    }
+
+    /// Waits for an event on a descriptor for at most half the timeout; false when that passed.
+    /// Errors: someone asked to stop, or nothing has moved for the whole timeout.
+    fn wait(&self, fd: BorrowedFd<'_>, what: PollFlags) -> Result<bool, Fatal> {
+        let end = Instant::now().checked_add(self.lull());
+        loop {
+            if self.control.stop_requested() {
+                return Err(Fatal::silent(ExitCode::Signal));
+            }
+            let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+            let step = left.map_or(STOP_CHECK, |left| left.min(STOP_CHECK));
+            if wait_one(fd, what, Some(step)).map_err(poll_failed)? {
+                return Ok(true);
+            }
+            if left.is_some_and(|left| left <= step) {
+                self.check_idle()?;
+                return Ok(false);
+            }
+        }
+    }
+
+    fn check_idle(&self) -> Result<(), Fatal> {
+        let timeout = u64::from(self.timeout_s());
+        let idle = self.now_ms().saturating_sub(self.last_ms.load(Ordering::Relaxed)) / 1000;
+        if timeout != 0 && idle >= timeout {
+            return Err(Fatal::new(
+                ExitCode::Timeout,
+                format!("io timeout after {idle} seconds -- exiting"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Frames that other threads want sent; taken by the writer at its next frame border.
+#[derive(Default, Debug)]
+pub struct Posts {
+    queue: Mutex<Vec<u8>>,
+    wake: Wake,
+}
+
+/// Called after each post, for a writer that waits for something else.
+#[derive(Default)]
+struct Wake(std::sync::OnceLock<Box<dyn Fn() + Send + Sync>>);
+
+impl std::fmt::Debug for Wake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wake")
+    }
+}
+
+impl Posts {
+    /// Queues one message.
+    pub fn post(&self, message: &Message) {
+        if let Ok(mut queue) = self.queue.lock() {
+            message.encode(&mut queue);
+        }
+        if let Some(wake) = self.wake.0.get() {
+            wake();
+        }
+    }
+
+    /// From now on each post calls `wake`. Only the first call counts.
+    pub fn set_wake(&self, wake: Box<dyn Fn() + Send + Sync>) {
+        let _ = self.wake.0.set(wake);
+    }
+
+    fn take(&self) -> Vec<u8> {
+        match self.queue.lock() {
+            Ok(mut queue) => std::mem::take(&mut *queue),
+            Err(_) => Vec::new(),
+        }
+    }
+}
+
+/// What a reader does with a message that arrives between data.
+pub type OnMessage = Box<dyn FnMut(Message) -> Result<(), Fatal> + Send>;
+
+/// The reading half of a connection.
+pub struct LinkReader {
+    fd: Arc<OwnedFd>,
+    traffic: Arc<Traffic>,
+    buf: Vec<u8>,
+    pos: usize,
+    muxed: bool,
+    frame_left: usize,
+    policy: MessagePolicy,
+    on_message: OnMessage,
+    closed: bool,
+}
+
+impl LinkReader {
+    /// Wraps the reading descriptor, not yet demultiplexing. `buffered` holds bytes that were read
+    /// before the reader existed.
+    pub fn new(fd: Arc<OwnedFd>, traffic: Arc<Traffic>, buffered: Vec<u8>) -> LinkReader {
+        let _ = rustix::io::ioctl_fionbio(&fd, true);
+        LinkReader {
+            fd,
+            traffic,
+            buf: buffered,
+            pos: 0,
+            muxed: false,
+            frame_left: 0,
+            policy: MessagePolicy::default(),
+            on_message: Box::new(|_| Ok(())),
+            closed: false,
+        }
+    }
+
+    /// Starts demultiplexing; messages go to `on_message` when `policy` allows them.
+    pub fn start_mux(&mut self, policy: MessagePolicy, on_message: OnMessage) {
+        self.muxed = true;
+        self.policy = policy;
+        self.on_message = on_message;
+    }
+
+    /// Replaces what happens to messages, when the roles take over.
+    pub fn set_on_message(&mut self, on_message: OnMessage) {
+        self.on_message = on_message;
+    }
+
+    /// Byte counts and timeout of the connection.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.traffic
+    }
+
+    fn available(&self) -> usize {
+        self.buf.len().saturating_sub(self.pos)
+    }
+
+    /// Whether reading would find something without waiting.
+    pub fn has_input(&self) -> bool {
+        self.available() > 0 || self.closed || wait_one(self.fd.as_fd(), PollFlags::IN, Some(Duration::ZERO)).unwrap_or(true)
+    }
+
+    /// Reads what is there, without waiting; keeps at most `READ_AHEAD_MAX` unread.
+    fn fill_now(&mut self) -> Result<usize, Fatal> {
+        if self.pos > 0 && (self.pos == self.buf.len() || self.pos >= READ_CHUNK) {
+            self.buf.drain(..self.pos);
+            self.pos = 0;
+        }
+        let old = self.buf.len();
+        self.buf.reserve(READ_CHUNK);
+        let spare = rustix::buffer::spare_capacity(&mut self.buf);
+        match rustix::io::read(&*self.fd, spare) {
+            Ok(0) => {
+                self.closed = true;
+                Ok(0)
+            }
+            Ok(n) => {
+                self.traffic.touch();
+                self.traffic.read.fetch_add(n as u64, Ordering::Relaxed);
+                debug_assert_eq!(self.buf.len(), old + n);
+                Ok(n)
+            }
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
+            Err(rustix::io::Errno::CONNRESET) => {
+                self.closed = true;
+                Ok(0)
+            }
+            Err(error) => Err(Fatal::new(
+                ExitCode::SocketIo,
+                format!("read error: {}", crate::fatal::errno_text(&io::Error::from(error))),
+            )),
+        }
+    }
+
+    /// Waits until at least one byte is buffered.
+    fn fill_wait(&mut self) -> Result<(), Fatal> {
+        while self.available() == 0 {
+            if self.closed {
+                return Err(self.closed_error());
+            }
+            if self.fill_now()? == 0 && !self.closed {
+                self.traffic.wait(self.fd.as_fd(), PollFlags::IN)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The error for a peer that went away.
+    pub fn closed_error(&self) -> Fatal {
+        let read = self.traffic.read.load(Ordering::Relaxed);
+        Fatal::new(
+            ExitCode::StreamIo,
+            format!("connection unexpectedly closed ({read} bytes received so far)"),
+        )
+    }
+
+    /// Waits for input at most as long as half the timeout; false means it is time for a
+    /// keep-alive.
+    pub fn wait_input(&mut self) -> Result<bool, Fatal> {
+        if self.available() > 0 || self.closed {
+            return Ok(true);
+        }
+        self.traffic.wait(self.fd.as_fd(), PollFlags::IN)
+    }
+
+    fn raw(&mut self, out: &mut [u8]) -> Result<(), Fatal> {
+        let mut filled = 0;
+        while filled < out.len() {
+            self.fill_wait()?;
+            filled += self.take_into(&mut out[filled..]);
+        }
+        Ok(())
+    }
+
+    fn take_into(&mut self, out: &mut [u8]) -> usize {
+        let n = out.len().min(self.available());
+        out[..n].copy_from_slice(&self.buf[self.pos..self.pos + n]);
+        self.pos += n;
+        n
+    }
+
+    /// Reads frames until one carries data.
+    fn next_frame(&mut self) -> Result<(), Fatal> {
+        while self.frame_left == 0 {
+            let mut header = [0; 4];
+            self.raw(&mut header)?;
+            let (tag, len) = mux::parse(header)?;
+            if tag == mux::DATA {
+                self.frame_left = len;
+                continue;
+            }
+            let limit = wire::message::payload_limit(tag)?;
+            if len > limit {
+                return Err(wire::error::Error::malformed(
+                    ExitCode::StreamIo,
+                    "mux-length",
+                    format!("multiplexing overflow {tag}:{len}"),
+                )
+                .into());
+            }
+            let mut payload = vec![0; len];
+            self.raw(&mut payload)?;
+            let message = Message::decode(tag, &payload, self.policy)?;
+            self.handle(message)?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, message: Message) -> Result<(), Fatal> {
+        match message {
+            Message::IoTimeout(seconds) => {
+                self.traffic.adopt_timeout(seconds);
+                (self.on_message)(message)
+            }
+            Message::ErrorExit(Some(code)) => Err(Fatal::peer_exit(code)),
+            Message::ErrorExit(None) => Err(Fatal::peer_exit(0)),
+            Message::Noop => Ok(()),
+            other => (self.on_message)(other),
+        }
+    }
+
+    /// Reads one text line of the daemon's phase, without LF and CR; not past it.
+    pub fn line(&mut self, max: usize) -> Result<Vec<u8>, Fatal> {
+        let mut line = Vec::new();
+        loop {
+            let mut byte = [0];
+            self.raw(&mut byte)?;
+            match byte[0] {
+                b'\n' => return Ok(line),
+                b'\r' => {}
+                0 => return Err(Fatal::new(ExitCode::StartClient, "unexpected NUL in a text line")),
+                b if line.len() < max => line.push(b),
+                _ => return Err(Fatal::new(ExitCode::StartClient, "over-long text line")),
+            }
+        }
+    }
+
+    /// Reads and drops input until the peer closes, an empty farewell comes, or `limit` passes.
+    pub fn drain(&mut self, limit: Duration) {
+        let end = Instant::now() + limit;
+        let mut byte = [0; 1];
+        while let Some(left) = end.checked_duration_since(Instant::now()) {
+            self.pos = self.buf.len();
+            match wait_one(self.fd.as_fd(), PollFlags::IN, Some(left)) {
+                Ok(true) => {}
+                _ => return,
+            }
+            match rustix::io::read(&*self.fd, &mut byte[..]) {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+        }
+    }
+}
+
+impl ByteSource for LinkReader {
+    type Error = Fatal;
+
+    fn read_exact(&mut self, out: &mut [u8]) -> Result<(), Fatal> {
+        if !self.muxed {
+            return self.raw(out);
+        }
+        let mut filled = 0;
+        while filled < out.len() {
+            if self.frame_left == 0 {
+                self.next_frame()?;
+            }
+            let want = (out.len() - filled).min(self.frame_left);
+            self.fill_wait()?;
+            let n = self.take_into(&mut out[filled..filled + want]);
+            filled += n;
+            self.frame_left -= n;
+        }
+        Ok(())
+    }
+}
+
+/// The writing half of a connection.
+pub struct LinkWriter {
+    fd: Arc<OwnedFd>,
+    traffic: Arc<Traffic>,
+    posts: Arc<Posts>,
+    /// Bytes ready for the transport.
+    ready: Vec<u8>,
+    sent: usize,
+    /// Data of the stream not yet framed. Roles append to it directly.
+    pub data: Vec<u8>,
+    muxed: bool,
+    pace: Option<crate::pace::Pace>,
+}
+
+impl LinkWriter {
+    /// Wraps the writing descriptor, not yet multiplexing.
+    pub fn new(fd: Arc<OwnedFd>, traffic: Arc<Traffic>, bwlimit: u64) -> LinkWriter {
+        let _ = rustix::io::ioctl_fionbio(&fd, true);
+        LinkWriter {
+            fd,
+            traffic,
+            posts: Arc::new(Posts::default()),
+            ready: Vec::new(),
+            sent: 0,
+            data: Vec::new(),
+            muxed: false,
+            pace: (bwlimit > 0).then(|| crate::pace::Pace::new(bwlimit)),
+        }
+    }
+
+    /// Starts multiplexing. Data appended before travels raw.
+    pub fn start_mux(&mut self) {
+        self.frame();
+        self.muxed = true;
+    }
+
+    /// The queue other threads post messages to.
+    pub fn posts(&self) -> Arc<Posts> {
+        self.posts.clone()
+    }
+
+    /// Timeout in force, in seconds; 0 is none.
+    pub fn timeout_s(&self) -> u32 {
+        self.traffic.timeout_s()
+    }
+
+    /// Raw bytes written, those still gathered included.
+    pub fn written(&self) -> u64 {
+        let pending = self.data.len() + self.ready.len() - self.sent;
+        self.traffic.written.load(Ordering::Relaxed) + pending as u64
+    }
+
+    /// Tells the transport that nothing more comes, in both directions where it is a socket: a
+    /// reader of the same connection then sees its end.
+    pub fn shut_down(&mut self) {
+        let _ = rustix::net::shutdown(&*self.fd, rustix::net::Shutdown::Both);
+    }
+
+    /// Queues a message after the data so far.
+    pub fn message(&mut self, message: &Message) {
+        self.frame();
+        message.encode(&mut self.ready);
+    }
+
+    /// Moves the data gathered so far into frames.
+    fn frame(&mut self) {
+        if self.muxed {
+            for piece in self.data.chunks(mux::DATA_MAX) {
+                self.ready.extend_from_slice(&mux::header(mux::DATA, piece.len()));
+                self.ready.extend_from_slice(piece);
+            }
+            self.data.clear();
+            let posts = self.posts.take();
+            self.ready.extend_from_slice(&posts);
+        } else {
+            self.ready.append(&mut self.data);
+        }
+    }
+
+    /// Whether enough has gathered to be worth a system call.
+    pub fn is_full(&self) -> bool {
+        self.data.len() + self.ready.len() - self.sent >= WRITE_CHUNK
+    }
+
+    /// Sends an empty frame when nothing has been written for half the timeout.
+    pub fn keep_alive(&mut self) -> Result<(), Fatal> {
+        if self.muxed && self.traffic.timeout_s() != 0 {
+            self.frame();
+            self.ready.extend_from_slice(&mux::header(mux::DATA, 0));
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Writes everything gathered, waiting as long as the transport needs.
+    pub fn flush(&mut self) -> Result<(), Fatal> {
+        self.flush_with(None)
+    }
+
+    /// Like [`Self::flush`], and takes in what the peer says meanwhile, so that a peer that must
+    /// be read before it reads is.
+    pub fn flush_reading(&mut self, reader: &mut LinkReader) -> Result<(), Fatal> {
+        self.flush_with(Some(reader))
+    }
+
+    fn flush_with(&mut self, mut reader: Option<&mut LinkReader>) -> Result<(), Fatal> {
+        self.frame();
+        while self.sent < self.ready.len() {
+            let max = self.pace.as_ref().map_or(usize::MAX, crate::pace::Pace::write_max);
+            let end = self.ready.len().min(self.sent.saturating_add(max));
+            match rustix::io::write(&*self.fd, &self.ready[self.sent..end]) {
+                Ok(n) => {
+                    self.sent += n;
+                    self.traffic.touch();
+                    self.traffic.written.fetch_add(n as u64, Ordering::Relaxed);
+                    if let Some(pace) = &mut self.pace {
+                        pace.wrote(n);
+                    }
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => self.wait_writable(reader.as_deref_mut())?,
+                Err(error) => return Err(write_failed(error)),
+            }
+        }
+        self.ready.clear();
+        self.sent = 0;
+        Ok(())
+    }
+
+    fn wait_writable(&mut self, reader: Option<&mut LinkReader>) -> Result<(), Fatal> {
+        let reading = reader.filter(|r| !r.closed && r.available() < READ_AHEAD_MAX);
+        let Some(reader) = reading else {
+            self.traffic.wait(self.fd.as_fd(), PollFlags::OUT)?;
+            return Ok(());
+        };
+        if self.traffic.control.stop_requested() {
+            return Err(Fatal::silent(ExitCode::Signal));
+        }
+        let timeout = Timespec::try_from(self.traffic.lull().min(STOP_CHECK)).ok();
+        let readable = {
+            let mut fds = [
+                PollFd::new(&*self.fd, PollFlags::OUT),
+                PollFd::new(&*reader.fd, PollFlags::IN),
+            ];
+            match poll(&mut fds, timeout.as_ref()) {
+                Ok(0) => {
+                    self.traffic.check_idle()?;
+                    false
+                }
+                Ok(_) => !fds[1].revents().is_empty(),
+                Err(rustix::io::Errno::INTR) => false,
+                Err(error) => return Err(poll_failed(error.into())),
+            }
+        };
+        if readable {
+            reader.fill_now()?;
+        }
+        Ok(())
+    }
+}
+
+fn write_failed(error: rustix::io::Errno) -> Fatal {
+    let exit = match error {
+        rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET => ExitCode::StreamIo,
+        _ => ExitCode::SocketIo,
+    };
+    let text = crate::fatal::errno_text(&io::Error::from(error));
+    Fatal::new(exit, format!("write error: {text}"))
+}
+
+fn poll_failed(error: io::Error) -> Fatal {
+    Fatal::new(ExitCode::SocketIo, format!("poll failed: {error}"))
+}
+
+/// Waits for one event on one descriptor; false when the time passed first.
+fn wait_one(fd: BorrowedFd<'_>, what: PollFlags, limit: Option<Duration>) -> io::Result<bool> {
+    let timeout = limit.and_then(|d| Timespec::try_from(d).ok());
+    let mut fds = [PollFd::from_borrowed_fd(fd, what)];
+    loop {
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(n) => return Ok(n > 0),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

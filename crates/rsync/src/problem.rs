@@ -27,6 +27,8 @@ pub struct Problem {
 pub struct Outcome {
     /// The exit code of the run.
     pub exit: ExitCode,
+    /// The status of the process: the exit code, or what a remote shell returned.
+    pub status: i32,
     /// The line that explains a failure, without a newline; empty on success.
     pub reason: String,
     /// Paths that failed or vanished, each once, in order of discovery; bounded by

@@ -1,1 +1,433 @@
-//! server.
+//! The `--server` side of a transfer: over a remote shell, behind a daemon, or as the other half
+//! of a local copy.
+
+use std::sync::Arc;
+
+use wire::codec::{ByteSource, get_i32};
+use wire::exit::ExitCode;
+use wire::filter::list::FilterList;
+use wire::message::{Message, MessagePolicy};
+use wire::version::Protocol;
+
+use crate::chmod::ChmodRules;
+use crate::console::Console;
+use crate::control::Control;
+use crate::dest::DestStart;
+use crate::fatal::Fatal;
+use crate::files_from;
+use crate::items::ItemPrinter;
+use crate::link::{LinkReader, LinkWriter, Traffic};
+use crate::options::{Options, StderrMode};
+use crate::report::messages::{Outlet, Reporter, Role};
+use crate::scan::{ScanRules, Scanner, SourceStart};
+use crate::sender::{Sender, SenderSetup};
+use crate::session::{ReceivingSetup, receive};
+use crate::setup::{self, Agreed, NameLists};
+use crate::transport::Streams;
+
+/// What a daemon adds to a server: its rules, its place, its log.
+pub struct DaemonPart {
+    /// Protocol of the greeting.
+    pub protocol: Protocol,
+    /// The module's directory.
+    pub root: tree::root::Root,
+    /// Name of the module, for messages.
+    pub module: Vec<u8>,
+    /// The daemon's rules.
+    pub filters: FilterList,
+    /// `outgoing chmod`.
+    pub outgoing_chmod: Option<ChmodRules>,
+    /// `incoming chmod`.
+    pub incoming_chmod: Option<ChmodRules>,
+    /// Whether symlinks are munged.
+    pub munge: bool,
+    /// Module timeout in seconds, told to the client; 0 none.
+    pub timeout_s: u32,
+    /// Where log lines go.
+    pub log: Box<dyn Fn(&[u8]) + Send + Sync>,
+    /// Format and peer of the transfer log.
+    pub transfer_log: Option<(crate::report::format::OutFormat, crate::report::format::Peer)>,
+    /// A refusal to be told once the client can read it.
+    pub refusal: Option<Vec<u8>>,
+}
+
+/// One server run.
+pub struct ServerRun {
+    /// Options the client sent.
+    pub opts: Options,
+    /// What followed the `.` of the command line.
+    pub paths: Vec<Vec<u8>>,
+    /// The connection.
+    pub streams: Streams,
+    /// Bytes read ahead of it.
+    pub buffered: Vec<u8>,
+    /// This process's standard error.
+    pub console: Arc<dyn Console>,
+    /// The daemon this server belongs to.
+    pub daemon: Option<DaemonPart>,
+    /// To ask it to stop.
+    pub control: Arc<Control>,
+}
+
+/// Numbers a daemon logs at the end.
+pub struct ServerEnd {
+    /// Exit code.
+    pub exit: ExitCode,
+    /// Raw bytes written.
+    pub sent: u64,
+    /// Raw bytes read.
+    pub received: u64,
+    /// Size of all listed files.
+    pub total_size: u64,
+}
+
+/// Serves one client.
+pub fn run(run: ServerRun) -> ServerEnd {
+    let mut opts = run.opts;
+    if let Some(daemon) = &run.daemon
+        && daemon.timeout_s != 0
+        && (opts.timeout_s == 0 || opts.timeout_s > daemon.timeout_s)
+    {
+        opts.timeout_s = daemon.timeout_s;
+    }
+    let traffic = Traffic::new(opts.timeout_s, run.control.clone());
+    let reader = LinkReader::new(run.streams.input, traffic.clone(), run.buffered);
+    let bwlimit = match (opts.bwlimit, opts.daemon_bwlimit) {
+        (0, limit) | (limit, 0) => limit,
+        (a, b) => a.min(b),
+    };
+    let writer = LinkWriter::new(run.streams.output, traffic.clone(), bwlimit);
+    let mut reporter = Reporter::new(run.console, false, true);
+    let mut daemon = run.daemon;
+    if let Some(daemon) = &mut daemon {
+        reporter.module = Some(daemon.module.clone());
+        reporter.log = Some(std::mem::replace(&mut daemon.log, Box::new(|_| {})));
+    }
+    let mut server = Server {
+        opts: Arc::new(opts),
+        reporter: Arc::new(reporter),
+        traffic,
+        total_size: 0,
+        role: Role::Server,
+    };
+    let result = server.session(reader, writer, run.paths, daemon);
+    server.conclude(result)
+}
+
+struct Server {
+    opts: Arc<Options>,
+    reporter: Arc<Reporter>,
+    traffic: Arc<Traffic>,
+    total_size: u64,
+    role: Role,
+}
+
+impl Server {
+    fn session(
+        &mut self,
+        mut reader: LinkReader,
+        mut writer: LinkWriter,
+        paths: Vec<Vec<u8>>,
+        daemon: Option<DaemonPart>,
+    ) -> Result<(), Fatal> {
+        let protocol = match &daemon {
+            Some(daemon) => daemon.protocol,
+            None => setup::versions(&self.opts, &mut reader, &mut writer)?,
+        };
+        let names = NameLists::from_env();
+        let seed = random_seed();
+        let agreed =
+            setup::server(&self.opts, protocol, &names, seed, &mut reader, &mut writer)?;
+        let policy = if self.opts.sender {
+            MessagePolicy::from_receiving_client()
+        } else {
+            MessagePolicy::from_sending_client()
+        };
+        let reporter = self.reporter.clone();
+        reader.start_mux(
+            policy,
+            Box::new(move |message| {
+                reporter.take_message(&message);
+                Ok(())
+            }),
+        );
+        writer.start_mux();
+        self.choose_outlet(&writer, daemon.is_some());
+        if let Some(daemon) = &daemon {
+            self.greet(daemon, &agreed, &mut writer)?;
+        }
+        let result = if self.opts.sender {
+            self.send(reader, writer, agreed, paths, daemon)
+        } else {
+            self.receive(reader, writer, agreed, paths, daemon)
+        };
+        self.reporter.set_outlet(Outlet::Console);
+        result
+    }
+
+    fn choose_outlet(&self, writer: &LinkWriter, daemon: bool) {
+        let posts = writer.posts();
+        self.reporter.set_outlet(match self.opts.stderr {
+            StderrMode::Client => Outlet::Framed(posts),
+            StderrMode::Errors if daemon => Outlet::Framed(posts),
+            StderrMode::Errors => Outlet::Split(posts),
+            StderrMode::All => Outlet::Console,
+        });
+    }
+
+    /// The first messages of a daemon: its timeout, or why it will not serve.
+    fn greet(
+        &self,
+        daemon: &DaemonPart,
+        agreed: &Agreed,
+        writer: &mut LinkWriter,
+    ) -> Result<(), Fatal> {
+        if daemon.timeout_s != 0 && agreed.protocol.has_io_timeout() {
+            writer.message(&Message::IoTimeout(daemon.timeout_s.cast_signed()));
+        }
+        if let Some(text) = &daemon.refusal {
+            writer.message(&Message::Error(text.clone()));
+            writer.flush()?;
+            // The client must read this before it sees the connection go.
+            std::thread::sleep(std::time::Duration::from_millis(400));
+            return Err(Fatal::silent(ExitCode::Unsupported));
+        }
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        mut reader: LinkReader,
+        writer: LinkWriter,
+        agreed: Agreed,
+        paths: Vec<Vec<u8>>,
+        daemon: Option<DaemonPart>,
+    ) -> Result<(), Fatal> {
+        self.role = Role::Sender;
+        let mut filters = FilterList::new();
+        read_filters(&mut reader, &mut filters)?;
+        let (start, printer, rules) = match daemon {
+            None => {
+                let printer = ItemPrinter::server(self.opts.clone(), true, None);
+                let rules = ScanRules { filters, ..ScanRules::default() };
+                (SourceStart::Operator { cwd: crate::client::cwd() }, printer, rules)
+            }
+            Some(daemon) => (
+                SourceStart::Module { root: daemon.root },
+                ItemPrinter::server(self.opts.clone(), true, daemon.transfer_log),
+                ScanRules {
+                    filters,
+                    daemon_filters: Some(daemon.filters),
+                    daemon_chmod: daemon.outgoing_chmod,
+                    munge: daemon.munge,
+                },
+            ),
+        };
+        let names = files_from::for_server(&self.opts, |path| open_list(&start, path))?;
+        let names = names.read(&mut reader)?;
+        let scanner = Scanner::new(
+            self.opts.clone(),
+            self.reporter.clone(),
+            rules,
+            agreed.list_sum,
+            agreed.inc(),
+        )?;
+        let mut sender = Sender::new(SenderSetup {
+            opts: self.opts.clone(),
+            agreed: agreed.clone(),
+            reader,
+            writer,
+            reporter: self.reporter.clone(),
+            control: Arc::new(Control::default()),
+            scanner,
+            printer,
+            server: true,
+        })?;
+        let result = sender.run(&start, &paths, names.as_deref());
+        let (mut reader, mut writer, counters) = sender.into_link();
+        self.total_size = counters.total_size;
+        if let Err(fatal) = &result {
+            self.explain(fatal);
+            crate::farewell::announce(&agreed, &mut writer, fatal);
+            crate::farewell::wait_for_peer(&mut reader, fatal);
+        }
+        result
+    }
+
+    fn receive(
+        &mut self,
+        mut reader: LinkReader,
+        writer: LinkWriter,
+        agreed: Agreed,
+        paths: Vec<Vec<u8>>,
+        daemon: Option<DaemonPart>,
+    ) -> Result<(), Fatal> {
+        self.role = Role::Receiver;
+        let mut filters = FilterList::new();
+        if self.opts.deletes() {
+            read_filters(&mut reader, &mut filters)?;
+        }
+        let dest = paths.into_iter().next().unwrap_or_else(|| b".".to_vec());
+        let mut setup = ReceivingSetup {
+            opts: self.opts.clone(),
+            agreed: agreed.clone(),
+            reader,
+            writer,
+            reporter: self.reporter.clone(),
+            control: Arc::new(Control::default()),
+            printer: ItemPrinter::server(self.opts.clone(), false, None),
+            filters,
+            daemon_filters: None,
+            daemon_chmod: None,
+            requested: None,
+            start: DestStart::Operator { cwd: crate::client::cwd() },
+            dest,
+            local: false,
+            server: true,
+            munge: false,
+        };
+        if let Some(daemon) = daemon {
+            setup.printer = ItemPrinter::server(self.opts.clone(), false, daemon.transfer_log);
+            setup.daemon_filters = Some(daemon.filters);
+            setup.daemon_chmod = daemon.incoming_chmod;
+            setup.munge = daemon.munge;
+            setup.start = DestStart::Module { root: daemon.root };
+        }
+        let received = receive(setup);
+        self.total_size = received.counters.total_size;
+        received.result
+    }
+
+    /// Says what ends the run, through the connection where that still works.
+    fn explain(&self, fatal: &Fatal) {
+        explain(&self.reporter, self.role, fatal);
+    }
+
+    fn conclude(self, result: Result<(), Fatal>) -> ServerEnd {
+        use std::sync::atomic::Ordering;
+        let exit = match &result {
+            Ok(()) => self.reporter.exit(),
+            Err(fatal) => {
+                if !fatal.explained {
+                    explain(&self.reporter, self.role, fatal);
+                }
+                fatal.exit
+            }
+        };
+        if result.is_ok() && exit != ExitCode::Ok {
+            self.reporter.final_error(crate::report::final_line(exit, self.role.word()).as_bytes());
+        }
+        ServerEnd {
+            exit,
+            sent: self.traffic.written.load(Ordering::Relaxed),
+            received: self.traffic.read.load(Ordering::Relaxed),
+            total_size: self.total_size,
+        }
+    }
+}
+
+/// The last lines of a run that ends early: what happened, then the exit code.
+pub fn explain(reporter: &Reporter, role: Role, fatal: &Fatal) {
+    if fatal.from_peer {
+        return;
+    }
+    if !fatal.text.is_empty() {
+        reporter.final_error(&fatal.line(role));
+    }
+    reporter.final_error(crate::report::final_line(fatal.exit, role.word()).as_bytes());
+}
+
+fn open_list(start: &SourceStart, path: &[u8]) -> std::io::Result<std::fs::File> {
+    match start {
+        SourceStart::Operator { .. } => tree::operator::open_trusted(path),
+        SourceStart::Module { root } => {
+            let clean = crate::scan::clean(crate::scan::trim_root(path));
+            let rel = tree::path::RelPath::new(&clean)
+                .map_err(|_| std::io::Error::from_raw_os_error(libc::EINVAL))?;
+            let name = rel.name().ok_or_else(|| std::io::Error::from_raw_os_error(libc::EISDIR))?;
+            root.dir(rel.parent())?.open_read(name)
+        }
+    }
+}
+
+/// Reads the client's rules off the connection.
+pub fn read_filters(reader: &mut LinkReader, filters: &mut FilterList) -> Result<(), Fatal> {
+    let mut count = 0;
+    loop {
+        let len = get_i32(reader)?;
+        if len == 0 {
+            return Ok(());
+        }
+        let size = usize::try_from(len).ok().filter(|len| *len <= wire::limits::FILTER_RULE_MAX);
+        count += 1;
+        let (Some(size), true) = (size, count <= wire::limits::FILTER_RULES_MAX) else {
+            return Err(Fatal::new(ExitCode::Malloc, format!("buffer overflow: recv_rules ({len})")));
+        };
+        let rule = reader.read_vec(size)?;
+        crate::merge_files::add_from_peer(filters, &rule)?;
+    }
+}
+
+fn random_seed() -> i32 {
+    let mut bytes = [0; 4];
+    // Without randomness the seed only has to be something.
+    let _ = getrandom::fill(&mut bytes);
+    i32::from_le_bytes(bytes) | 1
+}
+
+/// The receiving half of a local copy.
+pub struct LocalHalf {
+    /// Options of the run.
+    pub opts: Arc<Options>,
+    /// This half's end of the pair.
+    pub streams: Streams,
+    /// Destination argument.
+    pub dest: Vec<u8>,
+    /// Rules of the client.
+    pub filters: FilterList,
+    /// Voice of the run; errors go to it directly, information through the connection.
+    pub reporter: Arc<Reporter>,
+    /// Where the errors are said.
+    pub console: Arc<dyn Console>,
+    /// To ask it to stop.
+    pub control: Arc<Control>,
+}
+
+/// Runs the receiving half of a local copy.
+pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
+    let traffic = Traffic::new(half.opts.timeout_s, half.control.clone());
+    let mut reader = LinkReader::new(half.streams.input, traffic.clone(), Vec::new());
+    let mut writer = LinkWriter::new(half.streams.output, traffic, 0);
+    let mut opts = (*half.opts).clone();
+    let inc = setup::may_recurse_incrementally(&opts);
+    opts.capabilities = Some(wire::handshake::client_capabilities(inc).as_bytes()[1..].to_vec());
+    opts.server = true;
+    let opts = Arc::new(opts);
+    let protocol = setup::versions(&opts, &mut reader, &mut writer)?;
+    let names = NameLists::from_env();
+    let agreed = setup::server(&opts, protocol, &names, random_seed(), &mut reader, &mut writer)?;
+    reader.start_mux(MessagePolicy::from_sending_client(), Box::new(|_| Ok(())));
+    writer.start_mux();
+    let reporter = Arc::new(Reporter::new(half.console, false, opts.eight_bit));
+    reporter.set_outlet(Outlet::Split(writer.posts()));
+    let received = receive(ReceivingSetup {
+        printer: ItemPrinter::server(opts.clone(), false, None),
+        opts,
+        agreed,
+        reader,
+        writer,
+        reporter: reporter.clone(),
+        control: Arc::new(Control::default()),
+        filters: half.filters,
+        daemon_filters: None,
+        daemon_chmod: None,
+        requested: None,
+        start: DestStart::Operator { cwd: crate::client::cwd() },
+        dest: half.dest,
+        local: true,
+        server: true,
+        munge: false,
+    });
+    reporter.hand_over(&half.reporter);
+    received.result
+}

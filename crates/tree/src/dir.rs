@@ -52,10 +52,6 @@ impl Dir {
         Dir { fd: Arc::new(fd) }
     }
 
-    pub(crate) fn from_shared(fd: Arc<OwnedFd>) -> Dir {
-        Dir { fd }
-    }
-
     /// The handle, for calls that take one.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

@@ -87,17 +87,22 @@ pub struct Trusted {
 /// Walks a path of the operator to the directory of its last component, following only symlinks of
 /// trusted owners. With `whole`, the last component is walked too and must be a directory.
 pub fn trusted(path: &[u8], whole: bool) -> io::Result<Trusted> {
-    if path.is_empty() {
-        return Err(Errno::INVAL.into());
-    }
-    if path.contains(&0) {
+    let start: &[u8] = if path.starts_with(b"/") { b"/" } else { b"." };
+    walk(openat(CWD, start, DIR, Mode::empty())?, path, whole)
+}
+
+/// Walks a relative path of the operator from an open directory; `..` leads up.
+pub fn trusted_from(start: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+    Ok(walk(openat(start, ".", DIR, Mode::empty())?, path, true)?.dir)
+}
+
+fn walk(mut at: OwnedFd, path: &[u8], whole: bool) -> io::Result<Trusted> {
+    if path.is_empty() || path.contains(&0) {
         return Err(Errno::INVAL.into());
     }
     let mut hops = 0;
     let mut todo = VecDeque::new();
     push_front(&mut todo, path);
-    let start: &[u8] = if path.starts_with(b"/") { b"/" } else { b"." };
-    let mut at = openat(CWD, start, DIR, Mode::empty())?;
     let ends_in_dir = path.ends_with(b"/") || path.ends_with(b"/.") || path == b".";
     while let Some(part) = todo.pop_front() {
         let last = todo.is_empty();

@@ -1,7 +1,6 @@
 //! An open directory that nothing may resolve out of.
 
 use std::io;
-use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
@@ -37,17 +36,17 @@ impl Root {
         &self.top
     }
 
+    /// Opens a directory that the operator named relative to this one; it may lie anywhere.
+    pub fn below_trusted(&self, path: &[u8]) -> io::Result<Root> {
+        let walked = crate::resolve::trusted_from(self.top.fd(), path)?;
+        Ok(Root { top: Dir::from_fd(walked) })
+    }
+
     /// Opens a directory beneath the root; ELOOP where the way would lead out.
     pub fn dir(&self, path: &RelPath) -> io::Result<Dir> {
         if path.name().is_none() {
             return Ok(self.top.clone());
         }
         crate::resolve::beneath(self.top.fd(), path).map(Dir::from_fd)
-    }
-}
-
-impl From<Arc<std::os::fd::OwnedFd>> for Root {
-    fn from(fd: Arc<std::os::fd::OwnedFd>) -> Root {
-        Root { top: Dir::from_shared(fd) }
     }
 }

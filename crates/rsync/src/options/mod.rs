@@ -5,7 +5,14 @@
 //! result into the words sent to the other side. The roles read this struct and nothing else.
 
 pub mod check;
+pub mod daemon_args;
+pub mod info;
 pub mod parse;
+pub mod rows_copy;
+pub mod rows_daemon;
+pub mod rows_files;
+pub mod rows_talk;
+pub mod scan;
 pub mod server_args;
 pub mod size;
 pub mod table;
@@ -109,6 +116,32 @@ pub struct InfoLevels {
     pub stats: u8,
     /// Unsafe symbolic links.
     pub symsafe: u8,
+}
+
+/// What was typed rather than what it means: only [`server_args`] reads it, since the other side is
+/// told the words of the user and not the implications drawn here.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Given {
+    /// `--list-only`, as opposed to a single location.
+    pub list_only: bool,
+    /// `-d`, as opposed to its implication by files-from or list-only.
+    pub dirs: bool,
+    /// `--delete-during` or `--del`, as opposed to plain `--delete`.
+    pub delete_during: bool,
+    /// `-z` without a choice of method, or with zlib: the letter `z` is sent.
+    pub plain_compress: bool,
+    /// Value of `--compress-choice`, or the name an alias stands for; not `auto`.
+    pub compress_choice: Option<Vec<u8>>,
+    /// Value of `--checksum-choice`; not `auto`.
+    pub checksum_choice: Option<Vec<u8>>,
+    /// Levels set by `--info`, in the order of [`info::FLAGS`].
+    pub info: [Option<u8>; info::FLAG_COUNT],
+    /// `-H`, counted.
+    pub hard_links: u8,
+    /// `--stats`, counted.
+    pub stats: u8,
+    /// The remote shell comes from the environment, which does not make a daemon connection use it.
+    pub rsh_from_env: bool,
 }
 
 /// The validated meaning of one command line.
@@ -233,9 +266,10 @@ pub struct Options {
     pub ignore_errors: bool,
     /// `--force`.
     pub force: bool,
-    /// `--remove-source-files` is refused in this slice; the field is absent.
     /// `--trust-sender`.
     pub trust_sender: bool,
+    /// `-C`: the default exclusions follow the rules in `filters`.
+    pub cvs_exclude: bool,
 
     /// `-z` or an explicit choice: compression is wanted.
     pub compress: bool,
@@ -280,8 +314,8 @@ pub struct Options {
     pub password_file: Option<Vec<u8>>,
     /// What the client's `-e` argument said (server only): the capability string.
     pub capabilities: Option<Vec<u8>>,
-    /// `--only-write-batch` and batches are refused in this slice; nothing here stands for them.
-    /// `--iconv` likewise.
+    /// What was typed, for the words sent to a server.
+    pub given: Given,
     /// Set by a daemon: upper bound of the bandwidth in bytes per second, 0 none.
     pub daemon_bwlimit: u64,
 }
@@ -348,6 +382,7 @@ impl Default for Options {
             ignore_errors: false,
             force: false,
             trust_sender: false,
+            cvs_exclude: false,
             compress: false,
             compress_choice: None,
             compress_level: None,
@@ -369,7 +404,20 @@ impl Default for Options {
             family: None,
             password_file: None,
             capabilities: None,
+            given: Given::default(),
             daemon_bwlimit: 0,
         }
+    }
+}
+
+impl Options {
+    /// Whether anything at the destination may be deleted by a rule or a list.
+    pub fn deletes(&self) -> bool {
+        self.delete != DeleteMode::Off
+    }
+
+    /// Whether deletion counts travel at the end.
+    pub fn counts_deletions(&self) -> bool {
+        self.deletes() || self.force
     }
 }

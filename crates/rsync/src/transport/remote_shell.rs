@@ -1,1 +1,96 @@
-//! transport remote_shell.
+//! The child that runs a remote shell, and what its end means.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use wire::exit::ExitCode;
+
+use super::Streams;
+use crate::fatal::{Fatal, errno_text};
+use crate::options::Options;
+
+/// Splits a remote-shell command at spaces; quotes keep spaces, a doubled quote inside is one.
+pub fn split_words(command: &[u8]) -> Vec<Vec<u8>> {
+    let mut words = Vec::new();
+    let mut word: Option<Vec<u8>> = None;
+    let mut quote: Option<u8> = None;
+    let mut bytes = command.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match (quote, byte) {
+            (Some(q), b) if b == q => {
+                if bytes.peek() == Some(&q) {
+                    bytes.next();
+                    word.get_or_insert_default().push(q);
+                } else {
+                    quote = None;
+                }
+            }
+            (None, b'\'' | b'"') => {
+                quote = Some(byte);
+                word.get_or_insert_default();
+            }
+            (None, b' ') => words.extend(word.take()),
+            (_, b) => word.get_or_insert_default().push(b),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+/// Starts the remote shell with the server's words (from `--server` on).
+pub fn start(
+    opts: &Options,
+    user: Option<&[u8]>,
+    host: &[u8],
+    server_words: &[Vec<u8>],
+) -> Result<Streams, Fatal> {
+    let env = std::env::var_os("RSYNC_RSH").map(OsStringExt::into_vec);
+    let rsh = opts.rsh.clone().or(env).filter(|r| !r.is_empty()).unwrap_or_else(|| b"ssh".to_vec());
+    let mut words = split_words(&rsh);
+    if let Some(user) = user {
+        words.extend([b"-l".to_vec(), user.to_vec()]);
+    }
+    let base = words.first().map(|w| w.rsplit(|&b| b == b'/').next().unwrap_or(w).to_vec());
+    if base.as_deref() == Some(b"ssh") && let Some(family) = opts.family {
+        words.push(format!("-{family}").into_bytes());
+    }
+    words.push(host.to_vec());
+    words.push(opts.rsync_path.clone().unwrap_or_else(|| b"rsync".to_vec()));
+    words.extend_from_slice(server_words);
+    let words: Vec<OsString> = words.into_iter().map(OsString::from_vec).collect();
+    let Some((program, args)) = words.split_first() else {
+        return Err(Fatal::new(ExitCode::Syntax, "empty remote shell command"));
+    };
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit());
+    if std::env::var_os("SSH_ASKPASS").is_none() {
+        command.env_remove("DISPLAY");
+    }
+    let mut child = command.spawn().map_err(|error| {
+        let text = format!("Failed to exec {}: {}", program.to_string_lossy(), errno_text(&error));
+        Fatal::new(ExitCode::Ipc, text)
+    })?;
+    let (Some(input), Some(output)) = (child.stdout.take(), child.stdin.take()) else {
+        return Err(Fatal::new(ExitCode::Ipc, "no pipes to the remote shell"));
+    };
+    Ok(Streams {
+        input: Arc::new(OwnedFd::from(input)),
+        output: Arc::new(OwnedFd::from(output)),
+        child: Some(child),
+    })
+}
+
+/// Collects the remote shell and returns its status as an exit status.
+pub fn collect(mut child: Child) -> io::Result<i32> {
+    use std::os::unix::process::ExitStatusExt;
+    let status = child.wait()?;
+    Ok(match (status.code(), status.signal()) {
+        (Some(code), _) => code,
+        (None, Some(libc::SIGINT)) => ExitCode::Signal.code(),
+        _ => ExitCode::Crashed.code(),
+    })
+}

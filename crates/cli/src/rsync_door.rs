@@ -1,0 +1,130 @@
+//! `livemirror rsync`: rsync's command line, as a client and as the server that a client starts.
+
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
+
+use rsync::console::Console;
+use rsync::control::Control;
+use rsync::options::parse::{Action, Parsed, Parsing, UsageError, parse};
+use rsync::transport::Streams;
+use wire::exit::ExitCode;
+
+use crate::console::{self, Terminal};
+use crate::signals;
+
+/// Runs the door; the exit code.
+pub(crate) fn run(args: &[Vec<u8>]) -> i32 {
+    match start(args) {
+        Ok(code) => code,
+        Err(error) => {
+            console::err(&with_newline(error.rendered()));
+            error.exit.code()
+        }
+    }
+}
+
+fn with_newline(mut text: Vec<u8>) -> Vec<u8> {
+    if text.last() != Some(&b'\n') {
+        text.push(b'\n');
+    }
+    text
+}
+
+fn env(name: &str) -> Option<Vec<u8>> {
+    std::env::var_os(name).map(OsStringExt::into_vec)
+}
+
+fn start(args: &[Vec<u8>]) -> Result<i32, UsageError> {
+    let parsed = parse(args, &env, Parsing::Client)?;
+    let text = match &parsed.action {
+        Action::Run if parsed.options.server => return serve(args, parsed),
+        Action::Run => return client(parsed),
+        Action::Daemon(daemon) => return Ok(crate::serve::rsync_daemon(daemon)),
+        Action::Help => rsync::report::help_text(),
+        Action::DaemonHelp => rsync::report::daemon_help_text(),
+        Action::InfoHelp => rsync::options::info::help(),
+        Action::Version => rsync::report::version_text(),
+        Action::VersionJson => rsync::report::version_json(),
+    };
+    console::out(text.as_bytes());
+    Ok(0)
+}
+
+fn client(parsed: Parsed) -> Result<i32, UsageError> {
+    let mut options = parsed.options;
+    options.list_only |= parsed.words.len() == 1;
+    let plan = rsync::location::plan(&parsed.words, &options)?;
+    rsync::options::check::with_locations(&mut options, &plan)?;
+    let control = Arc::new(Control::default());
+    signals::stop_on_signal(&control);
+    let terminal: Arc<dyn Console> = Arc::new(Terminal);
+    let outcome = rsync::client::run(options, plan.sources, plan.dest, terminal, control);
+    Ok(outcome.status)
+}
+
+/// The server over standard input and output.
+fn serve(args: &[Vec<u8>], parsed: Parsed) -> Result<i32, UsageError> {
+    let mut parsed = parsed;
+    if parsed.options.secluded_args {
+        let mut all = args.to_vec();
+        all.extend(read_secluded()?);
+        parsed = parse(&all, &env, Parsing::Server)?;
+    }
+    let mut paths = parsed.words;
+    if paths.first().is_some_and(|word| word == b".") {
+        paths.remove(0);
+    }
+    let stdio = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned().map(Arc::new);
+    let streams = match (stdio(std::io::stdin().as_fd()), stdio(std::io::stdout().as_fd())) {
+        (Ok(input), Ok(output)) => Streams { input, output, child: None },
+        _ => return Ok(ExitCode::Ipc.code()),
+    };
+    let control = Arc::new(Control::default());
+    signals::stop_on_signal(&control);
+    let end = rsync::server::run(rsync::server::ServerRun {
+        opts: parsed.options,
+        paths,
+        streams,
+        buffered: Vec::new(),
+        console: Arc::new(Terminal),
+        daemon: None,
+        control,
+    });
+    Ok(end.exit.code())
+}
+
+/// Words that a client sends ahead of the session: NUL-terminated, an empty one at the end; the
+/// first is a program name.
+fn read_secluded() -> Result<Vec<Vec<u8>>, UsageError> {
+    let broken = || UsageError::plain("rsync: on remote machine: broken list of arguments", "server");
+    let (mut words, mut word, mut total) = (Vec::new(), Vec::new(), 0);
+    let mut stdin = Unbuffered;
+    loop {
+        let mut byte = [0];
+        if stdin.read(&mut byte).map_err(|_| broken())? == 0 {
+            return Err(broken());
+        }
+        total += 1;
+        match byte[0] {
+            0 if word.is_empty() => break,
+            0 => words.push(std::mem::take(&mut word)),
+            other => word.push(other),
+        }
+        if words.len() > wire::limits::DAEMON_ARGS_MAX || total > wire::limits::FILES_FROM_BYTES_MAX {
+            return Err(broken());
+        }
+    }
+    words.remove(0);
+    Ok(words)
+}
+
+/// Standard input without a buffer, since what follows belongs to someone else.
+struct Unbuffered;
+
+impl Read for Unbuffered {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        Ok(rustix::io::read(std::io::stdin().as_fd(), buf)?)
+    }
+}

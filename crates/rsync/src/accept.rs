@@ -1,0 +1,63 @@
+//! What a receiving side accepts in a file list, beyond what the decoder refuses.
+
+use wire::error::Error;
+use wire::exit::ExitCode;
+use wire::filter::list::Side;
+use wire::flist::entry::Entry;
+
+use crate::fatal::Fatal;
+use crate::receiving::Receiving;
+
+/// A segment's entry must lie directly in the directory that the segment was announced for.
+pub fn check_parent(entry: &Entry, parent: &[u8]) -> Result<(), Fatal> {
+    let dir = match entry.name.iter().rposition(|&b| b == b'/') {
+        Some(at) => &entry.name[..at],
+        None => b".".as_slice(),
+    };
+    if dir == parent || (parent == b"." && dir == b".") {
+        return Ok(());
+    }
+    Err(Error::misbehaved(
+        ExitCode::Unsupported,
+        "flist-name",
+        "ABORTING due to invalid path from sender".to_string(),
+    )
+    .into())
+}
+
+/// Checks an entry against what was asked for, and keeps the names of its owners.
+pub fn check_entry(recv: &Receiving, entry: &mut Entry) -> Result<(), Fatal> {
+    let rel = crate::scan::trim_root(&entry.name);
+    if let Some(requested) = &recv.requested
+        && rel != b"."
+    {
+        match requested.check(rel, entry.is_dir()) {
+            wire::filter::requested::Verdict::Accepted => {}
+            wire::filter::requested::Verdict::ImpliedParent => {
+                entry.top_dir = true;
+                entry.content_dir = false;
+            }
+            wire::filter::requested::Verdict::Refused => return Err(rejected(b"unrequested", rel)),
+        }
+        if !recv.filters.has_dir_merge() && recv.filters.is_excluded(rel, entry.is_dir(), Side::Sender) {
+            return Err(rejected(b"excluded", rel));
+        }
+    }
+    if let Ok(mut ids) = recv.ids.lock() {
+        if let Some(name) = entry.user_name.take() {
+            ids.learn_user(entry.uid, &name);
+        }
+        if let Some(name) = entry.group_name.take() {
+            ids.learn_group(entry.gid, &name);
+        }
+    }
+    Ok(())
+}
+
+fn rejected(kind: &[u8], name: &[u8]) -> Fatal {
+    let mut text = b"ERROR: rejecting ".to_vec();
+    text.extend_from_slice(kind);
+    text.extend_from_slice(b" file-list name: ");
+    text.extend_from_slice(name);
+    Fatal::new(ExitCode::Unsupported, text)
+}

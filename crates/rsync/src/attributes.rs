@@ -1,0 +1,109 @@
+//! Setting what an entry wants on what stands at the destination, in the order that is safe:
+//! owner and group, then times, then permissions. Each is set only if it differs.
+
+use std::io;
+
+use tree::dir::Dir;
+use tree::meta::Meta;
+use tree::path::Name;
+use wire::flist::list::EntryView;
+
+use crate::receiving::Receiving;
+use crate::report::messages::Role;
+
+/// Attributes an item should have; `None` leaves one alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Permission bits, 07777.
+    pub perm: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Modification time: seconds, nanoseconds.
+    pub mtime: Option<(i64, u32)>,
+}
+
+/// What an entry wants, given what is there (`None` for something just made).
+pub fn wanted(recv: &Receiving, entry: &EntryView<'_>, existing: Option<&Meta>) -> Wanted {
+    Wanted {
+        perm: (!entry.is_link()).then(|| recv.wanted_perm(entry, existing.map(|m| m.mode))),
+        uid: recv.wanted_uid(entry),
+        gid: recv.wanted_gid(entry),
+        mtime: recv.keeps_time(entry).then(|| (entry.mtime(), entry.mtime_nsec())),
+    }
+}
+
+/// Applies `wanted` to the item `name` in `dir`, which now is as `meta` says. Failures are
+/// reported one by one and do not stop the others. With `exact`, times are set unless equal to the
+/// nanosecond; else they are compared as the quick check does.
+pub fn apply(
+    recv: &Receiving,
+    role: Role,
+    dir: &Dir,
+    name: Option<&Name>,
+    meta: &Meta,
+    wanted: &Wanted,
+    shown: &[u8],
+    path: &[u8],
+    exact: bool,
+) {
+    let mut mode = meta.mode;
+    let uid = wanted.uid.filter(|&uid| uid != meta.uid);
+    let gid = wanted.gid.filter(|&gid| gid != meta.gid);
+    if uid.is_some() || gid.is_some() {
+        match on(dir, name, |d, n| d.chown(n, uid, gid), |d| d.chown_self(uid, gid)) {
+            // The kernel drops these bits when the owner changes.
+            Ok(()) if mode & 0o6000 != 0 && !meta.is_link() && !meta.is_dir() => mode &= !0o6000,
+            Ok(()) => {}
+            Err(error) => failed(recv, role, "chown", shown, path, &error),
+        }
+    }
+    if let Some(mtime) = wanted.mtime {
+        let window = if exact { -1 } else { recv.opts.modify_window };
+        if !crate::quick_check::same_time(window, mtime, (meta.mtime, meta.mtime_nsec)) {
+            let set = on(
+                dir,
+                name,
+                |d, n| d.set_times(n, mtime.0, mtime.1),
+                |d| d.set_times_self(mtime.0, mtime.1),
+            );
+            if let Err(error) = set {
+                failed(recv, role, "failed to set times on", shown, path, &error);
+            }
+        }
+    }
+    if let Some(perm) = wanted.perm
+        && !meta.is_link()
+        && perm != mode & 0o7777
+    {
+        let set = on(dir, name, |d, n| d.chmod(n, perm), |d| d.chmod_self(perm));
+        if let Err(error) = set {
+            failed(recv, role, "failed to set permissions on", shown, path, &error);
+        }
+    }
+}
+
+fn on(
+    dir: &Dir,
+    name: Option<&Name>,
+    named: impl FnOnce(&Dir, &Name) -> io::Result<()>,
+    itself: impl FnOnce(&Dir) -> io::Result<()>,
+) -> io::Result<()> {
+    match name {
+        Some(name) => named(dir, name),
+        None => itself(dir),
+    }
+}
+
+/// Reports an attribute that could not be set.
+pub fn failed(recv: &Receiving, role: Role, what: &str, shown: &[u8], path: &[u8], error: &io::Error) {
+    let mut line = format!("rsync: [{}] {what} ", role.word()).into_bytes();
+    line.extend_from_slice(&recv.reporter.quoted(shown));
+    // `chown` and its like fail; the sentences that begin with `failed` need no second word.
+    line.extend_from_slice(if what.starts_with("failed") { b": " } else { b" failed: " });
+    line.extend_from_slice(crate::fatal::errno_text(error).as_bytes());
+    let text = String::from_utf8_lossy(&line).into_owned();
+    recv.reporter.problem(path, crate::problem::ProblemKind::Failed, text);
+    recv.reporter.error_line(&line);
+}

@@ -1,0 +1,129 @@
+//! Moving the old item aside before it is replaced or deleted.
+
+use std::io;
+
+use tree::dir::Dir;
+use tree::meta::Meta;
+use tree::path::{Name, NameBuf, RelPath, RelPathBuf};
+use tree::root::Root;
+
+use crate::receiving::Receiving;
+
+/// Where the backup of an item goes.
+fn place(recv: &Receiving, dir: &Dir, base: &Name, path: &RelPath) -> io::Result<(Dir, NameBuf)> {
+    let mut name = base.as_bytes().to_vec();
+    name.extend_from_slice(&recv.opts.suffix);
+    let name = NameBuf::new(&name).map_err(|_| io::Error::from_raw_os_error(libc::ENAMETOOLONG))?;
+    match &recv.side.backup {
+        None => Ok((dir.clone(), name)),
+        Some(root) => Ok((backup_parent(recv, root, path)?, name)),
+    }
+}
+
+/// The directory of the backup tree that matches the item's own, made where it is missing, with
+/// the attributes of the directory it stands for.
+fn backup_parent(recv: &Receiving, root: &Root, path: &RelPath) -> io::Result<Dir> {
+    let parent = path.parent();
+    if let Ok(dir) = root.dir(parent) {
+        return Ok(dir);
+    }
+    let mut so_far = Vec::new();
+    let mut at = root.dir(RelPath::new(b".").map_err(|_| invalid())?)?;
+    for part in parent.components() {
+        match at.mkdir(part, 0o700) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        if !so_far.is_empty() {
+            so_far.push(b'/');
+        }
+        so_far.extend_from_slice(part.as_bytes());
+        let next = at.open_dir(part)?;
+        if let Ok(twin) = RelPathBuf::new(&so_far)
+            && let Ok(original) = recv.root.dir(&twin)
+            && let Ok(meta) = original.stat_self()
+        {
+            let _ = next.chown_self(Some(meta.uid), Some(meta.gid));
+            let _ = next.chmod_self(meta.mode & 0o7777);
+        }
+        at = next;
+    }
+    Ok(at)
+}
+
+fn invalid() -> io::Error {
+    io::Error::from_raw_os_error(libc::EINVAL)
+}
+
+/// Whether the item is a backup by its name already, which is not backed up again on deletion.
+pub fn is_backup(recv: &Receiving, base: &[u8]) -> bool {
+    recv.opts.backup_dir.is_none()
+        && !recv.opts.suffix.is_empty()
+        && base.len() > recv.opts.suffix.len()
+        && base.ends_with(&recv.opts.suffix)
+}
+
+/// Backs up the item `base` of `dir`. `replaced`: it is about to be renamed over, so a regular
+/// file keeps its name until then and the backup is a second link to it.
+pub fn back_up(
+    recv: &Receiving,
+    dir: &Dir,
+    base: &Name,
+    old: &Meta,
+    path: &RelPath,
+    replaced: bool,
+) -> io::Result<()> {
+    if old.is_dir() {
+        return Ok(());
+    }
+    let (to, name) = place(recv, dir, base, path)?;
+    if let Some(there) = to.lstat(&name)? {
+        if there.is_dir() {
+            tree::remove::remove_tree(&to, &name)?;
+        } else {
+            to.unlink(&name)?;
+        }
+    }
+    let linked = replaced && old.is_file() && dir.hard_link(base, &to, &name).is_ok();
+    if !linked {
+        match dir.rename(base, &to, &name) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EXDEV) => {
+                tree::stage::copy_item(dir, base, &to, &name)?;
+                if !replaced {
+                    dir.unlink(base)?;
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if recv.opts.info.backup > 0 {
+        let mut line = b"backed up ".to_vec();
+        line.extend_from_slice(path.as_bytes());
+        line.extend_from_slice(b" to ");
+        if let Some(backup_dir) = &recv.opts.backup_dir {
+            line.extend_from_slice(backup_dir);
+            line.push(b'/');
+        }
+        line.extend_from_slice(path.as_bytes());
+        line.extend_from_slice(&recv.opts.suffix);
+        line.push(b'\n');
+        recv.reporter.info(&line);
+    }
+    Ok(())
+}
+
+/// Copies the item aside before it is updated in place.
+pub fn copy_aside(
+    recv: &Receiving,
+    dir: &Dir,
+    base: &Name,
+    path: &RelPath,
+) -> io::Result<()> {
+    let (to, name) = place(recv, dir, base, path)?;
+    if to.lstat(&name)?.is_some() {
+        to.unlink(&name)?;
+    }
+    tree::stage::copy_item(dir, base, &to, &name)
+}

@@ -1,0 +1,413 @@
+//! Directories, symbolic links, devices and specials: items that need no data.
+//!
+//! Part of the generator. Each function looks at what stands at the destination, makes or mends
+//! it, and reports the item.
+
+use std::io;
+
+use tree::dir::Dir;
+use tree::meta::Meta;
+use tree::path::{Name, RelPath};
+use wire::flist::entry::Entry;
+use wire::flist::list::EntryView;
+use wire::itemize::ItemFlags;
+
+use crate::attributes::{self, Wanted};
+use crate::fatal::Fatal;
+use crate::generator::Generator;
+use crate::quick_check::attribute_flags;
+use crate::report::messages::Role;
+
+impl Generator {
+    /// What stands at a path: `None` when nothing does, or when its directory is missing.
+    pub fn look(&mut self, path: &RelPath) -> io::Result<Option<Meta>> {
+        if self.recv.dest_missing {
+            return Ok(None);
+        }
+        let Some(name) = path.name() else {
+            return self.cache.dir(path)?.stat_self().map(Some);
+        };
+        match self.cache.parent(path) {
+            Ok(dir) => dir.lstat(name),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Handles a directory entry; true when its contents can be worked on.
+    pub fn directory(&mut self, entry: &EntryView<'_>, index: i32) -> Result<bool, Fatal> {
+        let name = entry.name();
+        let Some(path) = self.path(&name) else { return Ok(false) };
+        let implied = entry.top_dir() && !entry.content_dir();
+        if implied && !self.recv.opts.implied_dirs && self.recv.opts.relative {
+            return Ok(true);
+        }
+        let early = self.made_early.remove(&name);
+        let mut meta = match self.look(&path) {
+            Ok(meta) => meta,
+            Err(error) => {
+                self.path_error("recv_generator: failed to stat", &name, &error);
+                self.skip_contents(&name);
+                return Ok(false);
+            }
+        };
+        if let Some(found) = &meta
+            && !found.is_dir()
+        {
+            if !self.make_room(&path, found, "directory", &name)? {
+                self.skip_failed_directory(&name);
+                return Ok(false);
+            }
+            meta = None;
+        }
+        if self.recv.opts.existing && meta.is_none() {
+            self.skip_note("not creating new directory", &name);
+            self.skip_contents(&name);
+            return Ok(false);
+        }
+        let new = meta.is_none() || early;
+        if meta.is_none() && !self.recv.opts.dry_run {
+            meta = match self.make_directory(&path, entry) {
+                Ok(made) => Some(made),
+                Err(error) => {
+                    self.path_error("recv_generator: mkdir", &name, &error);
+                    self.skip_failed_directory(&name);
+                    return Ok(false);
+                }
+            };
+        }
+        let flags = match &meta {
+            Some(meta) if !new => attribute_flags(&self.recv, entry, meta, false),
+            _ => ItemFlags::LOCAL_CHANGE | ItemFlags::IS_NEW,
+        };
+        self.report_if_changed(index, flags, None)?;
+        if let Some(meta) = meta
+            && !self.recv.opts.dry_run
+        {
+            self.directory_attributes(&path, entry, &meta, new, &name);
+        }
+        Ok(true)
+    }
+
+    fn skip_failed_directory(&mut self, name: &[u8]) {
+        self.recv.reporter.error_line(b"*** Skipping any contents from this failed directory ***");
+        self.skip_contents(name);
+    }
+
+    fn make_directory(&mut self, path: &RelPath, entry: &EntryView<'_>) -> io::Result<Meta> {
+        let mode = self.recv.wanted_perm(entry, None) & 0o777;
+        let name = path.name().ok_or_else(|| io::Error::from_raw_os_error(libc::EEXIST))?;
+        if self.cache.parent(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+            && self.recv.opts.relative
+        {
+            self.make_parents(path)?;
+        }
+        let dir = self.cache.parent(path)?;
+        dir.mkdir(name, mode | 0o700)?;
+        let made = dir.lstat(name)?;
+        made.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+    }
+
+    /// Makes the missing parents of a path with default modes.
+    pub fn make_parents(&mut self, path: &RelPath) -> io::Result<()> {
+        let mut missing = Vec::new();
+        let mut at = path.parent();
+        while at.name().is_some() && self.cache.dir(at).is_err() {
+            missing.push(at.to_owned());
+            at = at.parent();
+        }
+        for dir in missing.into_iter().rev() {
+            if let Some(name) = dir.name() {
+                let made = self.cache.parent(&dir)?.mkdir(name, 0o777 & !self.recv.privileges.umask);
+                if let Err(error) = made
+                    && error.kind() != io::ErrorKind::AlreadyExists
+                {
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a directory met in its parent's list, so that making it later does not disturb the
+    /// parent's time. Its own list brings the rest.
+    pub fn make_early(&mut self, entry: &EntryView<'_>) {
+        let name = entry.name();
+        if self.recv.opts.dry_run || self.recv.opts.list_only || !self.recv.keeps_time(entry) {
+            return;
+        }
+        if self.is_skipped(&name) || self.recv.opts.existing {
+            return;
+        }
+        let Some(path) = self.recv.dest_path(&name) else { return };
+        if let Ok(None) = self.look(&path)
+            && let Some(base) = path.name()
+            && let Ok(dir) = self.cache.parent(&path)
+            && dir.mkdir(base, entry.mode() & 0o700 | 0o700).is_ok()
+        {
+            self.made_early.insert(name);
+        }
+    }
+
+    fn directory_attributes(
+        &mut self,
+        path: &RelPath,
+        entry: &EntryView<'_>,
+        meta: &Meta,
+        new: bool,
+        name: &[u8],
+    ) {
+        let mut wanted = attributes::wanted(&self.recv, entry, (!new).then_some(meta));
+        if let Some(perm) = &mut wanted.perm {
+            // A group bit that a new directory inherited stays.
+            if new && !self.recv.opts.perms {
+                *perm |= meta.mode & 0o2000;
+            }
+            if !self.recv.privileges.root {
+                *perm |= 0o700;
+            }
+        }
+        self.apply_to(path, meta, &wanted, name, false);
+    }
+
+    /// Sets what a directory should have once everything in it is done.
+    pub fn end_directory(&mut self, entry: &Entry) {
+        if self.recv.opts.dry_run || self.recv.opts.list_only {
+            return;
+        }
+        let single = wire::flist::list::single(entry.clone());
+        let view = single.get(0);
+        let implied = view.top_dir() && !view.content_dir();
+        if implied && !self.recv.opts.implied_dirs && self.recv.opts.relative {
+            return;
+        }
+        let fix_perm = !self.recv.privileges.root && self.recv.opts.perms;
+        if !self.recv.keeps_time(&view) && !fix_perm {
+            return;
+        }
+        let name = view.name();
+        let Some(path) = self.recv.dest_path(&name) else { return };
+        if let Ok(Some(meta)) = self.look(&path)
+            && meta.is_dir()
+        {
+            let mut wanted = attributes::wanted(&self.recv, &view, Some(&meta));
+            wanted.uid = None;
+            wanted.gid = None;
+            if !fix_perm {
+                wanted.perm = None;
+            }
+            self.apply_to(&path, &meta, &wanted, &name, false);
+        }
+    }
+
+    /// Applies attributes to the item at a path.
+    pub fn apply_to(&mut self, path: &RelPath, meta: &Meta, wanted: &Wanted, name: &[u8], exact: bool) {
+        let shown = self.recv.shown_path(name);
+        let recv = self.recv.clone();
+        let applied = match path.name() {
+            Some(base) => self.cache.parent(path).map(|dir| {
+                attributes::apply(&recv, Role::Generator, dir, Some(base), meta, wanted, &shown, name, exact);
+            }),
+            None => self.cache.dir(path).map(|dir| {
+                attributes::apply(&recv, Role::Generator, dir, None, meta, wanted, &shown, name, exact);
+            }),
+        };
+        if let Err(error) = applied {
+            self.path_error("failed to reach", name, &error);
+        }
+    }
+
+    /// Handles a symlink, device, fifo or socket entry.
+    pub fn link_or_special(&mut self, entry: &EntryView<'_>, index: i32) -> Result<(), Fatal> {
+        let name = entry.name();
+        let opts = self.recv.opts.clone();
+        let wanted_kind = if entry.is_link() {
+            opts.links
+        } else if entry.is_device() {
+            opts.devices && self.recv.privileges.root
+        } else {
+            opts.specials
+        };
+        if !wanted_kind || entry.is_link() && entry.link_target().is_none() {
+            if opts.info.nonreg > 0 {
+                let mut line = b"skipping non-regular file \"".to_vec();
+                line.extend_from_slice(crate::scan::trim_root(&name));
+                line.extend_from_slice(b"\"\n");
+                self.recv.reporter.info(&line);
+            }
+            return Ok(());
+        }
+        let Some(path) = self.path(&name) else { return Ok(()) };
+        let mut meta = match self.look(&path) {
+            Ok(meta) => meta,
+            Err(error) => {
+                self.path_error("recv_generator: failed to stat", &name, &error);
+                return Ok(());
+            }
+        };
+        if self.skipped_by_presence(meta.as_ref(), &name) {
+            return Ok(());
+        }
+        if let Some(found) = &meta {
+            if self.same_value(&path, entry, found) {
+                let flags = attribute_flags(&self.recv, entry, found, false);
+                self.report_if_changed(index, flags, None)?;
+                if !opts.dry_run {
+                    let wanted = attributes::wanted(&self.recv, entry, Some(found));
+                    self.apply_to(&path, found, &wanted, &name, false);
+                }
+                return self.leader_done(entry, index, &name);
+            }
+            let same_kind = found.mode & 0o170_000 == entry.mode() & 0o170_000;
+            if found.is_dir() {
+                let kind = kind_word(entry);
+                if !self.make_room(&path, found, kind, &name)? {
+                    return Ok(());
+                }
+                meta = None;
+            } else if !same_kind {
+                meta = None;
+            }
+        }
+        self.create(&path, entry, &name, index, meta.as_ref())
+    }
+
+    fn create(
+        &mut self,
+        path: &RelPath,
+        entry: &EntryView<'_>,
+        name: &[u8],
+        index: i32,
+        replaced: Option<&Meta>,
+    ) -> Result<(), Fatal> {
+        let flags = match replaced {
+            Some(meta) => {
+                ItemFlags::LOCAL_CHANGE
+                    | ItemFlags::REPORT_CHANGE
+                    | attribute_flags(&self.recv, entry, meta, true)
+            }
+            None => ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE | ItemFlags::IS_NEW,
+        };
+        if !self.recv.opts.dry_run
+            && let Err(error) = self.create_item(path, entry, name)
+        {
+            let what = if entry.is_link() { "symlink" } else { "mknod" };
+            let mut line = format!("rsync: [generator] {what} ").into_bytes();
+            line.extend_from_slice(&self.recv.reporter.quoted(&self.recv.shown_path(name)));
+            if let Some(target) = entry.link_target() {
+                line.extend_from_slice(b" -> \"");
+                line.extend_from_slice(target);
+                line.push(b'"');
+            }
+            line.extend_from_slice(b" failed: ");
+            line.extend_from_slice(crate::fatal::errno_text(&error).as_bytes());
+            let text = String::from_utf8_lossy(&line).into_owned();
+            self.recv.reporter.problem(name, crate::problem::ProblemKind::Failed, text);
+            self.recv.reporter.error_line(&line);
+            return Ok(());
+        }
+        self.report_if_changed(index, flags, None)?;
+        self.leader_done(entry, index, name)
+    }
+
+    /// Makes the item under a temporary name and renames it over what is there.
+    fn create_item(&mut self, path: &RelPath, entry: &EntryView<'_>, name: &[u8]) -> io::Result<()> {
+        let base = path.name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
+        if self.cache.parent(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+            && self.recv.opts.relative
+        {
+            self.make_parents(path)?;
+        }
+        let dir = self.cache.parent(path)?.clone();
+        let old = dir.lstat(base)?;
+        if let Some(old) = &old
+            && self.recv.opts.backup
+        {
+            crate::backup::back_up(&self.recv, &dir, base, old, path, false)?;
+        }
+        let temp = if old.is_some() { Some(tree::stage::temp_name(base)?) } else { None };
+        let target: &Name = temp.as_deref().unwrap_or(base);
+        if let Some(text) = entry.link_target().filter(|_| entry.is_link()) {
+            let text = if self.recv.munge { crate::munge::add(text) } else { text.to_vec() };
+            dir.symlink(&text, target)?;
+        } else {
+            dir.mknod(target, entry.mode() & 0o170_000 | 0o600, entry.rdev())?;
+        }
+        if let Some(made) = dir.lstat(target)? {
+            let wanted = attributes::wanted(&self.recv, entry, None);
+            let shown = self.recv.shown_path(name);
+            attributes::apply(
+                &self.recv,
+                Role::Generator,
+                &dir,
+                Some(target),
+                &made,
+                &wanted,
+                &shown,
+                name,
+                true,
+            );
+        }
+        if temp.is_some()
+            && let Err(error) = dir.rename(target, &dir, base)
+        {
+            let _ = dir.unlink(target);
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    fn same_value(&mut self, path: &RelPath, entry: &EntryView<'_>, found: &Meta) -> bool {
+        if found.mode & 0o170_000 != entry.mode() & 0o170_000 {
+            return false;
+        }
+        if entry.is_link() {
+            let Some(base) = path.name() else { return false };
+            let text = self.cache.parent(path).and_then(|dir| dir.read_link(base));
+            let Some(target) = entry.link_target() else { return false };
+            let target = if self.recv.munge { crate::munge::add(target) } else { target.to_vec() };
+            return text.is_ok_and(|text| text == target);
+        }
+        !entry.is_device() || found.rdev == entry.rdev()
+    }
+
+    /// `--existing` and `--ignore-existing`.
+    pub fn skipped_by_presence(&self, meta: Option<&Meta>, name: &[u8]) -> bool {
+        if self.recv.opts.existing && meta.is_none() {
+            self.skip_note("not creating new file", name);
+            return true;
+        }
+        if self.recv.opts.ignore_existing && meta.is_some() {
+            if self.recv.opts.info.skip > 0 {
+                let rel = crate::scan::trim_root(name);
+                self.recv.reporter.info(&[rel, b" exists\n"].concat());
+            }
+            return true;
+        }
+        false
+    }
+
+    fn skip_note(&self, what: &str, name: &[u8]) {
+        if self.recv.opts.info.skip > 0 {
+            let mut line = format!("{what} \"").into_bytes();
+            line.extend_from_slice(crate::scan::trim_root(name));
+            line.extend_from_slice(b"\"\n");
+            self.recv.reporter.info(&line);
+        }
+    }
+}
+
+/// What a new item is called when room must be made for it.
+pub fn kind_word(entry: &EntryView<'_>) -> &'static str {
+    if entry.is_link() {
+        "symlink"
+    } else if entry.is_device() {
+        "device file"
+    } else if entry.is_special() {
+        "special file"
+    } else if entry.is_dir() {
+        "directory"
+    } else {
+        "regular file"
+    }
+}

@@ -1,0 +1,357 @@
+//! Removing what the source does not have, and making room for items of another type.
+//!
+//! Part of the generator. A directory's extraneous entries go in reverse list order, a directory's
+//! contents before itself. Everything happens relative to handles, without following links and
+//! without recursion on the stack.
+
+use std::io;
+use std::sync::Arc;
+
+use tree::dir::Dir;
+use tree::meta::Meta;
+use tree::path::{Name, NameBuf, RelPath};
+use wire::filter::list::Side;
+use wire::flist::list::EntryView;
+use wire::message::Message;
+
+use crate::fatal::Fatal;
+use crate::generator::Generator;
+use crate::lists::Segment;
+use crate::options::DeleteMode;
+use crate::report::messages::IO_GENERAL;
+
+/// One directory being emptied.
+struct Level {
+    dir: Dir,
+    /// Its name from the transfer root.
+    name: Vec<u8>,
+    /// What is still to be removed, last first.
+    left: Vec<(NameBuf, bool)>,
+    /// Something in it stays.
+    kept: bool,
+}
+
+impl Generator {
+    /// Deletes what stands in a directory and is not in its list.
+    pub fn delete_in(&mut self, segment: &Arc<Segment>, entry: &EntryView<'_>) -> Result<(), Fatal> {
+        let opts = self.recv.opts.clone();
+        if opts.delete == DeleteMode::Off || !entry.content_dir() || self.recv.rename.is_some() {
+            return Ok(());
+        }
+        if self.recv.reporter.io_error() & IO_GENERAL != 0 && !opts.ignore_errors {
+            if !self.deletion_skipped {
+                self.deletion_skipped = true;
+                self.recv.reporter.info(b"IO error encountered -- skipping file deletion\n");
+            }
+            return Ok(());
+        }
+        let name = entry.name();
+        let Some(path) = self.recv.dest_path(&name) else { return Ok(()) };
+        if self.recv.dest_missing {
+            return Ok(());
+        }
+        let dir = match self.cache.dir(&path) {
+            Ok(dir) => dir.clone(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => {
+                self.path_error("opendir", &name, &error);
+                return Ok(());
+            }
+        };
+        if opts.one_file_system > 0 && !self.on_root_device(&dir) {
+            return Ok(());
+        }
+        self.enter_filters(crate::scan::trim_root(&name));
+        let prefix = if name == b"." { Vec::new() } else { [name.as_slice(), b"/"].concat() };
+        let mut extraneous = Vec::new();
+        for item in dir.read_entries().unwrap_or_default() {
+            let full = [prefix.as_slice(), item.name.as_bytes()].concat();
+            if segment.list.find(&full).is_some() {
+                continue;
+            }
+            let is_dir = item.is_dir(&dir);
+            if !self.is_protected(crate::scan::trim_root(&full), is_dir) {
+                extraneous.push((item.name.clone(), is_dir));
+            }
+        }
+        sort_for_deletion(&mut extraneous);
+        for (item, is_dir) in extraneous {
+            let full = [prefix.as_slice(), item.as_bytes()].concat();
+            self.delete_item(&dir, &item, is_dir, &full, true)?;
+        }
+        Ok(())
+    }
+
+    fn on_root_device(&mut self, dir: &Dir) -> bool {
+        let Ok(meta) = dir.stat_self() else { return false };
+        if self.root_device.is_none() {
+            let root = RelPath::new(b".").ok().and_then(|p| self.cache.dir(p).ok()?.stat_self().ok());
+            self.root_device = root.map(|m| m.dev);
+        }
+        self.root_device == Some(meta.dev)
+    }
+
+    /// Brings the per-directory rules of the destination in line with a directory.
+    fn enter_filters(&mut self, rel: &[u8]) {
+        let filters = &mut self.filters;
+        if !filters.has_dir_merge() {
+            return;
+        }
+        let cache = &mut self.cache;
+        filters.enter_path(rel, &mut |dir, file| {
+            let path = RelPath::new(if dir.is_empty() { b"." } else { dir }).ok()?;
+            let name = Name::new(file).ok()?;
+            cache.dir(path).ok()?.read_small(name, wire::limits::MERGE_FILE_MAX).ok()
+        });
+    }
+
+    /// Whether rules keep a destination name from being deleted.
+    fn is_protected(&self, rel: &[u8], is_dir: bool) -> bool {
+        let daemon = self.recv.daemon_filters.as_ref();
+        daemon.is_some_and(|f| f.is_excluded(rel, is_dir, Side::Receiver))
+            || self.filters.is_excluded(rel, is_dir, Side::Receiver)
+    }
+
+    /// Handles an entry that says a name is to be deleted.
+    pub fn delete_missing(&mut self, entry: &EntryView<'_>) -> Result<(), Fatal> {
+        let name = entry.name();
+        let Some(path) = self.path(&name) else { return Ok(()) };
+        let Ok(Some(meta)) = self.look(&path) else { return Ok(()) };
+        let Some(base) = path.name().map(Name::to_owned) else { return Ok(()) };
+        if self.is_protected(crate::scan::trim_root(&name), meta.is_dir()) {
+            return Ok(());
+        }
+        let Ok(dir) = self.cache.parent(&path).cloned() else { return Ok(()) };
+        let recursive = self.recv.opts.delete != DeleteMode::Off || self.recv.opts.force;
+        self.delete_item(&dir, &base, meta.is_dir(), &name, recursive)?;
+        self.cache.forget(&path);
+        Ok(())
+    }
+
+    /// Makes way for an item of another type; false when something stays in the way.
+    pub fn make_room(
+        &mut self,
+        path: &RelPath,
+        found: &Meta,
+        new: &str,
+        name: &[u8],
+    ) -> Result<bool, Fatal> {
+        if !found.is_dir() {
+            return self.clear_other(path, found, name);
+        }
+        let Some(base) = path.name().map(Name::to_owned) else { return Ok(false) };
+        let Ok(dir) = self.cache.parent(path).cloned() else { return Ok(false) };
+        let recursive = self.recv.opts.delete != DeleteMode::Off || self.recv.opts.force;
+        let gone = if recursive || self.recv.opts.dry_run {
+            self.empty_directory(&dir, &base, name, recursive)?
+        } else {
+            false
+        };
+        let removed = if gone && self.recv.opts.dry_run { Ok(()) } else { dir.rmdir(&base) };
+        self.cache.forget(path);
+        if removed.is_ok() {
+            return Ok(true);
+        }
+        let rel = crate::scan::trim_root(name);
+        self.recv.reporter.info(&[b"cannot delete non-empty directory: ".as_slice(), rel, b"\n"].concat());
+        let mut line = format!("could not make way for new {new}: ").into_bytes();
+        line.extend_from_slice(rel);
+        let text = String::from_utf8_lossy(&line).into_owned();
+        self.recv.reporter.problem(name, crate::problem::ProblemKind::Failed, text);
+        self.recv.reporter.error_line(&line);
+        Ok(false)
+    }
+
+    /// Removes a non-directory that is in the way; with backups it is kept aside.
+    pub fn clear_other(&mut self, path: &RelPath, found: &Meta, name: &[u8]) -> Result<bool, Fatal> {
+        if self.recv.opts.dry_run {
+            return Ok(true);
+        }
+        let Some(base) = path.name() else { return Ok(false) };
+        let Ok(dir) = self.cache.parent(path).cloned() else { return Ok(false) };
+        let done = if self.recv.opts.backup {
+            crate::backup::back_up(&self.recv, &dir, base, found, path, false)
+        } else {
+            dir.unlink(base)
+        };
+        match done {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                self.path_error("delete_file: unlink", name, &error);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Deletes one extraneous item, a directory with all that is in it.
+    fn delete_item(
+        &mut self,
+        dir: &Dir,
+        base: &Name,
+        is_dir: bool,
+        name: &[u8],
+        recursive: bool,
+    ) -> Result<(), Fatal> {
+        if !is_dir {
+            return self.delete_leaf(dir, base, name);
+        }
+        let emptied = self.empty_directory(dir, base, name, recursive)?;
+        if !emptied {
+            let rel = crate::scan::trim_root(name);
+            let line = [b"cannot delete non-empty directory: ".as_slice(), rel, b"\n"].concat();
+            self.recv.reporter.info(&line);
+            return Ok(());
+        }
+        self.delete_empty(dir, base, name)
+    }
+
+    fn delete_empty(&mut self, dir: &Dir, base: &Name, name: &[u8]) -> Result<(), Fatal> {
+        if !self.recv.opts.dry_run
+            && let Err(error) = dir.rmdir(base)
+        {
+            match error.raw_os_error() {
+                Some(libc::ENOENT) => {}
+                Some(libc::ENOTEMPTY | libc::EEXIST) => {
+                    let rel = crate::scan::trim_root(name);
+                    let line = [b"cannot delete non-empty directory: ".as_slice(), rel, b"\n"];
+                    self.recv.reporter.info(&line.concat());
+                    return Ok(());
+                }
+                _ => {
+                    self.path_error("delete_file: rmdir", name, &error);
+                    return Ok(());
+                }
+            }
+        }
+        self.deleted.dirs += 1;
+        self.tell_deleted(name, true);
+        Ok(())
+    }
+
+    fn delete_leaf(&mut self, dir: &Dir, base: &Name, name: &[u8]) -> Result<(), Fatal> {
+        let meta = dir.lstat(base).ok().flatten();
+        if !self.recv.opts.dry_run {
+            let done = match &meta {
+                Some(meta) if self.recv.opts.backup && !crate::backup::is_backup(&self.recv, base.as_bytes()) => {
+                    match self.path(name) {
+                        Some(path) => crate::backup::back_up(&self.recv, dir, base, meta, &path, false),
+                        None => return Ok(()),
+                    }
+                }
+                _ => dir.unlink(base),
+            };
+            if let Err(error) = done
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                self.path_error("delete_file: unlink", name, &error);
+                return Ok(());
+            }
+        }
+        match meta.map_or(0o100_000, |m| m.mode) & 0o170_000 {
+            0o120_000 => self.deleted.links += 1,
+            0o060_000 | 0o020_000 => self.deleted.devices += 1,
+            0o010_000 | 0o140_000 => self.deleted.specials += 1,
+            _ => self.deleted.files += 1,
+        }
+        self.tell_deleted(name, false);
+        Ok(())
+    }
+
+    /// Removes everything in a directory; false when something in it stays.
+    fn empty_directory(
+        &mut self,
+        dir: &Dir,
+        base: &Name,
+        name: &[u8],
+        recursive: bool,
+    ) -> Result<bool, Fatal> {
+        let Some(top) = self.level(dir, base, name, recursive) else { return Ok(false) };
+        if !recursive {
+            return Ok(top.left.is_empty() && !top.kept);
+        }
+        let mut levels = vec![top];
+        loop {
+            let Some(level) = levels.last_mut() else { return Ok(true) };
+            let at = level.dir.clone();
+            if let Some((item, is_dir)) = level.left.pop() {
+                let full = [level.name.as_slice(), b"/", item.as_bytes()].concat();
+                if !is_dir {
+                    self.delete_leaf(&at, &item, &full)?;
+                } else if let Some(next) = self.level(&at, &item, &full, true) {
+                    levels.push(next);
+                } else if let Some(level) = levels.last_mut() {
+                    level.kept = true;
+                }
+                continue;
+            }
+            let Some(done) = levels.pop() else { return Ok(true) };
+            let Some(parent) = levels.last_mut() else { return Ok(!done.kept) };
+            if done.kept {
+                parent.kept = true;
+                let rel = crate::scan::trim_root(&done.name);
+                let line = [b"cannot delete non-empty directory: ".as_slice(), rel, b"\n"].concat();
+                self.recv.reporter.info(&line);
+                continue;
+            }
+            let above = parent.dir.clone();
+            let last = done.name.rsplit(|&b| b == b'/').next().unwrap_or(&done.name);
+            if let Ok(last) = Name::new(last) {
+                self.delete_empty(&above, last, &done.name)?;
+            }
+        }
+    }
+
+    /// Opens a directory to be emptied and lists what goes; what rules protect stays.
+    fn level(&mut self, dir: &Dir, base: &Name, name: &[u8], recursive: bool) -> Option<Level> {
+        let inner = match dir.open_dir(base) {
+            Ok(inner) => inner,
+            Err(error) => {
+                self.path_error("opendir", name, &error);
+                return None;
+            }
+        };
+        if recursive && !self.recv.opts.dry_run && !self.recv.privileges.root {
+            // A directory of ours that we may not write in is opened up first.
+            if let Ok(meta) = inner.stat_self()
+                && meta.mode & 0o200 == 0
+                && meta.uid == self.recv.privileges.uid
+            {
+                let _ = inner.chmod_self(meta.mode & 0o7777 | 0o200);
+            }
+        }
+        let device = dir.stat_self().map(|m| m.dev).ok();
+        let mut level = Level { dir: inner, name: name.to_vec(), left: Vec::new(), kept: false };
+        for item in level.dir.read_entries().unwrap_or_default() {
+            let full = [name, b"/", item.name.as_bytes()].concat();
+            let is_dir = item.is_dir(&level.dir);
+            let rel = crate::scan::trim_root(&full);
+            let protected = self.filters.protects_contents(rel, is_dir);
+            let mounted = is_dir && level.dir.stat_self().map(|m| m.dev).ok() != device;
+            if protected || mounted {
+                level.kept = true;
+            } else {
+                level.left.push((item.name.clone(), is_dir));
+            }
+        }
+        sort_for_deletion(&mut level.left);
+        level.left.reverse();
+        Some(level)
+    }
+
+    /// Tells whoever prints that an item was deleted.
+    fn tell_deleted(&mut self, name: &[u8], dir: bool) {
+        let rel = crate::scan::trim_root(name).to_vec();
+        if self.recv.server {
+            self.writer.message(&Message::Deleted { name: rel, dir });
+        } else {
+            self.printer.deleted(&self.recv.reporter, &rel, dir);
+        }
+    }
+}
+
+/// Reverse list order: directories before files, each by name from the last to the first.
+fn sort_for_deletion(items: &mut [(NameBuf, bool)]) {
+    items.sort_by(|a, b| {
+        wire::flist::order::compare(b.0.as_bytes(), b.1, a.0.as_bytes(), a.1)
+    });
+}

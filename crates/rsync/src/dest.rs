@@ -1,0 +1,277 @@
+//! Chooses the destination, once, after the first list.
+//!
+//! Decides whether the entries keep their names below a directory or the only entry takes the
+//! destination's own name, makes the directory where it is missing, and opens it.
+
+use std::io;
+
+use tree::path::RelPath;
+use tree::root::Root;
+use wire::exit::ExitCode;
+
+use crate::fatal::{Fatal, errno_text};
+use crate::options::Options;
+use crate::report::messages::Reporter;
+
+/// The opened destination.
+pub struct Destination {
+    /// The directory the entries go into.
+    pub root: Root,
+    /// Its path as shown, without a trailing slash.
+    pub shown: Vec<u8>,
+    /// The name of the only entry in single-file mode.
+    pub rename: Option<Vec<u8>>,
+    /// A dry run into a directory that does not exist.
+    pub missing: bool,
+}
+
+/// Where destinations are looked up.
+pub enum DestStart {
+    /// A path of the operator, resolved with trust in the owners of its links.
+    Operator {
+        /// Absolute path of the working directory, for messages.
+        cwd: Vec<u8>,
+    },
+    /// Below a module's directory, never out of it.
+    Module {
+        /// The module's directory.
+        root: Root,
+    },
+}
+
+/// What the first list says about the destination.
+pub struct FirstList {
+    /// Number of entries known.
+    pub entries: u64,
+    /// Whether the only entry is a directory.
+    pub first_is_dir: bool,
+}
+
+impl DestStart {
+    /// A root to begin with, before the destination is known.
+    pub fn root(&self) -> io::Result<Root> {
+        match self {
+            DestStart::Operator { .. } => Root::open(b"."),
+            DestStart::Module { root } => Ok(root.clone()),
+        }
+    }
+
+    /// Opens a directory that an option names: relative ones lie below the destination, absolute
+    /// ones anywhere the operator may reach, or at the module's top.
+    pub fn side_dir(&self, dest: &Root, path: &[u8], option: &str) -> Result<Root, Fatal> {
+        self.open_side(dest, path).map_err(|error| {
+            let what = if error.kind() == io::ErrorKind::NotFound { "does not exist" } else { "is not a dir" };
+            let mut text = format!("The {option} {what}: ").into_bytes();
+            if error.raw_os_error() == Some(libc::ENOTDIR) {
+                text = format!("The {option} is not a directory: ").into_bytes();
+            }
+            text.extend_from_slice(path);
+            Fatal::new(ExitCode::Syntax, text)
+        })
+    }
+
+    /// Like [`Self::side_dir`], and makes the directory where it is missing.
+    pub fn side_dir_made(&self, dest: &Root, path: &[u8], option: &str, umask: u32) -> Result<Root, Fatal> {
+        if let Err(error) = self.open_side(dest, path)
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            let made = if path.starts_with(b"/") {
+                self.mkdir(path, 0o777 & !umask)
+            } else {
+                make_below(dest, path, umask)
+            };
+            made.map_err(|e| Fatal::io(ExitCode::FileIo, "mkdir", path, &e))?;
+        }
+        self.side_dir(dest, path, option)
+    }
+
+    fn open_side(&self, dest: &Root, path: &[u8]) -> io::Result<Root> {
+        if path.starts_with(b"/") {
+            return self.open(path);
+        }
+        match self {
+            // An operator may point anywhere, seen from the destination.
+            DestStart::Operator { .. } => dest.below_trusted(path),
+            DestStart::Module { .. } => {
+                let clean = module_path(path);
+                let rel = RelPath::new(&clean).map_err(|_| invalid())?;
+                Ok(Root::from_dir(dest.dir(rel)?))
+            }
+        }
+    }
+
+    fn open(&self, path: &[u8]) -> io::Result<Root> {
+        match self {
+            DestStart::Operator { .. } => Root::open_trusted(path),
+            DestStart::Module { root } => {
+                let clean = module_path(path);
+                let rel = RelPath::new(&clean).map_err(|_| invalid())?;
+                Ok(Root::from_dir(root.dir(rel)?))
+            }
+        }
+    }
+
+    fn mkdir(&self, path: &[u8], mode: u32) -> io::Result<()> {
+        let (parent, name) = split(path);
+        let name = tree::path::Name::new(name).map_err(|_| invalid())?;
+        self.open(parent)?.top().mkdir(name, mode)
+    }
+
+    /// Whether a path names a directory, something else, or nothing.
+    fn look(&self, path: &[u8]) -> io::Result<Option<bool>> {
+        match self.open(path) {
+            Ok(_) => Ok(Some(true)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => {
+                // Either the last component is no directory, or one before it.
+                let (parent, _) = split(path);
+                self.open(parent).map(|_| Some(false))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn shown(&self, path: &[u8]) -> Vec<u8> {
+        match self {
+            DestStart::Operator { cwd } if !path.starts_with(b"/") => {
+                let cleaned = crate::scan::clean(path);
+                if cleaned.is_empty() { cwd.clone() } else { [cwd.as_slice(), b"/", &cleaned].concat() }
+            }
+            DestStart::Operator { .. } => match crate::scan::clean(path).as_slice() {
+                b"/" => Vec::new(),
+                cleaned => cleaned.to_vec(),
+            },
+            DestStart::Module { .. } => {
+                let clean = module_path(path);
+                if clean == b"." { Vec::new() } else { clean }
+            }
+        }
+    }
+}
+
+/// Makes the missing components of a path below the destination.
+fn make_below(dest: &Root, path: &[u8], umask: u32) -> io::Result<()> {
+    let clean = module_path(path);
+    let rel = RelPath::new(&clean).map_err(|_| invalid())?;
+    let mut at = dest.top().clone();
+    for part in rel.components() {
+        match at.mkdir(part, 0o777 & !umask) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        at = at.open_dir(part)?;
+    }
+    Ok(())
+}
+
+fn module_path(path: &[u8]) -> Vec<u8> {
+    let cleaned = crate::scan::clean(crate::scan::trim_root(path));
+    if cleaned.is_empty() { b".".to_vec() } else { cleaned }
+}
+
+/// Parent and last component of a path, trailing slashes dropped.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let end = path.iter().rposition(|&b| b != b'/').map_or(0, |at| at + 1);
+    let path = &path[..end];
+    match path.iter().rposition(|&b| b == b'/') {
+        None => (b".", path),
+        Some(0) => (b"/", &path[1..]),
+        Some(at) => (&path[..at], &path[at + 1..]),
+    }
+}
+
+/// Opens the destination `path` for what the first list holds.
+pub fn choose(
+    opts: &Options,
+    start: &DestStart,
+    path: &[u8],
+    first: &FirstList,
+    reporter: &Reporter,
+    umask: u32,
+) -> Result<Destination, Fatal> {
+    let path: &[u8] = if path.is_empty() { b"." } else { path };
+    let slash = path.ends_with(b"/") || path.ends_with(b"/.");
+    let shown = start.shown(path);
+    let looked = start.look(path).map_err(|error| {
+        let mut text = b"ERROR: cannot stat destination ".to_vec();
+        text.extend_from_slice(&reporter.quoted(&shown));
+        text.extend_from_slice(b": ");
+        text.extend_from_slice(errno_text(&error).as_bytes());
+        Fatal::new(ExitCode::FileSelect, text)
+    })?;
+    let many = first.entries > 1 || opts.files_from.is_some();
+    match looked {
+        Some(true) => {
+            let root = start.open(path).map_err(|e| change_dir(reporter, &shown, &e))?;
+            Ok(Destination { root, shown, rename: None, missing: false })
+        }
+        Some(false) if many => Err(Fatal::new(
+            ExitCode::FileSelect,
+            "ERROR: destination must be a directory when copying more than 1 file",
+        )),
+        Some(false) if first.first_is_dir => Err(Fatal::new(
+            ExitCode::FileSelect,
+            "ERROR: cannot overwrite non-directory with a directory",
+        )),
+        Some(false) if slash => {
+            Err(Fatal::new(ExitCode::Syntax, "ERROR: destination path is not a directory"))
+        }
+        None if many || slash || first.first_is_dir => {
+            make(opts, start, path, shown, reporter, umask)
+        }
+        _ => single(start, path, shown, reporter),
+    }
+}
+
+fn make(
+    opts: &Options,
+    start: &DestStart,
+    path: &[u8],
+    shown: Vec<u8>,
+    reporter: &Reporter,
+    umask: u32,
+) -> Result<Destination, Fatal> {
+    if !opts.dry_run {
+        start.mkdir(path, 0o777 & !umask).map_err(|error| {
+            let mut text = b"mkdir ".to_vec();
+            text.extend_from_slice(&reporter.quoted(&shown));
+            text.extend_from_slice(b" failed: ");
+            text.extend_from_slice(errno_text(&error).as_bytes());
+            Fatal::new(ExitCode::FileIo, text)
+        })?;
+    }
+    if opts.info.name > 0 || opts.out_format.is_some() {
+        let end = path.iter().rposition(|&b| b != b'/').map_or(path.len(), |at| at + 1);
+        reporter.info(&[b"created directory ".as_slice(), &path[..end], b"\n"].concat());
+    }
+    if opts.dry_run {
+        let root = start.open(b".").map_err(|e| change_dir(reporter, &shown, &e))?;
+        return Ok(Destination { root, shown, rename: None, missing: true });
+    }
+    let root = start.open(path).map_err(|e| change_dir(reporter, &shown, &e))?;
+    Ok(Destination { root, shown, rename: None, missing: false })
+}
+
+fn single(
+    start: &DestStart,
+    path: &[u8],
+    _shown: Vec<u8>,
+    reporter: &Reporter,
+) -> Result<Destination, Fatal> {
+    let (parent, name) = split(path);
+    let shown = start.shown(parent);
+    let root = start.open(parent).map_err(|e| change_dir(reporter, &shown, &e))?;
+    Ok(Destination { root, shown, rename: Some(name.to_vec()), missing: false })
+}
+
+fn change_dir(reporter: &Reporter, shown: &[u8], error: &io::Error) -> Fatal {
+    let mut text = b"change_dir ".to_vec();
+    text.extend_from_slice(&reporter.quoted(shown));
+    text.extend_from_slice(b" failed: ");
+    text.extend_from_slice(errno_text(error).as_bytes());
+    Fatal::new(ExitCode::FileSelect, text)
+}
+
+fn invalid() -> io::Error {
+    io::Error::from_raw_os_error(libc::EINVAL)
+}

@@ -1,0 +1,38 @@
+//! Telling the peer that this side ends early, so that it ends with the same code.
+
+use std::time::Duration;
+
+use wire::exit::ExitCode;
+use wire::message::Message;
+
+use crate::fatal::Fatal;
+use crate::link::{LinkReader, LinkWriter};
+use crate::setup::Agreed;
+
+/// Says the exit code, where the protocol knows how and the peer can still be talked to. A code
+/// that came from the peer is answered empty.
+pub fn announce(agreed: &Agreed, writer: &mut LinkWriter, fatal: &Fatal) {
+    let unsaid = matches!(
+        fatal.exit,
+        ExitCode::Ok | ExitCode::SocketIo | ExitCode::StreamIo | ExitCode::Sigusr1 | ExitCode::Timeout
+    );
+    if !agreed.protocol.has_error_exit() || unsaid && !fatal.from_peer {
+        return;
+    }
+    let code = (!fatal.from_peer).then(|| fatal.exit.code());
+    writer.message(&Message::ErrorExit(code));
+    let _ = writer.flush();
+}
+
+/// After an error of this side: reads on until the peer has closed, so that what was said is not
+/// lost with the connection.
+pub fn wait_for_peer(reader: &mut LinkReader, fatal: &Fatal) {
+    if !fatal.from_peer && fatal.exit != ExitCode::StreamIo && fatal.exit != ExitCode::SocketIo {
+        reader.drain(Duration::from_secs(10));
+    }
+}
+
+/// A daemon that closes before it said anything.
+pub fn no_daemon(fatal: Fatal) -> Fatal {
+    Fatal { exit: ExitCode::StreamIo, ..fatal }
+}

@@ -1,0 +1,146 @@
+//! The list of names of `--files-from`: where it is read, how it travels.
+
+use std::io::Read;
+
+use wire::codec::ByteSource;
+use wire::exit::ExitCode;
+
+use crate::fatal::{Fatal, errno_text};
+use crate::link::LinkReader;
+use crate::options::{FilesFrom, Options};
+
+/// Where a sender gets its names.
+pub enum Source {
+    /// There is no list: the arguments stand for themselves.
+    None,
+    /// Read already.
+    Names(Vec<Vec<u8>>),
+    /// They come over the connection.
+    Connection,
+}
+
+impl Source {
+    /// The names, read from the connection if that is where they are.
+    pub fn read(self, reader: &mut LinkReader) -> Result<Option<Vec<Vec<u8>>>, Fatal> {
+        match self {
+            Source::None => Ok(None),
+            Source::Names(names) => Ok(Some(names)),
+            Source::Connection => receive(reader).map(Some),
+        }
+    }
+}
+
+/// What a sending client does about its list.
+pub fn for_sender(opts: &Options) -> Result<Source, Fatal> {
+    Ok(match &opts.files_from {
+        None => Source::None,
+        Some(FilesFrom::Names(names)) => Source::Names((**names).clone()),
+        Some(FilesFrom::Remote { .. }) => Source::Connection,
+        Some(FilesFrom::Local(path)) => Source::Names(split(&read_file(path)?, opts.from0, true)),
+        Some(FilesFrom::Stdin) => Source::Names(split(&read_stdin()?, opts.from0, true)),
+    })
+}
+
+/// What a receiving client forwards: names NUL-terminated, an empty one at the end.
+pub fn for_forwarding(opts: &Options) -> Result<Option<Vec<u8>>, Fatal> {
+    let text = match &opts.files_from {
+        None | Some(FilesFrom::Remote { .. }) => return Ok(None),
+        Some(FilesFrom::Names(names)) => names.join(&0),
+        Some(FilesFrom::Local(path)) => read_file(path)?,
+        Some(FilesFrom::Stdin) => read_stdin()?,
+    };
+    let in_memory = matches!(opts.files_from, Some(FilesFrom::Names(_)));
+    // Comment lines travel too: only a reader of its own file knows them.
+    let names = split(&text, opts.from0 || in_memory, false);
+    let mut out = Vec::new();
+    for name in names {
+        out.extend_from_slice(&name);
+        out.push(0);
+    }
+    out.push(0);
+    Ok(Some(out))
+}
+
+/// What a sending server does about the list its client named.
+pub fn for_server(opts: &Options, open: impl FnOnce(&[u8]) -> std::io::Result<std::fs::File>) -> Result<Source, Fatal> {
+    Ok(match &opts.files_from {
+        None => Source::None,
+        Some(FilesFrom::Stdin) => Source::Connection,
+        Some(FilesFrom::Local(path)) => {
+            let mut text = Vec::new();
+            open(path).and_then(|mut f| f.read_to_end(&mut text)).map_err(|e| cannot_open(path, &e))?;
+            Source::Names(split(&text, opts.from0, true))
+        }
+        Some(_) => return Err(Fatal::new(ExitCode::Syntax, "The --files-from sent to the server cannot specify a host.")),
+    })
+}
+
+/// Splits text into names; empty ones, and with `comments` lines that begin with `#` or `;`, are
+/// dropped.
+pub fn split(text: &[u8], from0: bool, comments: bool) -> Vec<Vec<u8>> {
+    let ends = |b: &u8| if from0 { *b == 0 } else { matches!(b, b'\n' | b'\r' | 0) };
+    let is_comment = |name: &[u8]| comments && !from0 && matches!(name.first(), Some(b'#' | b';'));
+    text.split(ends).filter(|name| !name.is_empty() && !is_comment(name)).map(<[u8]>::to_vec).collect()
+}
+
+/// Reads names off the connection up to the empty one.
+fn receive(reader: &mut LinkReader) -> Result<Vec<Vec<u8>>, Fatal> {
+    let (mut names, mut name, mut total) = (Vec::new(), Vec::new(), 0usize);
+    let mut after_name = true;
+    loop {
+        match reader.byte()? {
+            0 if !name.is_empty() => {
+                names.push(std::mem::take(&mut name));
+                after_name = true;
+            }
+            0 if after_name => return Ok(names),
+            0 => {}
+            byte => {
+                after_name = false;
+                name.push(byte);
+                total += 1;
+            }
+        }
+        if name.len() > wire::limits::NAME_MAX_LEN || total > wire::limits::FILES_FROM_BYTES_MAX {
+            return Err(Fatal::new(ExitCode::Malloc, "over-long names list"));
+        }
+    }
+}
+
+fn read_file(path: &[u8]) -> Result<Vec<u8>, Fatal> {
+    let mut text = Vec::new();
+    tree::operator::open_trusted(path)
+        .and_then(|mut file| file.read_to_end(&mut text))
+        .map_err(|error| cannot_open(path, &error))?;
+    Ok(text)
+}
+
+fn cannot_open(path: &[u8], error: &std::io::Error) -> Fatal {
+    let mut text = b"failed to open files-from file ".to_vec();
+    text.extend_from_slice(path);
+    text.extend_from_slice(b": ");
+    text.extend_from_slice(errno_text(error).as_bytes());
+    Fatal::new(ExitCode::Syntax, text)
+}
+
+fn read_stdin() -> Result<Vec<u8>, Fatal> {
+    let mut text = Vec::new();
+    std::io::stdin()
+        .lock()
+        .read_to_end(&mut text)
+        .map_err(|error| cannot_open(b"-", &error))?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_comments_and_nuls() {
+        let names = |v: Vec<Vec<u8>>| v.join(&b'|');
+        assert_eq!(names(split(b"a\n#b\r\n\n;c\nd", false, true)), b"a|d");
+        assert_eq!(names(split(b"a\n#b\n", false, false)), b"a|#b");
+        assert_eq!(names(split(b"a\nb\0#c\0", true, true)), b"a\nb|#c");
+    }
+}

@@ -1,0 +1,47 @@
+//! Digests of whole files, and reading that copes with short reads.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use wire::checksum::strong::{ChecksumKind, Digest};
+
+/// Bytes read at once.
+pub const READ_CHUNK: usize = 256 * 1024;
+
+/// Reads until the buffer is full or the file ends; returns how much was read.
+pub fn read_full(mut file: &File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// The unseeded digest of a file's content, from its current position.
+pub fn hash_file(file: &File, kind: ChecksumKind, buffer: &mut Vec<u8>) -> io::Result<Digest> {
+    let mut hasher = kind.file_hasher();
+    buffer.resize(READ_CHUNK, 0);
+    loop {
+        let got = read_full(file, buffer)?;
+        hasher.update(&buffer[..got]);
+        if got < buffer.len() {
+            return Ok(hasher.finish());
+        }
+    }
+}
+
+/// A digest that cannot be right: all zero, or with its last byte set where it was all zero.
+pub fn falsified(digest: Digest) -> Digest {
+    let mut bytes = vec![0; digest.as_bytes().len()];
+    if digest.as_bytes().iter().all(|&b| b == 0)
+        && let Some(last) = bytes.last_mut()
+    {
+        *last = 1;
+    }
+    Digest::from_slice(&bytes).unwrap_or(digest)
+}

@@ -1,0 +1,250 @@
+//! Printing of items, deletions and progress: which lines a run shows, and when.
+//!
+//! Sender and receiver call the same [`ItemPrinter`]; a server's is silent but for its log.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use wire::checksum::strong::Digest;
+use wire::exchange::goodbye::DelStats;
+use wire::exchange::request::ItemHead;
+use wire::flist::list::EntryView;
+use wire::itemize::ItemFlags;
+
+use crate::counters::KindCounts;
+use crate::lists::{Place, Segment};
+use crate::options::Options;
+use crate::report::format::{Item, Operation, OutFormat, Peer};
+use crate::report::list_line::ListItem;
+use crate::report::messages::Reporter;
+use crate::report::progress::{Left, ProgressLine};
+
+/// What is known of an item once its data has travelled.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ItemLine {
+    /// Raw bytes it cost.
+    pub bytes: u64,
+    /// Digest of the whole file.
+    pub digest: Option<Digest>,
+}
+
+struct Running {
+    line: ProgressLine,
+    files: u64,
+}
+
+/// Decides what is shown of each item.
+#[derive(Clone)]
+pub struct ItemPrinter {
+    opts: Arc<Options>,
+    format: Option<Arc<OutFormat>>,
+    sending: bool,
+    /// Local copies show `>` though this side sends.
+    local: bool,
+    progress: Option<Arc<Mutex<Running>>>,
+    peer: Option<Arc<Peer>>,
+    log_format: Option<Arc<OutFormat>>,
+}
+
+impl ItemPrinter {
+    /// The printer of a client.
+    pub fn client(opts: Arc<Options>, sending: bool, local: bool) -> ItemPrinter {
+        let format = opts.out_format.as_ref().map(|text| Arc::new(OutFormat::parse(text)));
+        let shows = opts.info.progress > 0 && !opts.quiet && !opts.dry_run && !opts.list_only;
+        let progress = shows.then(|| {
+            let line = ProgressLine::new(opts.info.progress, opts.human, Instant::now());
+            Arc::new(Mutex::new(Running { line, files: 0 }))
+        });
+        ItemPrinter { opts, format, sending, local, progress, peer: None, log_format: None }
+    }
+
+    /// The printer of a server, which shows nothing and may log.
+    pub fn server(opts: Arc<Options>, sending: bool, log: Option<(OutFormat, Peer)>) -> ItemPrinter {
+        let (log_format, peer) = match log {
+            Some((format, peer)) => (Some(Arc::new(format)), Some(Arc::new(peer))),
+            None => (None, None),
+        };
+        ItemPrinter { opts, format: None, sending, local: false, progress: None, peer, log_format }
+    }
+
+    /// Whether lines need numbers that are known only after the transfer.
+    pub fn after_transfer(&self) -> bool {
+        let needs = |f: &Option<Arc<OutFormat>>| f.as_ref().is_some_and(|f| f.needs_transfer());
+        needs(&self.format) || needs(&self.log_format)
+    }
+
+    /// Shows one item as its record passes by.
+    pub fn item<'a>(
+        &self,
+        reporter: &Reporter,
+        segment: &Segment,
+        place: &Place,
+        head: &ItemHead,
+        done: Option<&ItemLine>,
+        given: &dyn Fn(u16) -> &'a [u8],
+    ) {
+        if self.format.is_none() && self.log_format.is_none() {
+            return;
+        }
+        let single;
+        let view = match (place, &segment.dir) {
+            (Place::Entry(pos), _) => segment.list.get(*pos),
+            (Place::Dir, Some(dir)) => {
+                single = wire::flist::list::single(dir.clone());
+                single.get(0)
+            }
+            (Place::Dir, None) => return,
+        };
+        let significant = head.iflags.contains(ItemFlags::TRANSFER)
+            || head.iflags.contains(ItemFlags::LOCAL_CHANGE)
+            || head.iflags.is_reportable();
+        if let Some(format) = &self.format {
+            let show = significant
+                || self.opts.itemize > 1
+                || (self.opts.info.name > 1 && self.opts.itemize == 0);
+            if !significant && self.opts.info.name > 1 && self.opts.itemize == 0 {
+                if self.opts.info.name > 1 {
+                    let mut line = display_name(&view);
+                    line.extend_from_slice(b" is uptodate\n");
+                    reporter.info(&line);
+                }
+            } else if show && (significant || self.opts.itemize > 1) {
+                let line = format.render(&self.render_item(&view, head, done, given));
+                reporter.info(&line);
+            }
+        }
+        if let Some(format) = &self.log_format
+            && head.iflags.contains(ItemFlags::TRANSFER)
+            && let Some(log) = &reporter.log
+        {
+            log(&format.render(&self.render_item(&view, head, done, given)));
+        }
+    }
+
+    fn render_item<'a>(
+        &self,
+        view: &EntryView<'_>,
+        head: &ItemHead,
+        done: Option<&ItemLine>,
+        given: &dyn Fn(u16) -> &'a [u8],
+    ) -> Item {
+        let towards = if self.sending && !self.local { b'<' } else { b'>' };
+        let target = match (&head.xname, view.link_target()) {
+            (Some(leader), _) if !leader.is_empty() => Some((true, leader.clone())),
+            (_, Some(text)) if self.opts.links => Some((false, text.to_vec())),
+            _ => None,
+        };
+        Item {
+            name: display_name(view),
+            long_name: long_name(given(view.root()), &view.name()),
+            mode: view.mode(),
+            len: view.len(),
+            mtime: view.mtime(),
+            uid: view.uid(),
+            gid: self.opts.group.then(|| view.gid()),
+            target,
+            itemize: crate::itemize_line::letters(&self.opts, head.iflags, view, towards),
+            operation: if self.sending && !self.local { Operation::Send } else { Operation::Receive },
+            bytes: done.map_or(0, |d| d.bytes),
+            digest: done.and_then(|d| d.digest).map(|d| d.as_bytes().to_vec()),
+            peer: self.peer.as_deref().cloned(),
+            ..Item::default()
+        }
+    }
+
+    /// Shows a deletion.
+    pub fn deleted(&self, reporter: &Reporter, name: &[u8], dir: bool) {
+        let mut shown = name.to_vec();
+        if dir {
+            shown.push(b'/');
+        }
+        if let Some(format) = &self.format
+            && format.shows_deletions()
+        {
+            let item = Item {
+                name: shown,
+                long_name: name.to_vec(),
+                itemize: *b"*deleting  ",
+                operation: Operation::Delete,
+                ..Item::default()
+            };
+            reporter.info(&format.render(&item));
+        } else if self.opts.info.del > 0 {
+            reporter.info(&[b"deleting ".as_slice(), &shown, b"\n"].concat());
+        }
+    }
+
+    /// A file's data begins.
+    pub fn begin_progress(&self, _reporter: &Reporter, _name: &[u8], size: u64) {
+        if let Some(mut running) = self.running() {
+            running.line.begin(size, Instant::now());
+        }
+    }
+
+    /// More of it has travelled.
+    pub fn progress(&self, reporter: &Reporter, done: u64) {
+        if let Some(mut running) = self.running()
+            && let Some(text) = running.line.update(done, Instant::now())
+        {
+            reporter.plain(&text);
+        }
+    }
+
+    /// All of it has.
+    pub fn end_progress(&self, reporter: &Reporter, left: Left) {
+        if let Some(mut running) = self.running() {
+            running.files += 1;
+            let files = running.files;
+            let text = running.line.end(files, left, Instant::now());
+            reporter.plain(&text);
+        }
+    }
+
+    fn running(&self) -> Option<std::sync::MutexGuard<'_, Running>> {
+        self.progress.as_ref().and_then(|running| running.lock().ok())
+    }
+}
+
+/// The name as printed: a directory's with a slash.
+pub fn display_name(view: &EntryView<'_>) -> Vec<u8> {
+    let mut name = view.name();
+    if view.is_dir() {
+        name.push(b'/');
+    }
+    name
+}
+
+fn long_name(given: &[u8], name: &[u8]) -> Vec<u8> {
+    let base = crate::scan::clean(given);
+    let rel = crate::scan::trim_root(name);
+    let joined = match (base.as_slice(), rel) {
+        (b"", _) => rel.to_vec(),
+        (_, b".") => base.clone(),
+        _ => [base.as_slice(), b"/", rel].concat(),
+    };
+    joined.strip_prefix(b"/").map_or(joined.clone(), <[u8]>::to_vec)
+}
+
+/// Counts of deletions as counters.
+pub fn deleted_counts(stats: &DelStats) -> KindCounts {
+    KindCounts {
+        files: u64::from(stats.files),
+        dirs: u64::from(stats.dirs),
+        links: u64::from(stats.links),
+        devices: u64::from(stats.devices),
+        specials: u64::from(stats.specials),
+    }
+}
+
+/// One `--list-only` line.
+pub fn list_line(opts: &Options, view: &EntryView<'_>, zone: &jiff::tz::TimeZone) -> Vec<u8> {
+    let name = view.name();
+    let item = ListItem {
+        name: crate::scan::trim_root(&name),
+        mode: view.mode(),
+        len: view.len(),
+        mtime: view.mtime(),
+        link_target: view.link_target().filter(|_| opts.links),
+    };
+    crate::report::list_line::render(&item, opts.human, zone)
+}

@@ -1,0 +1,74 @@
+//! The partial file of an interrupted transfer: finding it, keeping one, forgetting it.
+
+use std::fs::File;
+use std::io;
+
+use tree::cache::DirCache;
+use tree::dir::Dir;
+use tree::path::{Name, RelPath, RelPathBuf};
+
+use crate::options::Partial;
+use crate::receiving::Receiving;
+
+/// The directory where the partial file of `path` lies or would lie, if one is configured.
+/// `make` creates a missing relative one, mode 0700.
+fn directory(recv: &Receiving, cache: &mut DirCache, path: &RelPath, make: bool) -> Option<Dir> {
+    let Partial::Dir(name) = &recv.opts.partial else { return None };
+    if let Some(dir) = &recv.side.partial {
+        return Some(dir.clone());
+    }
+    let beside = relative_path(path, name)?;
+    match cache.dir(&beside) {
+        Ok(dir) => return Some(dir.clone()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && make => {}
+        Err(_) => return None,
+    }
+    let base = beside.name()?;
+    cache.parent(&beside).ok()?.mkdir(base, 0o700).ok()?;
+    cache.dir(&beside).ok().cloned()
+}
+
+fn relative_path(path: &RelPath, name: &[u8]) -> Option<RelPathBuf> {
+    let parent = path.parent();
+    let mut joined = Vec::new();
+    if parent.name().is_some() {
+        joined.extend_from_slice(parent.as_bytes());
+        joined.push(b'/');
+    }
+    joined.extend_from_slice(&crate::scan::clean(name));
+    RelPathBuf::new(&joined).ok()
+}
+
+/// Opens the partial file of `path`, if there is a regular one.
+pub fn open(recv: &Receiving, cache: &mut DirCache, path: &RelPath) -> Option<File> {
+    let dir = directory(recv, cache, path, false)?;
+    dir.open_read(path.name()?).ok()
+}
+
+/// The directory to keep a partial file in: the partial directory, or the file's own.
+pub fn keeping_place(recv: &Receiving, cache: &mut DirCache, path: &RelPath) -> Option<Dir> {
+    match &recv.opts.partial {
+        Partial::Discard => None,
+        Partial::Keep => cache.parent(path).ok().cloned(),
+        Partial::Dir(_) => directory(recv, cache, path, true),
+    }
+}
+
+/// Removes the partial file of `path` and, if that leaves a relative partial directory empty, the
+/// directory too.
+pub fn forget(recv: &Receiving, cache: &mut DirCache, path: &RelPath) {
+    let Partial::Dir(name) = &recv.opts.partial else { return };
+    let Some(dir) = directory(recv, cache, path, false) else { return };
+    let Some(base) = path.name() else { return };
+    let _ = dir.unlink(base);
+    if recv.side.partial.is_none()
+        && let Some(beside) = relative_path(path, name)
+        && let Some(dir_name) = beside.name().map(Name::to_owned)
+        && let Ok(parent) = cache.parent(&beside)
+    {
+        // Fails as long as another partial file is in it.
+        if parent.rmdir(&dir_name).is_ok() {
+            cache.forget(&beside);
+        }
+    }
+}

@@ -1,0 +1,623 @@
+//! The receiver: consumes the sender's stream, writes files, hands everything else on.
+//!
+//! Owns the reading half of the connection, on a thread of its own, and never waits for anything
+//! but input: what the generator must know goes to it as [`Note`]s. Steps:
+//! 1. lists as they arrive are decoded, checked, shared;
+//! 2. an item with data is staged: tokens into a temporary file (or the file itself), the digest
+//!    verified, attributes set, the result renamed into place;
+//! 3. end marks advance the phase; after the last one come statistics and the goodbye.
+//!
+//! A file that cannot be written is still read to its end, so that the stream stays in step.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tree::cache::DirCache;
+use tree::dir::Dir;
+use tree::path::{Name, RelPathBuf};
+use tree::stage::Stage;
+use wire::codec::ByteSource;
+use wire::error::Error;
+use wire::exchange::goodbye::{DelStats, Stats};
+use wire::exchange::request::ItemHead;
+use wire::exit::ExitCode;
+use wire::flist::decode::Decoder;
+use wire::flist::list::{EntryView, FileList};
+use wire::itemize::ItemFlags;
+use wire::message::Message;
+use wire::ndx::{self, NdxReader};
+use wire::sum::SumHead;
+use wire::token::{Received, TokenReader};
+
+use crate::attributes;
+use crate::counters::Counters;
+use crate::fatal::Fatal;
+use crate::items::{ItemLine, ItemPrinter};
+use crate::report::progress::Left;
+use crate::link::LinkReader;
+use crate::lists::{Place, Segment};
+use crate::options::Partial;
+use crate::problem::ProblemKind;
+use crate::receiving::{Note, Receiving};
+use crate::regular::{BASIS_FILE, BASIS_PARTIAL};
+use crate::report::messages::Role;
+
+/// The receiver's own state.
+pub struct ReceiverRole {
+    recv: Arc<Receiving>,
+    reader: LinkReader,
+    decoder: Decoder,
+    ndx: NdxReader,
+    tokens: TokenReader,
+    cache: DirCache,
+    printer: ItemPrinter,
+    /// Numbers of the run.
+    pub counters: Counters,
+    /// What the sending server told at the end.
+    pub stats: Option<Stats>,
+    failed_once: HashSet<i32>,
+    block: Vec<u8>,
+}
+
+/// Where a file's content goes, or why it goes nowhere.
+enum Target {
+    Stage { stage: Stage, dir: Dir, place: RelPathBuf, basis: Option<File> },
+    Discard,
+}
+
+impl ReceiverRole {
+    /// A receiver that has read the first list with `decoder`.
+    pub fn new(
+        recv: Arc<Receiving>,
+        reader: LinkReader,
+        decoder: Decoder,
+        ndx: NdxReader,
+        printer: ItemPrinter,
+    ) -> Result<ReceiverRole, Fatal> {
+        let cache = DirCache::new(recv.root.clone(), 64);
+        let tokens = TokenReader::new(recv.agreed.tokens, recv.agreed.protocol)?;
+        Ok(ReceiverRole {
+            recv,
+            reader,
+            decoder,
+            ndx,
+            tokens,
+            cache,
+            printer,
+            counters: Counters::default(),
+            stats: None,
+            failed_once: HashSet::new(),
+            block: Vec::new(),
+        })
+    }
+
+    /// Reads to the end of the session. The generator hears of every end, good or bad.
+    pub fn run(&mut self) -> Result<(), Fatal> {
+        let result = self.stream();
+        match &result {
+            Ok(()) => self.recv.note(Note::Final),
+            Err(fatal) => self.recv.note(Note::Failed(fatal.clone())),
+        }
+        result
+    }
+
+    /// Gives the reading half back.
+    pub fn into_reader(self) -> LinkReader {
+        self.reader
+    }
+
+    fn stream(&mut self) -> Result<(), Fatal> {
+        let mut phase = 0;
+        loop {
+            let index = self.ndx.get(&mut self.reader)?;
+            match index {
+                ndx::DONE => {
+                    if self.end_mark(&mut phase) {
+                        break;
+                    }
+                }
+                ndx::FLIST_EOF => {
+                    if let Ok(mut lists) = self.recv.lists.lock() {
+                        lists.complete = true;
+                    }
+                    self.recv.control.list_complete.store(true, Ordering::Release);
+                    self.recv.note(Note::ListComplete);
+                }
+                ndx::DEL_STATS => self.take_del_stats()?,
+                index if index >= 0 => self.item(index, phase)?,
+                index => self.segment(index)?,
+            }
+        }
+        if !self.recv.server {
+            self.stats = Some(Stats::decode(&mut self.reader)?);
+        }
+        if self.recv.agreed.protocol.has_final_goodbye() {
+            loop {
+                match self.ndx.get(&mut self.reader)? {
+                    ndx::DONE => break,
+                    ndx::DEL_STATS => self.take_del_stats()?,
+                    other => {
+                        let text = format!("Invalid packet at end of run ({other}) [receiver]");
+                        return Err(Error::misbehaved(ExitCode::Protocol, "goodbye", text).into());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take_del_stats(&mut self) -> Result<(), Fatal> {
+        let stats = DelStats::decode(&mut self.reader)?;
+        self.counters.deleted = crate::items::deleted_counts(&stats);
+        Ok(())
+    }
+
+    /// Handles an end mark; true after the last one before the goodbye.
+    fn end_mark(&mut self, phase: &mut u8) -> bool {
+        if *phase == 0
+            && self.recv.agreed.inc()
+            && let Ok(mut lists) = self.recv.lists.lock()
+        {
+            let left = lists.free_oldest();
+            if left || !lists.complete {
+                self.recv.note(Note::Answer);
+                return false;
+            }
+        }
+        *phase += 1;
+        self.recv.note(Note::Answer);
+        *phase > 2
+    }
+
+    fn segment(&mut self, index: i32) -> Result<(), Fatal> {
+        let number = i64::from(ndx::FLIST_OFFSET) - i64::from(index);
+        let number = i32::try_from(number).unwrap_or(-1);
+        if !self.recv.agreed.inc() || number < 0 {
+            return Err(Error::misbehaved(
+                ExitCode::Protocol,
+                "ndx",
+                format!("Invalid file index: {index} [receiver]"),
+            )
+            .into());
+        }
+        let segment = read_segment(&self.recv, &mut self.reader, &mut self.decoder, number)?;
+        self.recv.note(Note::Segment(segment));
+        Ok(())
+    }
+
+    fn item(&mut self, index: i32, phase: u8) -> Result<(), Fatal> {
+        let head = ItemHead::decode_after_ndx(&mut self.reader, index)?;
+        head.check_basis(0, false)?;
+        let (segment, place) = match self.recv.lists.lock() {
+            Ok(lists) => lists.find(index)?,
+            Err(_) => return Err(Fatal::silent(ExitCode::Crashed)),
+        };
+        if head.iflags.contains(ItemFlags::IS_NEW) {
+            let mode = match &place {
+                Place::Entry(pos) => segment.list.get(*pos).mode(),
+                Place::Dir => 0o040_000,
+            };
+            if !self.failed_once.contains(&index) {
+                self.counters.created.add(mode);
+            }
+        }
+        if !head.iflags.contains(ItemFlags::TRANSFER) {
+            self.print(&segment, &place, &head, None);
+            return Ok(());
+        }
+        let Place::Entry(pos) = place else { return Err(not_regular(index).into()) };
+        let entry = segment.list.get(pos);
+        if !entry.is_reg() {
+            return Err(not_regular(index).into());
+        }
+        if phase >= 2 {
+            let text = "got transfer request in phase 2 [receiver]".to_string();
+            return Err(Error::misbehaved(ExitCode::Protocol, "item-index", text).into());
+        }
+        if !self.failed_once.contains(&index) {
+            self.counters.transferred += 1;
+            self.counters.transferred_size += entry.len();
+        }
+        if self.recv.opts.dry_run {
+            self.print(&segment, &Place::Entry(pos), &head, None);
+            return Ok(());
+        }
+        self.receive_file(&segment, pos, &head)
+    }
+
+    fn print(&mut self, segment: &Segment, place: &Place, head: &ItemHead, done: Option<&ItemLine>) {
+        self.printer.item(&self.recv.reporter, segment, place, head, done, &|_| &b""[..]);
+    }
+
+    /// Takes one file's tokens.
+    fn receive_file(&mut self, segment: &Segment, pos: usize, head: &ItemHead) -> Result<(), Fatal> {
+        let entry = segment.list.get(pos);
+        let name = entry.name();
+        let read_before = self.reader.traffic().read.load(Ordering::Relaxed);
+        if !self.printer.after_transfer() {
+            self.print(segment, &Place::Entry(pos), head, None);
+        }
+        let sum_head = SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
+        self.printer.begin_progress(&self.recv.reporter, &name, entry.len());
+        let mut target = self.open_target(&entry, &name, head);
+        let received = self.tokens_into(&mut target, &sum_head, &name);
+        let good = match received {
+            Ok(good) => good,
+            Err(fatal) => {
+                self.keep_partial(target, &entry, &name);
+                return Err(fatal);
+            }
+        };
+        self.printer.end_progress(&self.recv.reporter, self.left());
+        let outcome = match target {
+            Target::Discard => {
+                self.recv.note(Note::Done { ndx: head.ndx, ok: false });
+                return Ok(());
+            }
+            Target::Stage { stage, dir, place, .. } if good.is_some() => {
+                self.commit(stage, &dir, &place, &entry, &name, head)
+            }
+            Target::Stage { stage, dir, place, .. } => {
+                self.wrong_digest(stage, &dir, &place, &entry, &name, head.ndx);
+                return Ok(());
+            }
+        };
+        if self.printer.after_transfer() {
+            let bytes = self.reader.traffic().read.load(Ordering::Relaxed) - read_before;
+            let line = ItemLine { bytes, digest: good };
+            self.print(segment, &Place::Entry(pos), head, Some(&line));
+        }
+        self.recv.control.bytes.fetch_add(entry.len(), Ordering::Relaxed);
+        self.recv.note(Note::Done { ndx: head.ndx, ok: outcome });
+        Ok(())
+    }
+
+    fn left(&self) -> Left {
+        self.recv.lists.lock().map_or(Left::default(), |lists| Left {
+            remaining: lists.entries_live(),
+            total: lists.total,
+            complete: lists.complete,
+        })
+    }
+
+    /// Opens what the tokens go into. Failure is reported and costs this file only.
+    fn open_target(&mut self, entry: &EntryView<'_>, name: &[u8], head: &ItemHead) -> Target {
+        let Some(place) = self.recv.dest_path(name) else { return Target::Discard };
+        let Some(base) = place.name() else { return Target::Discard };
+        if self.recv.opts.relative
+            && self.cache.parent(&place).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+        {
+            let _ = make_parents(&mut self.cache, &place, self.recv.privileges.umask);
+        }
+        let dir = match self.cache.parent(&place) {
+            Ok(dir) => dir.clone(),
+            Err(error) => {
+                let shown = self.recv.shown_path(name);
+                self.recv.reporter.path_error(Role::Receiver, "mkstemp", &shown, name, &error);
+                return Target::Discard;
+            }
+        };
+        let basis = self.open_basis(&place, &dir, base, head);
+        let opened = if self.recv.opts.inplace {
+            self.back_up_copy(&dir, base, &place)
+                .and_then(|()| Stage::in_place(dir.clone(), base, true))
+        } else {
+            let mode = self.recv.wanted_perm(entry, None) | 0o200;
+            Stage::temp(dir.clone(), base, self.recv.side.temp.clone(), mode & 0o700)
+        };
+        match opened {
+            Ok(stage) => Target::Stage { stage, dir, place, basis },
+            Err(error) => {
+                let what = if self.recv.opts.inplace { "open" } else { "mkstemp" };
+                let mut shown = self.recv.shown_path(name);
+                if !self.recv.opts.inplace {
+                    shown = temp_shown(&shown);
+                }
+                self.recv.reporter.path_error(Role::Receiver, what, &shown, name, &error);
+                Target::Discard
+            }
+        }
+    }
+
+    /// In-place with backups: the old content is copied aside before it is overwritten.
+    fn back_up_copy(&mut self, dir: &Dir, base: &Name, place: &RelPathBuf) -> io::Result<()> {
+        if self.recv.opts.backup
+            && let Some(old) = dir.lstat(base)?
+            && old.is_file()
+        {
+            crate::backup::copy_aside(&self.recv, dir, base, place)?;
+        }
+        Ok(())
+    }
+
+    fn open_basis(
+        &mut self,
+        place: &RelPathBuf,
+        dir: &Dir,
+        base: &Name,
+        head: &ItemHead,
+    ) -> Option<File> {
+        match head.basis.unwrap_or(BASIS_FILE) {
+            BASIS_FILE => dir.open_read(base).ok(),
+            BASIS_PARTIAL => crate::partial::open(&self.recv, &mut self.cache, place),
+            _ => None,
+        }
+    }
+
+    /// Reads tokens to the end mark and verifies the digest; the digest when it is right.
+    fn tokens_into(
+        &mut self,
+        target: &mut Target,
+        sums: &SumHead,
+        name: &[u8],
+    ) -> Result<Option<wire::checksum::strong::Digest>, Fatal> {
+        let mut hasher = self.recv.agreed.transfer_sum.file_hasher();
+        let mut write_failed: Option<io::Error> = None;
+        let mut total: u64 = 0;
+        loop {
+            let wrote = match self.tokens.next(&mut self.reader)? {
+                Received::End => break,
+                Received::Literal(bytes) => {
+                    hasher.update(bytes);
+                    self.recv.literal.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                    total += bytes.len() as u64;
+                    match target {
+                        Target::Stage { stage, .. } if write_failed.is_none() => stage.write(bytes),
+                        _ => Ok(()),
+                    }
+                }
+                Received::Block(index) => {
+                    let (offset, len) = sums.require_block(index)?;
+                    total += u64::from(len);
+                    let copied = copy_block(target, &mut self.block, offset, len, sums)?;
+                    hasher.update(&self.block);
+                    self.tokens.saw_block(&self.block)?;
+                    self.recv.matched.fetch_add(u64::from(len), Ordering::Relaxed);
+                    if write_failed.is_none() { copied } else { Ok(()) }
+                }
+            };
+            if let Err(error) = wrote {
+                write_failed = Some(error);
+            }
+            self.printer.progress(&self.recv.reporter, total);
+        }
+        let ours = hasher.finish();
+        let mut theirs = vec![0; ours.as_bytes().len()];
+        self.reader.read_exact(&mut theirs)?;
+        if let Target::Stage { stage, .. } = target
+            && write_failed.is_none()
+        {
+            write_failed = stage.finish_content().err();
+        }
+        if let Some(error) = write_failed {
+            let shown = self.recv.shown_path(name);
+            let mut text = b"rsync: [receiver] write failed on ".to_vec();
+            text.extend_from_slice(&self.recv.reporter.quoted(&shown));
+            text.extend_from_slice(b": ");
+            text.extend_from_slice(crate::fatal::errno_text(&error).as_bytes());
+            self.recv.reporter.error_line(&text);
+            return Err(Fatal::silent(ExitCode::FileIo));
+        }
+        let right = theirs == ours.as_bytes() || matches!(target, Target::Discard);
+        Ok(right.then_some(ours))
+    }
+
+    /// Backup, attributes, rename.
+    fn commit(
+        &mut self,
+        mut stage: Stage,
+        dir: &Dir,
+        place: &RelPathBuf,
+        entry: &EntryView<'_>,
+        name: &[u8],
+        head: &ItemHead,
+    ) -> bool {
+        let Some(base) = place.name() else { return false };
+        let old = if head.iflags.contains(ItemFlags::IS_NEW) && !self.recv.opts.backup {
+            None
+        } else {
+            dir.lstat(base).ok().flatten()
+        };
+        if let Some(old) = &old
+            && self.recv.opts.backup
+            && !self.recv.opts.inplace
+            && let Err(error) = crate::backup::back_up(&self.recv, dir, base, old, place, true)
+        {
+            let shown = self.recv.shown_path(name);
+            self.recv.reporter.path_error(Role::Receiver, "make_backup", &shown, name, &error);
+            return false;
+        }
+        let wanted = attributes::wanted(&self.recv, entry, old.as_ref().filter(|m| m.is_file()));
+        let shown = self.recv.shown_path(name);
+        for (what, error) in stage.set_attributes(wanted.uid, wanted.gid, wanted.mtime, wanted.perm) {
+            let recv = &self.recv;
+            attributes::failed(recv, Role::Receiver, what, &temp_shown(&shown), name, &error);
+        }
+        if let Err(error) = stage.commit(dir, base) {
+            let mut line = b"rsync: [receiver] rename ".to_vec();
+            line.extend_from_slice(&self.recv.reporter.quoted(&temp_shown(&shown)));
+            line.extend_from_slice(b" -> \"");
+            line.extend_from_slice(crate::scan::trim_root(name));
+            line.extend_from_slice(b"\": ");
+            line.extend_from_slice(crate::fatal::errno_text(&error).as_bytes());
+            let text = String::from_utf8_lossy(&line).into_owned();
+            self.recv.reporter.problem(name, ProblemKind::Failed, text);
+            self.recv.reporter.error_line(&line);
+            return false;
+        }
+        if let Partial::Dir(_) = self.recv.opts.partial {
+            crate::partial::forget(&self.recv, &mut self.cache, place);
+        }
+        true
+    }
+
+    /// The content does not match its digest: once more, or for good.
+    fn wrong_digest(
+        &mut self,
+        stage: Stage,
+        dir: &Dir,
+        place: &RelPathBuf,
+        entry: &EntryView<'_>,
+        name: &[u8],
+        index: i32,
+    ) {
+        let kept = match &self.recv.opts.partial {
+            Partial::Discard => "discarded",
+            Partial::Keep => "retained",
+            Partial::Dir(_) => "put into partial-dir",
+        };
+        let kept = if self.recv.opts.inplace { "retained" } else { kept };
+        if self.recv.opts.partial != Partial::Discard {
+            self.keep_stage(stage, dir, place, entry);
+        }
+        let mut line = Vec::new();
+        let again = self.failed_once.insert(index);
+        line.extend_from_slice(if again { b"WARNING: " } else { b"ERROR: " });
+        line.extend_from_slice(crate::scan::trim_root(name));
+        line.extend_from_slice(format!(" failed verification -- update {kept}").as_bytes());
+        if again {
+            line.extend_from_slice(b" (will try again).");
+            self.recv.reporter.warning(&line);
+            self.recv.note(Note::Redo(index));
+        } else {
+            line.push(b'.');
+            let text = String::from_utf8_lossy(&line).into_owned();
+            self.recv.reporter.problem(name, ProblemKind::Failed, text);
+            self.recv.reporter.error_line(&line);
+            self.recv.note(Note::Done { ndx: index, ok: false });
+        }
+    }
+
+    /// What arrived before the session broke stays as the options say.
+    fn keep_partial(&mut self, target: Target, entry: &EntryView<'_>, _name: &[u8]) {
+        if let Target::Stage { stage, dir, place, .. } = target
+            && self.recv.opts.partial != Partial::Discard
+            && stage.written() > 0
+        {
+            self.keep_stage(stage, &dir, &place, entry);
+        }
+    }
+
+    fn keep_stage(&mut self, mut stage: Stage, _dir: &Dir, place: &RelPathBuf, entry: &EntryView<'_>) {
+        if self.recv.opts.inplace {
+            stage.leave();
+            return;
+        }
+        let to_dir = self.recv.opts.partial != Partial::Keep;
+        let wanted = attributes::wanted(&self.recv, entry, None);
+        // A partial file under the final name must not pass for the whole one.
+        let mtime = if to_dir { wanted.mtime } else { Some((0, 0)) };
+        let _ = stage.finish_content();
+        let _ = stage.set_attributes(wanted.uid, wanted.gid, mtime, wanted.perm);
+        if let Some(base) = place.name()
+            && let Some(keep) = crate::partial::keeping_place(&self.recv, &mut self.cache, place)
+        {
+            let _ = stage.commit(&keep, base);
+        }
+    }
+}
+
+/// Copies one block of the basis to the target; the outer error ends the run, the inner one is a
+/// failed write.
+fn copy_block(
+    target: &mut Target,
+    block: &mut Vec<u8>,
+    offset: u64,
+    len: u32,
+    sums: &SumHead,
+) -> Result<io::Result<()>, Fatal> {
+    block.resize(len as usize, 0);
+    let Target::Stage { stage, basis, .. } = target else { return Ok(Ok(())) };
+    let Some(basis) = basis else {
+        let text = format!("got a match of {} blocks without a basis [receiver]", sums.count);
+        return Err(Error::misbehaved(ExitCode::Protocol, "token-block", text).into());
+    };
+    if basis.read_exact_at(block, offset).is_err() {
+        // A basis that shrank: the digest will tell, and the file is asked for again.
+        block.fill(0);
+    }
+    Ok(if stage.is_in_place() && stage.position() == offset {
+        stage.skip(u64::from(len))
+    } else {
+        stage.write(block)
+    })
+}
+
+/// Makes the missing parents of a path.
+fn make_parents(cache: &mut DirCache, path: &RelPathBuf, umask: u32) -> io::Result<()> {
+    let mut missing = Vec::new();
+    let mut at = path.parent();
+    while at.name().is_some() && cache.dir(at).is_err() {
+        missing.push(at.to_owned());
+        at = at.parent();
+    }
+    for dir in missing.into_iter().rev() {
+        if let Some(name) = dir.name() {
+            cache.parent(&dir)?.mkdir(name, 0o777 & !umask)?;
+        }
+    }
+    Ok(())
+}
+
+/// How the temporary file of a path is shown: with the pattern in place of the random part.
+fn temp_shown(path: &[u8]) -> Vec<u8> {
+    let at = path.iter().rposition(|&b| b == b'/').map_or(0, |at| at + 1);
+    let base = &path[at..];
+    let stem = base.strip_prefix(b".").unwrap_or(base);
+    [&path[..at], b".", stem, b".XXXXXX"].concat()
+}
+
+/// Reads one list, checks its names, maps its owners and shares it.
+pub fn read_segment(
+    recv: &Receiving,
+    reader: &mut LinkReader,
+    decoder: &mut Decoder,
+    number: i32,
+) -> Result<Arc<Segment>, Fatal> {
+    let start = {
+        let mut lists = recv.lists.lock().map_err(|_| Fatal::silent(ExitCode::Crashed))?;
+        if number >= 0 {
+            lists.dirs.announce(number)?;
+        }
+        lists.next_start()
+    };
+    let parent_name = recv.lists.lock().ok().and_then(|l| l.dirs.name(number));
+    decoder.begin_segment(start);
+    let mut list = FileList::new(start, (number >= 0).then_some(number));
+    while let Some(mut entry) = decoder.next(reader)? {
+        if let Some(parent) = &parent_name {
+            crate::accept::check_parent(&entry, parent)?;
+        }
+        crate::accept::check_entry(recv, &mut entry)?;
+        recv.control.listed.fetch_add(1, Ordering::Relaxed);
+        list.push(entry);
+    }
+    recv.reporter.add_io_error(decoder.take_io_error());
+    list.finish(true);
+    let mut lists = recv.lists.lock().map_err(|_| Fatal::silent(ExitCode::Crashed))?;
+    Ok(lists.add(list, number)?)
+}
+
+/// What a receiving side does with messages between data.
+pub fn on_message(recv: &Arc<Receiving>, printer: ItemPrinter) -> crate::link::OnMessage {
+    let recv = recv.clone();
+    Box::new(move |message| {
+        match &message {
+            Message::NoSend(index) => recv.note(Note::Done { ndx: *index, ok: false }),
+            Message::Deleted { name, dir } => printer.deleted(&recv.reporter, name, *dir),
+            other => {
+                recv.reporter.take_message(other);
+            }
+        }
+        Ok(())
+    })
+}
+
+fn not_regular(index: i32) -> Error {
+    let text = format!("received request to transfer non-regular file: {index} [receiver]");
+    Error::misbehaved(ExitCode::Protocol, "item-index", text)
+}

@@ -1,0 +1,217 @@
+//! What the generator and the receiver of one run share.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::Sender;
+use tree::dir::Dir;
+use tree::path::RelPathBuf;
+use tree::root::Root;
+use wire::filter::list::FilterList;
+use wire::filter::requested::Requested;
+use wire::flist::list::EntryView;
+
+use crate::chmod::ChmodRules;
+use crate::control::Control;
+use crate::fatal::Fatal;
+use crate::id_map::IdMap;
+use crate::lists::{Lists, Segment};
+use crate::options::Options;
+use crate::report::messages::Reporter;
+use crate::setup::Agreed;
+
+/// What the receiver tells the generator. The queue is unbounded by itself; what can stand in it
+/// is bounded by the live lists.
+pub enum Note {
+    /// Another list has arrived.
+    Segment(Arc<Segment>),
+    /// No more lists will come.
+    ListComplete,
+    /// A requested file is done, for good or bad.
+    Done {
+        /// Its index.
+        ndx: i32,
+        /// Whether it stands at the destination now.
+        ok: bool,
+    },
+    /// A requested file came out wrong and is to be asked for again.
+    Redo(i32),
+    /// The sender answered an end mark.
+    Answer,
+    /// The last data has come; what is left is the goodbye.
+    Final,
+    /// Something waits to be written.
+    Wake,
+    /// The receiver ended early.
+    Failed(Fatal),
+}
+
+/// Privileges and process facts that decide about attributes.
+#[derive(Clone, Debug)]
+pub struct Privileges {
+    /// May set any owner.
+    pub root: bool,
+    /// Effective user.
+    pub uid: u32,
+    /// Permission bits new files lose when permissions are not preserved.
+    pub umask: u32,
+}
+
+/// Directories that options name, opened once.
+#[derive(Default)]
+pub struct SideDirs {
+    /// `--temp-dir`.
+    pub temp: Option<Dir>,
+    /// `--partial-dir` when absolute.
+    pub partial: Option<Dir>,
+    /// `--backup-dir`.
+    pub backup: Option<Root>,
+}
+
+/// Shared, immutable but for the lists and the id map.
+pub struct Receiving {
+    /// Options of the run.
+    pub opts: Arc<Options>,
+    /// What was negotiated.
+    pub agreed: Agreed,
+    /// Voice of the run.
+    pub reporter: Arc<Reporter>,
+    /// What the caller watches.
+    pub control: Arc<Control>,
+    /// The live lists.
+    pub lists: Mutex<Lists>,
+    /// The destination.
+    pub root: Root,
+    /// The path of the destination for messages, without a trailing slash.
+    pub shown: Vec<u8>,
+    /// In single-file mode, the name the only entry gets.
+    pub rename: Option<Vec<u8>>,
+    /// A dry run whose destination does not exist.
+    pub dest_missing: bool,
+    /// Owners' names to local ids.
+    pub ids: Mutex<IdMap>,
+    /// Who we are.
+    pub privileges: Privileges,
+    /// Directories named by options.
+    pub side: SideDirs,
+    /// Rules of the client.
+    pub filters: FilterList,
+    /// Rules of the daemon.
+    pub daemon_filters: Option<FilterList>,
+    /// `incoming chmod` of the daemon.
+    pub daemon_chmod: Option<ChmodRules>,
+    /// `--chmod` when this side applies it.
+    pub chmod: Option<ChmodRules>,
+    /// Whether files are asked for as a whole.
+    pub whole_file: bool,
+    /// Whether this side is the server.
+    pub server: bool,
+    /// Whether symlink texts get the munging prefix.
+    pub munge: bool,
+    /// Names the sender may send; `None` trusts it.
+    pub requested: Option<Requested>,
+    /// To the generator.
+    pub notes: Sender<Note>,
+    /// Literal and matched bytes received.
+    pub literal: AtomicU64,
+    /// Bytes taken from bases.
+    pub matched: AtomicU64,
+}
+
+impl Receiving {
+    /// The path of an entry below the destination; `None` when the name cannot be used.
+    pub fn dest_path(&self, name: &[u8]) -> Option<RelPathBuf> {
+        if let Some(rename) = &self.rename {
+            return RelPathBuf::new(rename).ok();
+        }
+        RelPathBuf::new(crate::scan::trim_root(name)).ok()
+    }
+
+    /// The path of an entry as messages show it.
+    pub fn shown_path(&self, name: &[u8]) -> Vec<u8> {
+        let rel = self.rename.as_deref().unwrap_or_else(|| crate::scan::trim_root(name));
+        let mut shown = self.shown.clone();
+        if rel != b"." {
+            if !shown.is_empty() || self.reporter.module.is_none() {
+                shown.push(b'/');
+            }
+            shown.extend_from_slice(rel);
+        }
+        shown
+    }
+
+    /// Tells the generator something; a generator that is gone needs no telling.
+    pub fn note(&self, note: Note) {
+        let _ = self.notes.send(note);
+    }
+
+    /// The local owner of an entry, where owners are preserved and may be set.
+    pub fn wanted_uid(&self, entry: &EntryView<'_>) -> Option<u32> {
+        if !self.opts.owner || !self.privileges.root {
+            return None;
+        }
+        self.ids.lock().ok().map(|mut ids| ids.user(entry.uid()))
+    }
+
+    /// The local group of an entry, where groups are preserved and may be set.
+    pub fn wanted_gid(&self, entry: &EntryView<'_>) -> Option<u32> {
+        if !self.opts.group {
+            return None;
+        }
+        let gid = self.ids.lock().ok().map(|mut ids| ids.group(entry.gid()))?;
+        (self.privileges.root || tree::owner::in_group(gid)).then_some(gid)
+    }
+
+    /// The mode of an entry after `--chmod` and the daemon's own rules.
+    pub fn incoming_mode(&self, entry: &EntryView<'_>) -> u32 {
+        let mut mode = entry.mode();
+        if !entry.is_link() && mode != 0 {
+            for rules in [&self.chmod, &self.daemon_chmod].into_iter().flatten() {
+                mode = rules.apply(mode, entry.is_dir(), self.privileges.umask);
+            }
+        }
+        mode
+    }
+
+    /// The permission bits an item gets: preserved, or masked for something new, or those it has.
+    pub fn wanted_perm(&self, entry: &EntryView<'_>, existing: Option<u32>) -> u32 {
+        let source = self.incoming_mode(entry);
+        if self.opts.perms {
+            return source & 0o7777;
+        }
+        let mut perm = match existing {
+            Some(mode) => mode & 0o7777,
+            None => source & 0o777 & !self.privileges.umask,
+        };
+        if self.opts.executability && entry.is_reg() {
+            let x = source & 0o111 != 0;
+            if !x {
+                perm &= !0o111;
+            } else if perm & 0o111 == 0 {
+                perm |= (perm & 0o444) >> 2;
+            }
+        }
+        match &self.daemon_chmod {
+            Some(rules) => {
+                let mode = entry.mode() & 0o170_000 | perm;
+                rules.apply(mode, entry.is_dir(), self.privileges.umask) & 0o7777
+            }
+            None => perm,
+        }
+    }
+
+    /// Whether the modification time of this kind of item is kept.
+    pub fn keeps_time(&self, entry: &EntryView<'_>) -> bool {
+        let omitted = if entry.is_dir() {
+            self.omits_dir_times()
+        } else {
+            entry.is_link() && self.opts.omit_link_times
+        };
+        self.opts.times && !omitted
+    }
+
+    /// Directory times are left alone when asked for, and when backups go beside the files.
+    pub fn omits_dir_times(&self) -> bool {
+        self.opts.omit_dir_times || (self.opts.backup && self.opts.backup_dir.is_none())
+    }
+}

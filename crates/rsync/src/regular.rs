@@ -1,0 +1,283 @@
+//! Regular files: is the destination good enough, and if not, what is asked for.
+//!
+//! Part of the generator. The order of the tests is the reference's: size limits, update, what
+//! else stands there, partial file, quick check, basis and its sums.
+
+use std::io;
+use std::sync::Arc;
+
+use tree::meta::Meta;
+use tree::path::RelPath;
+use wire::exchange::request::ItemHead;
+use wire::flist::list::EntryView;
+use wire::itemize::ItemFlags;
+use wire::sum::SumHead;
+
+use crate::attributes;
+use crate::fatal::Fatal;
+use crate::generator::Generator;
+use crate::lists::{Place, Segment};
+use crate::options::Partial;
+use crate::quick_check::{attribute_flags, same_time, unchanged};
+
+/// Basis type of the destination file itself.
+pub const BASIS_FILE: u8 = 0x80;
+/// Basis type of a file in the partial directory.
+pub const BASIS_PARTIAL: u8 = 0x81;
+/// Basis type of a backup copy made before an in-place update.
+pub const BASIS_BACKUP: u8 = 0x82;
+
+impl Generator {
+    /// Decides about one regular file.
+    pub fn regular(
+        &mut self,
+        _segment: &Arc<Segment>,
+        entry: &EntryView<'_>,
+        index: i32,
+    ) -> Result<(), Fatal> {
+        let name = entry.name();
+        if self.outside_size_limits(entry, &name) {
+            return Ok(());
+        }
+        let Some(path) = self.path(&name) else { return Ok(()) };
+        let mut meta = match self.look(&path) {
+            Ok(meta) => meta,
+            Err(error) => {
+                self.path_error("recv_generator: failed to stat", &name, &error);
+                return Ok(());
+            }
+        };
+        if self.skipped_by_presence(meta.as_ref(), &name) || self.newer(entry, meta.as_ref(), &name) {
+            return Ok(());
+        }
+        if let Some(found) = &meta
+            && !found.is_file()
+        {
+            if found.is_dir() && !self.make_room(&path, found, "regular file", &name)? {
+                return Ok(());
+            }
+            if !found.is_dir() && !self.clear_other(&path, found, &name)? {
+                return Ok(());
+            }
+            meta = None;
+        }
+        if let Some(found) = &meta
+            && self.is_unchanged(&path, entry, found)
+        {
+            return self.up_to_date(&path, entry, found, index, &name);
+        }
+        self.request(&path, entry, meta.as_ref(), index, &name)
+    }
+
+    fn outside_size_limits(&self, entry: &EntryView<'_>, name: &[u8]) -> bool {
+        let opts = &self.recv.opts;
+        let word = if opts.max_size.is_some_and(|max| entry.len() > max) {
+            " is over max-size\n"
+        } else if opts.min_size.is_some_and(|min| entry.len() < min) {
+            " is under min-size\n"
+        } else {
+            return false;
+        };
+        if opts.info.skip > 0 {
+            self.recv.reporter.info(&[crate::scan::trim_root(name), word.as_bytes()].concat());
+        }
+        true
+    }
+
+    fn newer(&self, entry: &EntryView<'_>, meta: Option<&Meta>, name: &[u8]) -> bool {
+        let Some(meta) = meta.filter(|m| self.recv.opts.update && m.is_file()) else {
+            return false;
+        };
+        let window = i64::from(self.recv.opts.modify_window.max(0));
+        let newer = entry.mtime().saturating_sub(meta.mtime) < window;
+        let newer = if window == 0 { entry.mtime() < meta.mtime } else { newer };
+        if newer && self.recv.opts.info.skip > 0 {
+            self.recv.reporter.info(&[crate::scan::trim_root(name), b" is newer\n"].concat());
+        }
+        newer
+    }
+
+    fn is_unchanged(&mut self, path: &RelPath, entry: &EntryView<'_>, meta: &Meta) -> bool {
+        let recv = self.recv.clone();
+        let (cache, buffer) = (&mut self.cache, &mut self.buffer);
+        unchanged(&recv.opts, entry, meta, || {
+            let Some(base) = path.name() else { return false };
+            let file = cache.parent(path).and_then(|dir| dir.open_read(base));
+            let digest =
+                file.and_then(|file| crate::hash::hash_file(&file, recv.agreed.list_sum, buffer));
+            match (digest, entry.digest()) {
+                (Ok(ours), Some(theirs)) => ours.as_bytes() == theirs,
+                _ => false,
+            }
+        })
+    }
+
+    fn up_to_date(
+        &mut self,
+        path: &RelPath,
+        entry: &EntryView<'_>,
+        meta: &Meta,
+        index: i32,
+        name: &[u8],
+    ) -> Result<(), Fatal> {
+        let flags = attribute_flags(&self.recv, entry, meta, false);
+        self.report_if_changed(index, flags, None)?;
+        if !self.recv.opts.dry_run {
+            let mut wanted = attributes::wanted(&self.recv, entry, Some(meta));
+            // The window forgives a small difference of times, but not after a comparison of
+            // contents, which says that only the times are wrong.
+            if !self.recv.opts.checksum
+                && same_time(
+                    self.recv.opts.modify_window,
+                    (entry.mtime(), entry.mtime_nsec()),
+                    (meta.mtime, meta.mtime_nsec),
+                )
+            {
+                wanted.mtime = None;
+            }
+            self.apply_to(path, meta, &wanted, name, self.recv.opts.checksum);
+            if let Partial::Dir(_) = self.recv.opts.partial {
+                crate::partial::forget(&self.recv, &mut self.cache, path);
+            }
+        }
+        self.leader_done(entry, index, name)
+    }
+
+    /// Asks the sender for a file.
+    fn request(
+        &mut self,
+        path: &RelPath,
+        entry: &EntryView<'_>,
+        meta: Option<&Meta>,
+        index: i32,
+        name: &[u8],
+    ) -> Result<(), Fatal> {
+        let mut head = ItemHead { ndx: index, iflags: ItemFlags::TRANSFER, basis: None, xname: None };
+        head.iflags |= match meta {
+            Some(meta) => attribute_flags(&self.recv, entry, meta, true),
+            None => ItemFlags::IS_NEW,
+        };
+        if self.recv.opts.checksum && meta.is_some() {
+            head.iflags |= ItemFlags::REPORT_CHANGE;
+        }
+        if self.recv.opts.dry_run {
+            self.request_head(&head)?;
+            if self.recv.opts.hard_links {
+                self.leader_assumed(entry, index, name)?;
+            }
+            return Ok(());
+        }
+        let basis = self.choose_basis(path, meta.is_some());
+        if let Some((_, kind, _)) = &basis
+            && *kind != BASIS_FILE
+        {
+            head.basis = Some(*kind);
+            head.iflags |= ItemFlags::BASIS_TYPE_FOLLOWS;
+        }
+        self.requested_leader(entry, index);
+        self.owe(index);
+        self.request_head(&head)?;
+        match basis {
+            Some((file, _, len)) if !self.recv.whole_file => {
+                self.send_sums(&file, len, false, name)?;
+            }
+            _ => SumHead::empty().encode(&mut self.writer.data),
+        }
+        Ok(())
+    }
+
+    /// The file to take blocks from: a partial file before the destination itself.
+    fn choose_basis(&mut self, path: &RelPath, exists: bool) -> Option<(std::fs::File, u8, u64)> {
+        let partial = crate::partial::open(&self.recv, &mut self.cache, path);
+        if let Some(file) = partial {
+            let len = file.metadata().ok()?.len();
+            return Some((file, BASIS_PARTIAL, len));
+        }
+        if !exists || self.recv.whole_file {
+            return None;
+        }
+        let base = path.name()?;
+        let file = self.cache.parent(path).and_then(|dir| dir.open_read(base)).ok()?;
+        let len = file.metadata().ok()?.len();
+        Some((file, BASIS_FILE, len))
+    }
+
+    /// Reads the basis once and writes its sum head and block sums.
+    fn send_sums(
+        &mut self,
+        file: &std::fs::File,
+        len: u64,
+        redo: bool,
+        name: &[u8],
+    ) -> Result<(), Fatal> {
+        let sum = self.recv.agreed.transfer_sum.clone();
+        let digest_len = sum.kind.digest_len();
+        let head = SumHead::for_basis(len, digest_len, redo, self.recv.opts.block_size);
+        let Some(head) = head.filter(|h| h.count > 0) else {
+            SumHead::empty().encode(&mut self.writer.data);
+            return Ok(());
+        };
+        head.encode(&mut self.writer.data);
+        let block_len = head.block_len as usize;
+        let per_read = (crate::hash::READ_CHUNK / block_len).max(1);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut left = len;
+        let mut failed: Option<io::Error> = None;
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(usize::MAX).min(per_read * block_len);
+            buffer.resize(want, 0);
+            match crate::hash::read_full(file, &mut buffer) {
+                Ok(got) if got == want => {}
+                // A basis that shrinks or fails yields sums that match nothing; the transfer
+                // verifies the whole in any case.
+                Ok(got) => buffer[got..].fill(0),
+                Err(error) => failed = Some(error),
+            }
+            for block in buffer.chunks(block_len) {
+                wire::sum::put_block_sum(&mut self.writer.data, &head, &sum, block);
+            }
+            left -= want as u64;
+            if self.writer.is_full() {
+                self.writer.flush()?;
+            }
+        }
+        self.buffer = buffer;
+        if let Some(error) = failed {
+            self.path_error("read errors mapping", name, &error);
+        }
+        Ok(())
+    }
+
+    /// Asks once more for a file that came out wrong, with sums of full length.
+    pub fn request_again(&mut self, index: i32) -> Result<(), Fatal> {
+        let found = match self.recv.lists.lock() {
+            Ok(lists) => lists.find(index)?,
+            Err(_) => return Ok(()),
+        };
+        let (segment, Place::Entry(pos)) = found else { return Ok(()) };
+        let entry = segment.list.get(pos);
+        let name = entry.name();
+        let Some(path) = self.path(&name) else { return Ok(()) };
+        let meta = self.look(&path).ok().flatten().filter(Meta::is_file);
+        let iflags = ItemFlags::TRANSFER
+            | match &meta {
+                Some(meta) => attribute_flags(&self.recv, &entry, meta, true),
+                None => ItemFlags::IS_NEW,
+            };
+        let mut head = ItemHead { ndx: index, iflags, basis: None, xname: None };
+        let basis = self.choose_basis(&path, meta.is_some());
+        if let Some((_, BASIS_PARTIAL, _)) = &basis {
+            head.basis = Some(BASIS_PARTIAL);
+            head.iflags |= ItemFlags::BASIS_TYPE_FOLLOWS;
+        }
+        self.owe(index);
+        self.request_head(&head)?;
+        match basis {
+            Some((file, _, len)) if !self.recv.whole_file => self.send_sums(&file, len, true, &name),
+            _ => {
+                SumHead::empty().encode(&mut self.writer.data);
+                Ok(())
+            }
+        }
+    }
+}

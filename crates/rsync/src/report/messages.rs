@@ -1,0 +1,294 @@
+//! Who says what, and where it goes: a client's console, or a server's connection and log.
+//!
+//! Every role holds the same [`Reporter`]. It also keeps what decides the exit code: the I/O error
+//! bits, whether any error of the transfer class was said, and the problems by path.
+
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use wire::exit::ExitCode;
+use wire::message::Message;
+
+use crate::console::Console;
+use crate::fatal::errno_text;
+use crate::link::Posts;
+use crate::problem::{PROBLEMS_MAX, Problem, ProblemKind};
+
+/// General trouble on the sending side: deletions stop.
+pub const IO_GENERAL: i32 = 1;
+/// Something vanished before it could be sent.
+pub const IO_VANISHED: i32 = 2;
+
+/// The part a line's speaker plays; printed in brackets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Reads the source.
+    Sender,
+    /// Decides at the destination.
+    Generator,
+    /// Writes the destination.
+    Receiver,
+    /// The receiving side before its two roles exist.
+    SoleReceiver,
+    /// The process a user started, outside the roles.
+    Client,
+    /// The process a client started, outside the roles.
+    Server,
+}
+
+impl Role {
+    /// The word in brackets.
+    pub fn word(self) -> &'static str {
+        match self {
+            Role::Sender => "sender",
+            Role::Generator => "generator",
+            Role::Receiver => "receiver",
+            Role::SoleReceiver => "Receiver",
+            Role::Client => "client",
+            Role::Server => "server",
+        }
+    }
+}
+
+/// Where lines go.
+#[derive(Clone)]
+pub enum Outlet {
+    /// To the console: this process is the client.
+    Console,
+    /// Information through the connection, errors to the console's error side: a server with a
+    /// standard error of its own.
+    Split(Arc<Posts>),
+    /// Everything through the connection.
+    Framed(Arc<Posts>),
+}
+
+/// A copy of each line for a log file.
+pub type LogSink = Box<dyn Fn(&[u8]) + Send + Sync>;
+
+/// The voice of one run.
+pub struct Reporter {
+    console: Arc<dyn Console>,
+    outlet: Mutex<Outlet>,
+    quiet: bool,
+    eight_bit: bool,
+    /// Receives every message line, for a daemon's log.
+    pub log: Option<LogSink>,
+    io_error: AtomicI32,
+    transfer_error: AtomicBool,
+    problems: Mutex<(Vec<Problem>, bool)>,
+    /// Text a path is shown with its module instead of its place on this machine.
+    pub module: Option<Vec<u8>>,
+    line_open: AtomicBool,
+}
+
+impl Reporter {
+    /// A reporter that talks to `console`.
+    pub fn new(console: Arc<dyn Console>, quiet: bool, eight_bit: bool) -> Reporter {
+        Reporter {
+            console,
+            outlet: Mutex::new(Outlet::Console),
+            quiet,
+            eight_bit,
+            log: None,
+            io_error: AtomicI32::new(0),
+            transfer_error: AtomicBool::new(false),
+            problems: Mutex::new((Vec::new(), true)),
+            module: None,
+            line_open: AtomicBool::new(false),
+        }
+    }
+
+    /// Redirects everything said from now on.
+    pub fn set_outlet(&self, outlet: Outlet) {
+        if let Ok(mut current) = self.outlet.lock() {
+            *current = outlet;
+        }
+    }
+
+    fn outlet(&self) -> Outlet {
+        self.outlet.lock().map_or(Outlet::Console, |o| o.clone())
+    }
+
+    /// One line of information, with its newline.
+    pub fn info(&self, line: &[u8]) {
+        self.log_line(line);
+        match self.outlet() {
+            Outlet::Console if self.quiet => {}
+            Outlet::Console => {
+                self.close_line();
+                self.console.out(&crate::report::escape::for_terminal(line, self.eight_bit));
+            }
+            Outlet::Split(posts) | Outlet::Framed(posts) => posts.post(&Message::Info(line.to_vec())),
+        }
+    }
+
+    /// Text on the standard output that is no message: progress, statistics, listings.
+    pub fn plain(&self, text: &[u8]) {
+        if let Outlet::Console = self.outlet()
+            && !self.quiet
+        {
+            self.console.out(text);
+        }
+    }
+
+    /// Notes whether a progress line stands unfinished, so that the next line starts afresh.
+    pub fn set_line_open(&self, open: bool) {
+        self.line_open.store(open, Ordering::Relaxed);
+    }
+
+    fn close_line(&self) {
+        if self.line_open.swap(false, Ordering::Relaxed) {
+            self.console.out(b"\n");
+        }
+    }
+
+    fn log_line(&self, line: &[u8]) {
+        if let Some(log) = &self.log {
+            log(line);
+        }
+    }
+
+    fn say_error(&self, line: Vec<u8>, framed: fn(Vec<u8>) -> Message) {
+        self.log_line(&line);
+        match self.outlet() {
+            Outlet::Console | Outlet::Split(_) => {
+                if let Outlet::Console = self.outlet() {
+                    self.close_line();
+                }
+                self.console.err(&crate::report::escape::for_terminal(&line, self.eight_bit));
+            }
+            Outlet::Framed(posts) => {
+                let max = wire::limits::MESSAGE_TEXT_MAX;
+                let mut line = line;
+                line.truncate(max);
+                posts.post(&framed(line));
+            }
+        }
+    }
+
+    /// An error that makes the run end with 23: a complete line without newline.
+    pub fn error_line(&self, line: &[u8]) {
+        self.transfer_error.store(true, Ordering::Relaxed);
+        let mut line = line.to_vec();
+        line.push(b'\n');
+        self.say_error(line, Message::ErrorXfer);
+    }
+
+    /// A warning, which changes no exit code: a complete line without newline.
+    pub fn warning(&self, line: &[u8]) {
+        let mut line = line.to_vec();
+        line.push(b'\n');
+        self.say_error(line, Message::Warning);
+    }
+
+    /// The last words of a run: complete lines without the last newline.
+    pub fn final_error(&self, line: &[u8]) {
+        let mut line = line.to_vec();
+        line.push(b'\n');
+        self.say_error(line, Message::Error);
+    }
+
+    /// `rsync: [ROLE] WHAT "PATH" failed: STRERROR (ERRNO)`, counted against the path.
+    pub fn path_error(
+        &self,
+        role: Role,
+        what: &str,
+        shown: &[u8],
+        path: &[u8],
+        error: &std::io::Error,
+    ) {
+        let mut line = format!("rsync: [{}] {what} ", role.word()).into_bytes();
+        line.extend_from_slice(&self.quoted(shown));
+        line.extend_from_slice(b" failed: ");
+        line.extend_from_slice(errno_text(error).as_bytes());
+        self.problem(path, ProblemKind::Failed, String::from_utf8_lossy(&line).into_owned());
+        self.error_line(&line);
+    }
+
+    /// `"PATH"`, with ` (in MODULE)` behind it on a daemon.
+    pub fn quoted(&self, shown: &[u8]) -> Vec<u8> {
+        let mut text = vec![b'"'];
+        text.extend_from_slice(shown);
+        text.push(b'"');
+        if let Some(module) = &self.module {
+            text.extend_from_slice(b" (in ");
+            text.extend_from_slice(module);
+            text.push(b')');
+        }
+        text
+    }
+
+    /// Passes on what decides the exit code, from the other half of a local copy.
+    pub fn hand_over(&self, to: &Reporter) {
+        to.add_io_error(self.io_error());
+        if self.transfer_error.load(Ordering::Relaxed) {
+            to.transfer_error.store(true, Ordering::Relaxed);
+        }
+        let (problems, complete) = self.take_problems();
+        if let Ok(mut own) = to.problems.lock() {
+            own.0.extend(problems);
+            own.1 &= complete;
+        }
+    }
+
+    /// A daemon's refusal, as it said it.
+    pub fn refusal(&self, line: &[u8]) {
+        self.console.err(&crate::report::escape::for_terminal(line, self.eight_bit));
+    }
+
+    /// Remembers trouble with a path for the caller of the run.
+    pub fn problem(&self, path: &[u8], kind: ProblemKind, text: String) {
+        if let Ok(mut problems) = self.problems.lock() {
+            if problems.0.len() < PROBLEMS_MAX {
+                problems.0.push(Problem { path: path.to_vec(), kind, text });
+            } else {
+                problems.1 = false;
+            }
+        }
+    }
+
+    /// Takes the problems so far, and whether these are all.
+    pub fn take_problems(&self) -> (Vec<Problem>, bool) {
+        self.problems.lock().map_or((Vec::new(), false), |mut p| std::mem::replace(&mut *p, (Vec::new(), true)))
+    }
+
+    /// Adds I/O error bits.
+    pub fn add_io_error(&self, bits: i32) {
+        self.io_error.fetch_or(bits & 7, Ordering::Relaxed);
+    }
+
+    /// The I/O error bits so far.
+    pub fn io_error(&self) -> i32 {
+        self.io_error.load(Ordering::Relaxed)
+    }
+
+    /// Handles a text or error message of the peer; false when it is none of these.
+    pub fn take_message(&self, message: &Message) -> bool {
+        match message {
+            Message::Info(text) => self.info(text),
+            Message::Warning(text) => self.say_error(text.clone(), Message::Warning),
+            Message::Error(text) => self.say_error(text.clone(), Message::Error),
+            Message::ErrorXfer(text) => {
+                self.transfer_error.store(true, Ordering::Relaxed);
+                self.say_error(text.clone(), Message::ErrorXfer);
+            }
+            Message::IoError(bits) => self.add_io_error(*bits),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Exit code of a run that reached its end.
+    pub fn exit(&self) -> ExitCode {
+        let io_error = self.io_error();
+        if io_error & IO_GENERAL != 0 || self.transfer_error.load(Ordering::Relaxed) {
+            ExitCode::Partial
+        } else if io_error & IO_VANISHED != 0 {
+            ExitCode::Vanished
+        } else if io_error & 4 != 0 {
+            ExitCode::DelLimit
+        } else {
+            ExitCode::Ok
+        }
+    }
+}

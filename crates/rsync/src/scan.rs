@@ -1,0 +1,668 @@
+//! Walks the source into file-list entries.
+//!
+//! The sender calls [`Scanner::first_list`] once and, with incremental recursion,
+//! [`Scanner::children`] for each directory in sending order. Every look at the source goes
+//! through a directory handle below the root of the argument that named it.
+//!
+//! Not guaranteed: order. The lists are sorted before they are sent.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+use tree::cache::DirCache;
+use tree::dir::Dir;
+use tree::meta::Meta;
+use tree::owner::Owners;
+use tree::path::{Name, RelPath};
+use tree::root::Root;
+use wire::checksum::strong::ChecksumKind;
+use wire::filter::list::{FilterList, Side};
+use wire::flist::entry::{Entry, HardLink};
+
+use crate::chmod::ChmodRules;
+use crate::fatal::Fatal;
+use crate::options::{FilesFrom, Options};
+use crate::problem::ProblemKind;
+use crate::report::messages::{IO_GENERAL, IO_VANISHED, Reporter, Role};
+
+/// A directory that source arguments are relative to.
+pub struct SourceRoot {
+    /// Handles below it.
+    pub cache: DirCache,
+    /// The root itself.
+    pub root: Root,
+    /// Its path as shown in messages, without a trailing slash (empty for `/`).
+    pub shown: Vec<u8>,
+    /// Its path as given, for the long names of formats.
+    pub given: Vec<u8>,
+}
+
+impl SourceRoot {
+    /// The path of an entry below this root, for messages.
+    pub fn shown_path(&self, name: &[u8]) -> Vec<u8> {
+        let mut path = self.shown.clone();
+        let rel = trim_root(name);
+        if rel != b"." && !rel.is_empty() {
+            path.push(b'/');
+            path.extend_from_slice(rel);
+        }
+        path
+    }
+}
+
+/// Removes the leading slashes that a `--relative` name may carry.
+pub fn trim_root(name: &[u8]) -> &[u8] {
+    let start = name.iter().position(|&b| b != b'/').unwrap_or(name.len());
+    match &name[start..] {
+        b"" => b".",
+        rest => rest,
+    }
+}
+
+/// What the scanner needs to know of the run.
+pub struct Scanner {
+    opts: Arc<Options>,
+    reporter: Arc<Reporter>,
+    filters: FilterList,
+    /// The daemon's own rules, checked first.
+    daemon_filters: Option<FilterList>,
+    chmod: Option<ChmodRules>,
+    daemon_chmod: Option<ChmodRules>,
+    list_sum: ChecksumKind,
+    owners: Owners,
+    /// Roots, in order of first use; an entry's `root` is an index here.
+    pub roots: Vec<SourceRoot>,
+    implied: HashSet<Vec<u8>>,
+    devices: Vec<u64>,
+    inline_names: bool,
+    munge: bool,
+    umask: u32,
+    buffer: Vec<u8>,
+}
+
+/// One argument, cut into the directory it is relative to and the name it is sent under.
+struct Argument {
+    base: Vec<u8>,
+    name: Vec<u8>,
+    /// Its direct children belong to the first list (`dir/`).
+    contents: bool,
+}
+
+/// Rules and settings of the side that scans, beside the options.
+#[derive(Default)]
+pub struct ScanRules {
+    /// Rules of the client.
+    pub filters: FilterList,
+    /// Rules of the daemon.
+    pub daemon_filters: Option<FilterList>,
+    /// `outgoing chmod` of the daemon.
+    pub daemon_chmod: Option<ChmodRules>,
+    /// Whether symlink texts lose the munging prefix.
+    pub munge: bool,
+}
+
+impl Scanner {
+    /// A scanner with nothing scanned yet. `inline_names`: owner names travel with the entries.
+    pub fn new(
+        opts: Arc<Options>,
+        reporter: Arc<Reporter>,
+        rules: ScanRules,
+        list_sum: ChecksumKind,
+        inline_names: bool,
+    ) -> Result<Scanner, Fatal> {
+        let chmod = ChmodRules::from_options(&opts.chmod)?;
+        Ok(Scanner {
+            opts,
+            reporter,
+            filters: rules.filters,
+            daemon_filters: rules.daemon_filters,
+            chmod,
+            daemon_chmod: rules.daemon_chmod,
+            list_sum,
+            owners: Owners::new(),
+            roots: Vec::new(),
+            implied: HashSet::new(),
+            devices: Vec::new(),
+            inline_names,
+            munge: rules.munge,
+            umask: tree::owner::umask(),
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Names of ids for the lists that follow a complete file list.
+    pub fn owners(&mut self) -> &mut Owners {
+        &mut self.owners
+    }
+
+    /// Lists the arguments: each as an entry, with its children where its form asks for them, and
+    /// everything below when `deep`.
+    pub fn first_list(
+        &mut self,
+        start: &SourceStart,
+        args: &[Vec<u8>],
+        names: Option<&[Vec<u8>]>,
+        deep: bool,
+    ) -> Result<Vec<Entry>, Fatal> {
+        let mut out = Vec::new();
+        match names {
+            None => {
+                for arg in args {
+                    self.argument(start, arg, deep, &mut out)?;
+                }
+            }
+            Some(names) => {
+                let empty = b".".to_vec();
+                let base = args.first().unwrap_or(&empty);
+                for name in names {
+                    self.listed_name(start, base, name, deep, &mut out)?;
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    fn argument(
+        &mut self,
+        start: &SourceStart,
+        arg: &[u8],
+        deep: bool,
+        out: &mut Vec<Entry>,
+    ) -> Result<(), Fatal> {
+        let argument = if self.opts.relative { cut_relative(arg)? } else { cut_plain(arg) };
+        self.add_argument(start, &argument, deep, false, out)
+    }
+
+    fn listed_name(
+        &mut self,
+        start: &SourceStart,
+        base: &[u8],
+        name: &[u8],
+        deep: bool,
+        out: &mut Vec<Entry>,
+    ) -> Result<(), Fatal> {
+        let contents = name.ends_with(b"/") || name.ends_with(b"/.") || name == b".";
+        let (base, name) = if self.opts.relative {
+            match find(name, b"/./") {
+                Some(at) => {
+                    let mut joined = base.to_vec();
+                    joined.push(b'/');
+                    joined.extend_from_slice(trim_root(&name[..at]));
+                    (joined, clean(&name[at + 3..]))
+                }
+                None => (base.to_vec(), clean(name)),
+            }
+        } else {
+            let cleaned = clean(name);
+            let mut joined = base.to_vec();
+            let cut = cleaned.iter().rposition(|&b| b == b'/');
+            if let Some(at) = cut {
+                joined.push(b'/');
+                joined.extend_from_slice(&cleaned[..at]);
+            }
+            (joined, cleaned[cut.map_or(0, |at| at + 1)..].to_vec())
+        };
+        let name = if name.is_empty() { b".".to_vec() } else { name };
+        self.add_argument(start, &Argument { base, name, contents }, deep, true, out)
+    }
+
+    fn add_argument(
+        &mut self,
+        start: &SourceStart,
+        arg: &Argument,
+        deep: bool,
+        listed: bool,
+        out: &mut Vec<Entry>,
+    ) -> Result<(), Fatal> {
+        let root = match self.root_for(start, &arg.base) {
+            Ok(root) => root,
+            Err(error) => {
+                let shown = start.shown(&arg.base);
+                self.reporter.path_error(Role::Sender, "change_dir", &shown, &arg.name, &error);
+                self.reporter.add_io_error(IO_GENERAL);
+                return Ok(());
+            }
+        };
+        let rel = trim_root(&arg.name).to_vec();
+        let Ok(path) = RelPath::new(&rel) else {
+            return Err(Fatal::new(
+                wire::exit::ExitCode::Syntax,
+                [b"found \"..\" dir in relative path: ".as_slice(), &arg.name].concat(),
+            ));
+        };
+        let meta = match self.look_argument(root, path, arg.contents && !listed) {
+            Ok(Some(meta)) => meta,
+            Ok(None) => {
+                self.missing(root, arg, listed, out);
+                return Ok(());
+            }
+            Err(error) => {
+                self.link_stat_failed(root, &arg.name, &error);
+                return Ok(());
+            }
+        };
+        let is_dot = rel == b".";
+        if !is_dot && self.is_excluded(&rel, meta.is_dir()) {
+            return Ok(());
+        }
+        if meta.is_dir() && !self.opts.recurse && !self.opts.dirs {
+            let line = [b"skipping directory ".as_slice(), &arg.name, b"\n"].concat();
+            self.reporter.info(&line);
+            return Ok(());
+        }
+        if self.opts.one_file_system > 0 && !self.devices.contains(&meta.dev) {
+            self.devices.push(meta.dev);
+        }
+        if self.opts.relative {
+            self.implied_parents(root, &arg.name, out);
+        }
+        let contents = meta.is_dir() && (self.opts.recurse || arg.contents || is_dot);
+        let Some(mut entry) = self.entry(root, path, &arg.name, &meta) else { return Ok(()) };
+        entry.top_dir = meta.is_dir() && contents;
+        entry.content_dir = contents;
+        out.push(entry);
+        if contents && (deep && self.opts.recurse || arg.contents || is_dot) {
+            self.contents(root, &arg.name, deep && self.opts.recurse, out);
+        }
+        Ok(())
+    }
+
+    /// Looks at an argument; `follow` for forms that end in a slash.
+    fn look_argument(&mut self, root: u16, path: &RelPath, follow: bool) -> io::Result<Option<Meta>> {
+        let source = &mut self.roots[usize::from(root)];
+        let Some(name) = path.name() else {
+            return source.cache.dir(path)?.stat_self().map(Some);
+        };
+        let dir = match source.cache.parent(path) {
+            Ok(dir) => dir.clone(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let meta = dir.lstat(name)?;
+        match meta {
+            Some(meta) if follow && meta.is_link() => match source.cache.dir(path) {
+                Ok(target) => target.stat_self().map(Some),
+                Err(_) => Ok(Some(meta)),
+            },
+            other => Ok(other),
+        }
+    }
+
+    fn missing(&mut self, root: u16, arg: &Argument, listed: bool, out: &mut Vec<Entry>) {
+        if self.opts.delete_missing_args {
+            let Some(name) = self.topmost_missing(root, &arg.name, out) else {
+                self.vanished(root, &arg.name);
+                return;
+            };
+            let entry = Entry { name, root, ..Entry::default() };
+            if !out.iter().rev().take(64).any(|e| e.name == entry.name) {
+                out.push(entry);
+            }
+        } else if !self.opts.ignore_missing_args {
+            let _ = listed;
+            let error = io::Error::from_raw_os_error(libc::ENOENT);
+            self.link_stat_failed(root, &arg.name, &error);
+        }
+    }
+
+    /// The name to delete for a missing argument: itself, or for a batch of the live side the
+    /// highest parent that is missing too. `None` when a parent is missing and the list is a
+    /// user's, who named only the child.
+    fn topmost_missing(&mut self, root: u16, name: &[u8], out: &mut Vec<Entry>) -> Option<Vec<u8>> {
+        let batch = matches!(self.opts.files_from, Some(FilesFrom::Names(_)));
+        let mut missing = name.to_vec();
+        while let Some(at) = missing.iter().rposition(|&b| b == b'/') {
+            let parent = &missing[..at];
+            let path = RelPath::new(trim_root(parent)).ok()?;
+            if self.roots[usize::from(root)].cache.dir(path).is_ok() {
+                break;
+            }
+            if !batch {
+                return None;
+            }
+            missing.truncate(at);
+        }
+        if self.opts.relative {
+            self.implied_parents(root, &missing, out);
+        }
+        Some(missing)
+    }
+
+    fn vanished(&mut self, root: u16, name: &[u8]) {
+        let shown = self.roots[usize::from(root)].shown_path(name);
+        let mut line = b"file has vanished: ".to_vec();
+        line.extend_from_slice(&self.reporter.quoted(&shown));
+        self.reporter.problem(name, ProblemKind::Vanished, String::from_utf8_lossy(&line).into());
+        self.reporter.warning(&line);
+        self.reporter.add_io_error(IO_VANISHED);
+    }
+
+    fn link_stat_failed(&mut self, root: u16, name: &[u8], error: &io::Error) {
+        let shown = self.roots[usize::from(root)].shown_path(name);
+        self.reporter.path_error(Role::Sender, "link_stat", &shown, name, error);
+        self.reporter.add_io_error(IO_GENERAL);
+    }
+
+    fn root_for(&mut self, start: &SourceStart, base: &[u8]) -> io::Result<u16> {
+        let shown = start.shown(base);
+        if let Some(at) = self.roots.iter().position(|r| r.shown == shown) {
+            return u16::try_from(at).map_err(io::Error::other);
+        }
+        let root = start.open(base)?;
+        let cache = DirCache::new(root.clone(), 64);
+        self.roots.push(SourceRoot { cache, root, shown, given: base.to_vec() });
+        u16::try_from(self.roots.len() - 1).map_err(io::Error::other)
+    }
+
+    fn implied_parents(&mut self, root: u16, name: &[u8], out: &mut Vec<Entry>) {
+        for at in name.iter().enumerate().filter(|&(i, &b)| b == b'/' && i > 0).map(|(i, _)| i) {
+            let parent = &name[..at];
+            if self.implied.contains(parent) {
+                continue;
+            }
+            self.implied.insert(parent.to_vec());
+            let rel = trim_root(parent).to_vec();
+            let Ok(path) = RelPath::new(&rel) else { return };
+            match self.roots[usize::from(root)].cache.dir(path).and_then(|d| d.stat_self()) {
+                Ok(meta) => {
+                    if let Some(mut entry) = self.entry(root, path, parent, &meta) {
+                        entry.top_dir = true;
+                        entry.content_dir = false;
+                        out.push(entry);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.vanished(root, parent);
+                    return;
+                }
+                Err(error) => {
+                    self.link_stat_failed(root, parent, &error);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Appends what is inside a directory, and with `deep` everything below it.
+    pub fn contents(&mut self, root: u16, name: &[u8], deep: bool, out: &mut Vec<Entry>) {
+        let mut todo = vec![name.to_vec()];
+        while let Some(dir) = todo.pop() {
+            let first = out.len();
+            self.children(root, &dir, out);
+            if deep {
+                let below = out[first..].iter().filter(|e| e.is_dir() && e.content_dir);
+                todo.extend(below.map(|e| e.name.clone()));
+            }
+        }
+    }
+
+    /// Appends the entries directly inside a directory.
+    pub fn children(&mut self, root: u16, name: &[u8], out: &mut Vec<Entry>) {
+        let rel = trim_root(name).to_vec();
+        let Ok(path) = RelPath::new(&rel) else { return };
+        let dir = match self.roots[usize::from(root)].cache.dir(path) {
+            Ok(dir) => dir.clone(),
+            Err(error) => return self.opendir_failed(root, name, &error),
+        };
+        self.enter_filters(root, &rel);
+        let listing = match dir.read_entries() {
+            Ok(listing) => listing,
+            Err(error) => return self.opendir_failed(root, name, &error),
+        };
+        let mut child = Vec::with_capacity(name.len() + 32);
+        if name != b"." {
+            child.extend_from_slice(name);
+            child.push(b'/');
+        }
+        let stem = child.len();
+        for item in &listing {
+            child.truncate(stem);
+            child.extend_from_slice(item.name.as_bytes());
+            self.child(root, &dir, &item.name, &child, out);
+        }
+    }
+
+    fn child(&mut self, root: u16, dir: &Dir, base: &Name, name: &[u8], out: &mut Vec<Entry>) {
+        let meta = match dir.lstat(base) {
+            Ok(Some(meta)) => meta,
+            Ok(None) => return,
+            Err(error) => return self.link_stat_failed(root, name, &error),
+        };
+        let rel = trim_root(name);
+        if self.is_excluded(rel, meta.is_dir()) {
+            return;
+        }
+        if name.len() > wire::limits::NAME_MAX_LEN {
+            self.reporter.error_line(&[b"rsync: [sender] skipping overly long name: ", name].concat());
+            self.reporter.add_io_error(IO_GENERAL);
+            return;
+        }
+        let mut content = meta.is_dir() && self.opts.recurse;
+        if content && self.opts.one_file_system > 0 && !self.devices.contains(&meta.dev) {
+            if self.opts.one_file_system > 1 {
+                if self.opts.info.mount > 0 {
+                    let line = [b"[sender] skipping mount-point dir ".as_slice(), name, b"\n"];
+                    self.reporter.info(&line.concat());
+                }
+                return;
+            }
+            content = false;
+        }
+        if let Some(mut entry) = self.entry_in(root, dir, base, name, &meta) {
+            entry.content_dir = content;
+            out.push(entry);
+        }
+    }
+
+    fn opendir_failed(&mut self, root: u16, name: &[u8], error: &io::Error) {
+        let shown = self.roots[usize::from(root)].shown_path(name);
+        if error.kind() == io::ErrorKind::NotFound {
+            let mut line = b"directory has vanished: ".to_vec();
+            line.extend_from_slice(&self.reporter.quoted(&shown));
+            let text = String::from_utf8_lossy(&line).into();
+            self.reporter.problem(name, ProblemKind::Vanished, text);
+            self.reporter.warning(&line);
+            self.reporter.add_io_error(IO_VANISHED);
+        } else {
+            self.reporter.path_error(Role::Sender, "opendir", &shown, name, error);
+            self.reporter.add_io_error(IO_GENERAL);
+        }
+    }
+
+    fn is_excluded(&self, rel: &[u8], is_dir: bool) -> bool {
+        let daemon = self.daemon_filters.as_ref();
+        daemon.is_some_and(|f| f.is_excluded(rel, is_dir, Side::Sender))
+            || self.filters.is_excluded(rel, is_dir, Side::Sender)
+    }
+
+    /// Brings the per-directory rules in line with a directory.
+    fn enter_filters(&mut self, root: u16, rel: &[u8]) {
+        if !self.filters.has_dir_merge() {
+            return;
+        }
+        let cache = &mut self.roots[usize::from(root)].cache;
+        self.filters.enter_path(rel, &mut |dir, file| read_small(cache, dir, file));
+    }
+
+    fn entry(&mut self, root: u16, path: &RelPath, name: &[u8], meta: &Meta) -> Option<Entry> {
+        match path.name() {
+            None => Some(self.plain_entry(root, name, meta)),
+            Some(base) => {
+                let dir = self.roots[usize::from(root)].cache.parent(path).ok()?.clone();
+                self.entry_in(root, &dir, base, name, meta)
+            }
+        }
+    }
+
+    fn entry_in(&mut self, root: u16, dir: &Dir, base: &Name, name: &[u8], meta: &Meta) -> Option<Entry> {
+        let mut entry = self.plain_entry(root, name, meta);
+        if meta.is_link() {
+            match dir.read_link(base) {
+                Ok(text) => {
+                    let text = if self.munge { crate::munge::strip(&text).to_vec() } else { text };
+                    entry.len = text.len() as u64;
+                    entry.link_target = Some(text);
+                }
+                Err(error) => {
+                    let shown = self.roots[usize::from(root)].shown_path(name);
+                    self.reporter.path_error(Role::Sender, "readlink_stat", &shown, name, &error);
+                    self.reporter.add_io_error(IO_GENERAL);
+                    return None;
+                }
+            }
+        }
+        if self.opts.checksum && meta.is_file() {
+            // A file that cannot be read is listed with zeros.
+            entry.digest = self.digest(dir, base);
+        }
+        Some(entry)
+    }
+
+    fn digest(&mut self, dir: &Dir, base: &Name) -> Option<wire::checksum::strong::Digest> {
+        let hashed = dir
+            .open_read(base)
+            .and_then(|file| crate::hash::hash_file(&file, self.list_sum, &mut self.buffer));
+        hashed.ok()
+    }
+
+    fn plain_entry(&mut self, root: u16, name: &[u8], meta: &Meta) -> Entry {
+        let mut entry = Entry {
+            name: name.to_vec(),
+            root,
+            mode: meta.mode,
+            len: if meta.is_file() || meta.is_dir() { meta.size } else { 0 },
+            mtime: meta.mtime,
+            mtime_nsec: meta.mtime_nsec,
+            uid: meta.uid,
+            gid: meta.gid,
+            rdev: meta.rdev,
+            content_dir: meta.is_dir(),
+            ..Entry::default()
+        };
+        if !meta.is_link() {
+            for rules in [&self.chmod, &self.daemon_chmod].into_iter().flatten() {
+                entry.mode = rules.apply(entry.mode, meta.is_dir(), self.umask);
+            }
+        }
+        if self.opts.hard_links && !meta.is_dir() && meta.nlink > 1 {
+            entry.hard_link = Some(HardLink::Device { dev: meta.dev, ino: meta.ino });
+        }
+        if self.inline_names && !self.opts.numeric_ids {
+            entry.user_name = self.opts.owner.then(|| self.owners.user_name(entry.uid)).flatten();
+            entry.group_name = self.opts.group.then(|| self.owners.group_name(entry.gid)).flatten();
+        }
+        entry
+    }
+}
+
+/// Reads a small file of a source directory, for merge files; `None` when absent.
+fn read_small(cache: &mut DirCache, dir: &[u8], file: &[u8]) -> Option<Vec<u8>> {
+    let path = RelPath::new(if dir.is_empty() { b"." } else { dir }).ok()?;
+    let name = Name::new(file).ok()?;
+    cache.dir(path).ok()?.read_small(name, wire::limits::MERGE_FILE_MAX).ok()
+}
+
+/// Where source arguments start: an operator's working directory, or a daemon's module.
+pub enum SourceStart {
+    /// Arguments are paths of the operator.
+    Operator {
+        /// Absolute path of the working directory, for messages.
+        cwd: Vec<u8>,
+    },
+    /// Arguments are below this root, whatever they begin with.
+    Module {
+        /// The module's directory.
+        root: Root,
+    },
+}
+
+impl SourceStart {
+    fn open(&self, base: &[u8]) -> io::Result<Root> {
+        match self {
+            SourceStart::Operator { .. } => Root::open(base),
+            SourceStart::Module { root } => {
+                let clean = clean(trim_root(base));
+                let path = RelPath::new(if clean.is_empty() { b"." } else { &clean })
+                    .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+                Ok(Root::from_dir(root.dir(path)?))
+            }
+        }
+    }
+
+    /// How a base directory is shown in messages: absolute, or below the module.
+    pub fn shown(&self, base: &[u8]) -> Vec<u8> {
+        match self {
+            SourceStart::Operator { cwd } if !base.starts_with(b"/") => {
+                let cleaned = clean(base);
+                if cleaned.is_empty() { cwd.clone() } else { [cwd.as_slice(), b"/", &cleaned].concat() }
+            }
+            SourceStart::Operator { .. } => {
+                let cleaned = clean(base);
+                if cleaned == b"/" { Vec::new() } else { cleaned }
+            }
+            SourceStart::Module { .. } => clean(trim_root(base)),
+        }
+    }
+}
+
+/// `a/b/c` without `--relative`: `c`, seen from `a/b`. `a/b/` is `.` seen from `a/b`.
+fn cut_plain(arg: &[u8]) -> Argument {
+    let dotted = arg.ends_with(b"/") || arg.ends_with(b"/.") || arg == b"." || arg.ends_with(b"/..") || arg == b"..";
+    if dotted {
+        return Argument { base: arg.to_vec(), name: b".".to_vec(), contents: true };
+    }
+    let base_end = arg.iter().rposition(|&b| b == b'/');
+    let base = match base_end {
+        None => b".".to_vec(),
+        Some(0) => b"/".to_vec(),
+        Some(at) => arg[..at].to_vec(),
+    };
+    let name = arg[base_end.map_or(0, |at| at + 1)..].to_vec();
+    Argument { base, name, contents: false }
+}
+
+/// With `--relative` the whole argument is the name, cut at `/./` if that stands in it.
+fn cut_relative(arg: &[u8]) -> Result<Argument, Fatal> {
+    let (base, name) = match find(arg, b"/./") {
+        Some(0) => (b"/".to_vec(), &arg[3..]),
+        Some(at) => (arg[..at].to_vec(), &arg[at + 3..]),
+        None if arg.ends_with(b"/.") => (arg[..arg.len() - 1].to_vec(), &b""[..]),
+        None if arg.starts_with(b"/") => (b"/".to_vec(), arg),
+        None => (b".".to_vec(), arg),
+    };
+    let contents = name.is_empty() || name.ends_with(b"/") || name == b".";
+    let mut cleaned = Vec::new();
+    for part in name.split(|&b| b == b'/').filter(|p| !p.is_empty() && *p != b".") {
+        if part == b".." {
+            let text = [b"found \"..\" dir in relative path: ".as_slice(), arg].concat();
+            return Err(Fatal::new(wire::exit::ExitCode::Syntax, text));
+        }
+        if !cleaned.is_empty() || name.starts_with(b"/") {
+            cleaned.push(b'/');
+        }
+        cleaned.extend_from_slice(part);
+    }
+    let name = if cleaned.is_empty() { b".".to_vec() } else { cleaned };
+    Ok(Argument { base, name, contents })
+}
+
+/// Drops empty and `.` components and resolves `..` by text, never above the start.
+pub fn clean(path: &[u8]) -> Vec<u8> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|&b| b == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => {
+                parts.pop();
+            }
+            other => parts.push(other),
+        }
+    }
+    let joined = parts.join(&b'/');
+    if path.starts_with(b"/") { [b"/".as_slice(), &joined].concat() } else { joined }
+}
+
+fn find(text: &[u8], what: &[u8]) -> Option<usize> {
+    memchr::memmem::find(text, what)
+}

@@ -1,0 +1,634 @@
+//! The sender: lists the source, answers the generator's requests.
+//!
+//! One thread, one connection. Steps:
+//! 1. send the first list (all of it, or with incremental recursion the arguments' level);
+//! 2. until the generator is done: keep enough of the list announced ahead, read the next request,
+//!    echo it, and for a wanted file send the tokens that make it;
+//! 3. answer the end marks, send statistics if this is the server, say goodbye.
+//!
+//! A file that cannot be read is answered with NO_SEND and costs only itself.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tree::path::RelPath;
+use wire::checksum::strong::FileHasher;
+use wire::codec::ByteSource;
+use wire::delta::search::{MatchStats, Token};
+use wire::delta::table::SumTable;
+use wire::error::Error;
+use wire::exchange::goodbye::{DelStats, Stats};
+use wire::exchange::request::ItemHead;
+use wire::exit::ExitCode;
+use wire::flist::encode::Encoder;
+use wire::flist::entry::Entry;
+use wire::flist::ids::IdKind;
+use wire::flist::list::FileList;
+use wire::itemize::ItemFlags;
+use wire::message::Message;
+use wire::ndx::{self, NdxReader, NdxWriter};
+use wire::sum::{BlockSums, SumHead};
+use wire::token::TokenWriter;
+
+use crate::control::Control;
+use crate::counters::Counters;
+use crate::fatal::Fatal;
+use crate::flist_options::flist_options;
+use crate::items::{ItemLine, ItemPrinter};
+use crate::report::progress::Left;
+use crate::link::{LinkReader, LinkWriter};
+use crate::lists::{Lists, Place, Segment};
+use crate::options::Options;
+use crate::problem::ProblemKind;
+use crate::report::messages::{IO_GENERAL, IO_VANISHED, Reporter, Role};
+use crate::scan::{Scanner, SourceStart};
+use crate::setup::Agreed;
+use crate::window::SourceWindow;
+
+/// Entries announced beyond those the receiver has started on, at least, while there are more.
+const AHEAD_MIN: u64 = 1000;
+/// The same while the sender would only wait for input.
+const AHEAD_IDLE: u64 = 10_000;
+/// Bytes read from a file at once when no basis is searched.
+const COPY_CHUNK: usize = 256 * 1024;
+
+/// Everything the sender works with.
+pub struct Sender {
+    opts: Arc<Options>,
+    agreed: Agreed,
+    reader: LinkReader,
+    writer: LinkWriter,
+    reporter: Arc<Reporter>,
+    control: Arc<Control>,
+    scanner: Scanner,
+    encoder: Encoder,
+    lists: Lists,
+    ndx_out: NdxWriter,
+    ndx_in: NdxReader,
+    tokens: TokenWriter,
+    printer: ItemPrinter,
+    /// Numbers of the run.
+    pub counters: Counters,
+    server: bool,
+    last_io_error: i32,
+    buffer: Vec<u8>,
+}
+
+/// What a sender needs from whoever sets the session up.
+pub struct SenderSetup {
+    /// Options of the run.
+    pub opts: Arc<Options>,
+    /// What was negotiated.
+    pub agreed: Agreed,
+    /// Reading half, framed.
+    pub reader: LinkReader,
+    /// Writing half, framed.
+    pub writer: LinkWriter,
+    /// Voice of the run.
+    pub reporter: Arc<Reporter>,
+    /// What the caller watches.
+    pub control: Arc<Control>,
+    /// The scanner, with its rules.
+    pub scanner: Scanner,
+    /// Prints items; silent on a server.
+    pub printer: ItemPrinter,
+    /// Whether this side is the server.
+    pub server: bool,
+}
+
+impl Sender {
+    /// A sender that has sent nothing yet.
+    pub fn new(setup: SenderSetup) -> Result<Sender, Fatal> {
+        let opts = setup.opts;
+        let options = flist_options(&opts, &setup.agreed);
+        Ok(Sender {
+            encoder: Encoder::new(options),
+            lists: Lists::new(setup.agreed.inc()),
+            ndx_out: NdxWriter::new(),
+            ndx_in: NdxReader::new(),
+            tokens: TokenWriter::new(
+                setup.agreed.tokens,
+                opts.compress_level,
+                setup.agreed.protocol,
+            )?,
+            opts,
+            agreed: setup.agreed,
+            reader: setup.reader,
+            writer: setup.writer,
+            reporter: setup.reporter,
+            control: setup.control,
+            scanner: setup.scanner,
+            printer: setup.printer,
+            counters: Counters::default(),
+            server: setup.server,
+            last_io_error: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Runs from the first list to the goodbye.
+    pub fn run(
+        &mut self,
+        start: &SourceStart,
+        args: &[Vec<u8>],
+        names: Option<&[Vec<u8>]>,
+    ) -> Result<(), Fatal> {
+        let inc = self.agreed.inc();
+        let started = std::time::Instant::now();
+        let entries = self.scanner.first_list(start, args, names, !inc)?;
+        self.counters.flist_build_ms = millis(started);
+        let nothing = entries.is_empty();
+        self.send_first_list(entries)?;
+        if nothing && self.server {
+            return self.flush();
+        }
+        if inc {
+            self.announce_after_first()?;
+        } else {
+            self.control.list_complete.store(true, Ordering::Release);
+        }
+        self.serve()?;
+        self.goodbye()
+    }
+
+    /// Hands back the halves of the connection.
+    pub fn into_link(self) -> (LinkReader, LinkWriter, Counters) {
+        (self.reader, self.writer, self.counters)
+    }
+
+    fn flush(&mut self) -> Result<(), Fatal> {
+        self.writer.flush_reading(&mut self.reader)
+    }
+
+    fn flush_if_full(&mut self) -> Result<(), Fatal> {
+        if self.writer.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    fn send_first_list(&mut self, entries: Vec<Entry>) -> Result<(), Fatal> {
+        let started = std::time::Instant::now();
+        let before = self.writer.data.len();
+        let list = self.encode_list(entries, -1, true)?;
+        if !self.agreed.inc() && !self.opts.numeric_ids {
+            let owners = self.scanner.owners();
+            self.encoder.id_lists(&mut self.writer.data, &mut |kind, id| match kind {
+                IdKind::User => owners.user_name(id),
+                IdKind::Group => owners.group_name(id),
+            });
+        }
+        self.counters.flist_size += (self.writer.data.len() - before) as u64;
+        self.flush()?;
+        self.counters.flist_xfer_ms = millis(started);
+        self.lists.add(list, -1)?;
+        Ok(())
+    }
+
+    /// Encodes entries as one list with its end mark, and keeps them.
+    fn encode_list(
+        &mut self,
+        mut entries: Vec<Entry>,
+        number: i32,
+        first: bool,
+    ) -> Result<FileList, Fatal> {
+        let start = self.lists.next_start();
+        let parent = (number >= 0).then_some(number);
+        let mut list = FileList::new(start, parent);
+        self.encoder.begin_segment(start);
+        for entry in &mut entries {
+            self.encoder.entry(&mut self.writer.data, entry)?;
+            self.counters.listed.add(entry.mode);
+            if entry.is_reg() || entry.is_link() {
+                self.counters.total_size += entry.len;
+            }
+            self.control.listed.fetch_add(1, Ordering::Relaxed);
+            if entry.is_reg() {
+                self.control.bytes_listed.fetch_add(entry.len, Ordering::Relaxed);
+            }
+            entry.user_name = None;
+            entry.group_name = None;
+        }
+        for entry in entries {
+            list.push(entry);
+        }
+        let io_error = if self.opts.ignore_errors { 0 } else { self.reporter.io_error() };
+        let told = if first || io_error != self.last_io_error { io_error } else { 0 };
+        self.last_io_error = io_error;
+        self.encoder.end(&mut self.writer.data, told);
+        list.finish(false);
+        Ok(list)
+    }
+
+    /// After a first list: either there are no directories, or a list of one entry needs one more
+    /// segment before the receiver can tell a file from a tree.
+    fn announce_after_first(&mut self) -> Result<(), Fatal> {
+        let single = self.lists.total == 1;
+        if !self.announce_ahead(if single { 1 } else { 0 })? && self.lists.complete {
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// Sends segments until `at_least` entries are announced beyond the oldest segment, or all
+    /// are. Returns whether it sent any.
+    fn announce_ahead(&mut self, at_least: u64) -> Result<bool, Fatal> {
+        let mut sent = false;
+        loop {
+            if self.lists.complete {
+                return Ok(sent);
+            }
+            let oldest = self.lists.oldest().map_or(0, |s| s.list.len() as u64);
+            let enough = self.live_entries().saturating_sub(oldest) >= at_least;
+            if enough && (sent || at_least > 0 || self.lists.dirs.next_to_send().is_some()) {
+                return Ok(sent);
+            }
+            self.announce_one()?;
+            sent = true;
+        }
+    }
+
+    fn live_entries(&self) -> u64 {
+        self.lists.entries_live()
+    }
+
+    /// Sends the next segment, or the mark that there are no more.
+    fn announce_one(&mut self) -> Result<(), Fatal> {
+        let Some(number) = self.lists.dirs.next_to_send() else {
+            self.ndx_out.put(&mut self.writer.data, ndx::FLIST_EOF);
+            self.lists.complete = true;
+            self.control.list_complete.store(true, Ordering::Release);
+            return Ok(());
+        };
+        let before = self.writer.data.len();
+        self.ndx_out.put(&mut self.writer.data, ndx::FLIST_OFFSET - number);
+        self.lists.dirs.mark_sent(number)?;
+        let mut entries = Vec::new();
+        let mut same = number;
+        while let Some(dir) = self.lists.waiting_dir(same) {
+            if dir.content_dir {
+                let (root, name) = (dir.root, dir.name.clone());
+                self.scanner.children(root, &name, &mut entries);
+            }
+            same = match self.lists.dirs.duplicate_after(same) {
+                Some(next) => next,
+                None => break,
+            };
+        }
+        let list = self.encode_list(entries, number, false)?;
+        self.counters.flist_size += (self.writer.data.len() - before) as u64;
+        self.lists.add(list, number)?;
+        self.flush_if_full()
+    }
+
+    /// The request loop.
+    fn serve(&mut self) -> Result<(), Fatal> {
+        let mut phase = 0;
+        loop {
+            if self.control.stop_requested() {
+                return Err(Fatal::silent(ExitCode::Signal));
+            }
+            if self.agreed.inc() {
+                self.announce_ahead(AHEAD_MIN)?;
+            }
+            self.wait_for_request()?;
+            let index = self.ndx_in.get(&mut self.reader)?;
+            match index {
+                ndx::DONE => {
+                    if self.end_mark(&mut phase)? {
+                        return Ok(());
+                    }
+                }
+                ndx::DEL_STATS => self.take_del_stats()?,
+                index if index >= 0 => self.item(index, phase)?,
+                _ => return Err(bad_index(index).into()),
+            }
+            self.flush_if_full()?;
+        }
+    }
+
+    /// Waits until a request is there; meanwhile announces more of the list and keeps the
+    /// connection alive.
+    fn wait_for_request(&mut self) -> Result<(), Fatal> {
+        if self.reader.has_input() {
+            return Ok(());
+        }
+        self.flush()?;
+        while !self.lists.complete && !self.reader.has_input() {
+            let oldest = self.lists.oldest().map_or(0, |s| s.list.len() as u64);
+            if self.live_entries().saturating_sub(oldest) >= AHEAD_IDLE {
+                break;
+            }
+            self.announce_one()?;
+        }
+        self.flush()?;
+        while !self.reader.wait_input()? {
+            self.writer.keep_alive()?;
+        }
+        Ok(())
+    }
+
+    /// Handles an end mark; true when the loop is over.
+    fn end_mark(&mut self, phase: &mut u8) -> Result<bool, Fatal> {
+        if self.lists.live() > 0 && *phase == 0 && self.agreed.inc() {
+            if let Some(oldest) = self.lists.oldest() {
+                self.control.done.fetch_add(oldest.list.len() as u64, Ordering::Relaxed);
+            }
+            let left = self.lists.free_oldest();
+            if left || !self.lists.complete {
+                self.ndx_out.put(&mut self.writer.data, ndx::DONE);
+                return Ok(false);
+            }
+        }
+        *phase += 1;
+        if *phase > 2 {
+            return Ok(true);
+        }
+        self.ndx_out.put(&mut self.writer.data, ndx::DONE);
+        Ok(false)
+    }
+
+    fn take_del_stats(&mut self) -> Result<(), Fatal> {
+        let stats = DelStats::decode(&mut self.reader)?;
+        if self.server {
+            self.ndx_out.put(&mut self.writer.data, ndx::DEL_STATS);
+            stats.encode(&mut self.writer.data);
+        }
+        self.counters.deleted = crate::items::deleted_counts(&stats);
+        Ok(())
+    }
+
+    fn item(&mut self, index: i32, phase: u8) -> Result<(), Fatal> {
+        let head = ItemHead::decode_after_ndx(&mut self.reader, index)?;
+        let (segment, place) = self.lists.find(index)?;
+        if !head.iflags.contains(ItemFlags::TRANSFER) {
+            self.count_created(&segment, &place, &head);
+            self.print(&segment, &place, &head, None);
+            head.encode(&mut self.writer.data, &mut self.ndx_out)?;
+            return Ok(());
+        }
+        let Place::Entry(pos) = place else { return Err(not_regular(index).into()) };
+        let entry = segment.list.get(pos);
+        if !entry.is_reg() {
+            return Err(not_regular(index).into());
+        }
+        if phase >= 2 {
+            return Err(Error::misbehaved(
+                ExitCode::Protocol,
+                "item-index",
+                "got transfer request in phase 2 [sender]".to_string(),
+            )
+            .into());
+        }
+        if phase == 0 {
+            self.counters.transferred += 1;
+            self.counters.transferred_size += entry.len();
+            self.count_created(&segment, &place, &head);
+        }
+        if self.opts.dry_run {
+            self.print(&segment, &place, &head, None);
+            head.encode(&mut self.writer.data, &mut self.ndx_out)?;
+            return Ok(());
+        }
+        let sum_head = SumHead::decode(&mut self.reader, self.agreed.transfer_sum.kind.digest_len())?;
+        let sums = BlockSums::decode(&mut self.reader, sum_head)?;
+        self.send_file(&segment, pos, &head, sums)
+    }
+
+    fn count_created(&mut self, segment: &Segment, place: &Place, head: &ItemHead) {
+        if head.iflags.contains(ItemFlags::IS_NEW) {
+            let mode = match place {
+                Place::Entry(pos) => segment.list.get(*pos).mode(),
+                Place::Dir => 0o040_000,
+            };
+            self.counters.created.add(mode);
+        }
+    }
+
+    fn print(&mut self, segment: &Segment, place: &Place, head: &ItemHead, sent: Option<&ItemLine>) {
+        self.printer.item(&self.reporter, segment, place, head, sent, &|root| {
+            self.scanner.roots.get(usize::from(root)).map_or(&b""[..], |r| &r.given)
+        });
+    }
+
+    /// Sends one file's content, or says that it will not come.
+    fn send_file(
+        &mut self,
+        segment: &Arc<Segment>,
+        pos: usize,
+        head: &ItemHead,
+        sums: BlockSums,
+    ) -> Result<(), Fatal> {
+        let entry = segment.list.get(pos);
+        let name = entry.name();
+        let file = match self.open_source(entry.root(), &name) {
+            Ok(file) => file,
+            Err(error) => return self.no_send(head.ndx, entry.root(), &name, &error),
+        };
+        let written_before = self.wrote();
+        if !self.printer.after_transfer() {
+            self.print(segment, &Place::Entry(pos), head, None);
+        }
+        head.encode(&mut self.writer.data, &mut self.ndx_out)?;
+        sums.head.encode(&mut self.writer.data);
+        self.printer.begin_progress(&self.reporter, &name, entry.len());
+        let mut hasher = self.agreed.transfer_sum.file_hasher();
+        let (damaged, stats) = if sums.head.count == 0 {
+            self.send_whole(file, &mut hasher)?
+        } else {
+            self.send_delta(file, head, sums, &mut hasher)?
+        };
+        self.tokens.end(&mut self.writer.data)?;
+        let mut digest = hasher.finish();
+        if damaged.is_some() {
+            digest = crate::hash::falsified(digest);
+        }
+        self.writer.data.extend_from_slice(digest.as_bytes());
+        self.counters.literal += stats.literal;
+        self.counters.matched += stats.matched;
+        self.control.bytes.fetch_add(entry.len(), Ordering::Relaxed);
+        self.printer.end_progress(&self.reporter, self.progress_left());
+        if self.printer.after_transfer() {
+            let line = ItemLine { bytes: self.wrote() - written_before, digest: Some(digest) };
+            self.print(segment, &Place::Entry(pos), head, Some(&line));
+        }
+        if let Some(error) = damaged {
+            let shown = self.shown(entry.root(), &name);
+            self.reporter.path_error(Role::Sender, "read errors mapping", &shown, &name, &error);
+            self.reporter.add_io_error(IO_GENERAL);
+        }
+        self.flush_if_full()
+    }
+
+    fn wrote(&self) -> u64 {
+        self.writer.written()
+    }
+
+    fn progress_left(&self) -> Left {
+        Left {
+            remaining: self.live_entries(),
+            total: self.lists.total,
+            complete: self.lists.complete,
+        }
+    }
+
+    fn shown(&self, root: u16, name: &[u8]) -> Vec<u8> {
+        self.scanner.roots.get(usize::from(root)).map_or_else(|| name.to_vec(), |r| r.shown_path(name))
+    }
+
+    fn open_source(&mut self, root: u16, name: &[u8]) -> io::Result<std::fs::File> {
+        let rel = crate::scan::trim_root(name);
+        let path = RelPath::new(rel).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+        let source = self.scanner.roots.get_mut(usize::from(root));
+        let source = source.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
+        let base = path.name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
+        source.cache.parent(path)?.open_read(base)
+    }
+
+    fn no_send(&mut self, index: i32, root: u16, name: &[u8], error: &io::Error) -> Result<(), Fatal> {
+        let shown = self.shown(root, name);
+        if error.kind() == io::ErrorKind::NotFound {
+            let mut line = b"file has vanished: ".to_vec();
+            line.extend_from_slice(&self.reporter.quoted(&shown));
+            let text = String::from_utf8_lossy(&line).into_owned();
+            self.reporter.problem(name, ProblemKind::Vanished, text);
+            self.reporter.warning(&line);
+            self.reporter.add_io_error(IO_VANISHED);
+        } else {
+            self.reporter.path_error(Role::Sender, "send_files failed to open", &shown, name, error);
+            self.reporter.add_io_error(IO_GENERAL);
+        }
+        self.writer.message(&Message::NoSend(index));
+        Ok(())
+    }
+
+    /// Everything as literal data; reads ahead of the writer in large pieces.
+    fn send_whole(
+        &mut self,
+        file: std::fs::File,
+        hasher: &mut FileHasher,
+    ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
+        let mut stats = MatchStats::default();
+        let size = file.metadata().map_or(0, |m| m.len());
+        let mut left = size;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut damaged = None;
+        while left > 0 {
+            let want = usize::try_from(left).unwrap_or(COPY_CHUNK).min(COPY_CHUNK);
+            buffer.resize(want, 0);
+            let got = match crate::hash::read_full(&file, &mut buffer) {
+                Ok(n) => n,
+                Err(error) => {
+                    damaged = Some(error);
+                    0
+                }
+            };
+            if got < want {
+                // A file that shrank is sent as it is read; the digest covers what was sent.
+                buffer.truncate(got);
+                left = got as u64;
+            }
+            hasher.update(&buffer);
+            self.tokens.literal(&mut self.writer.data, &buffer)?;
+            left -= got as u64;
+            stats.literal += got as u64;
+            self.flush_if_full()?;
+            self.printer.progress(&self.reporter, stats.literal);
+            if got < want {
+                break;
+            }
+        }
+        self.buffer = buffer;
+        Ok((damaged, stats))
+    }
+
+    fn send_delta(
+        &mut self,
+        file: std::fs::File,
+        head: &ItemHead,
+        sums: BlockSums,
+        hasher: &mut FileHasher,
+    ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
+        let mut window = SourceWindow::new(file).map_err(|e| Fatal::new(ExitCode::FileIo, e.to_string()))?;
+        let in_place = self.opts.inplace && head.basis.unwrap_or(0x80) == 0x80;
+        let table = SumTable::new(sums);
+        let work = wire::delta::search::work_limit(window.size(), table.head());
+        let sum = self.agreed.transfer_sum.clone();
+        let (tokens, writer, reader) = (&mut self.tokens, &mut self.writer, &mut self.reader);
+        let stats = {
+            let mut emit = |token: Token<'_>| -> Result<(), Fatal> {
+                match token {
+                    Token::Literal(bytes) => {
+                        hasher.update(bytes);
+                        tokens.literal(&mut writer.data, bytes)?;
+                    }
+                    Token::Block { index, data } => {
+                        hasher.update(data);
+                        tokens.block(&mut writer.data, index, data)?;
+                    }
+                }
+                if writer.is_full() { writer.flush_reading(reader) } else { Ok(()) }
+            };
+            wire::delta::search::search(&table, &sum, &mut window, in_place, work, &mut emit)?
+        };
+        Ok((window.take_error(), stats))
+    }
+
+    /// From the last end mark to the end of the session.
+    fn goodbye(&mut self) -> Result<(), Fatal> {
+        let io_error = self.reporter.io_error();
+        if io_error != self.last_io_error {
+            self.writer.message(&Message::IoError(io_error));
+        }
+        self.ndx_out.put(&mut self.writer.data, ndx::DONE);
+        if self.server {
+            let traffic = self.reader.traffic();
+            let stats = Stats {
+                read: traffic.read.load(Ordering::Relaxed),
+                written: self.wrote(),
+                size: self.counters.total_size,
+                build_ms: self.counters.flist_build_ms,
+                xfer_ms: self.counters.flist_xfer_ms,
+            };
+            stats.encode(&mut self.writer.data);
+        }
+        self.flush()?;
+        if self.agreed.protocol.has_final_goodbye() {
+            self.expect_done()?;
+            self.ndx_out.put(&mut self.writer.data, ndx::DONE);
+            self.flush()?;
+        }
+        self.expect_done()
+    }
+
+    fn expect_done(&mut self) -> Result<(), Fatal> {
+        loop {
+            while !self.reader.wait_input()? {
+                self.writer.keep_alive()?;
+            }
+            match self.ndx_in.get(&mut self.reader)? {
+                ndx::DONE => return Ok(()),
+                ndx::DEL_STATS => self.take_del_stats()?,
+                other => {
+                    return Err(Error::misbehaved(
+                        ExitCode::Protocol,
+                        "goodbye",
+                        format!("Invalid packet at end of run ({other}) [sender]"),
+                    )
+                    .into());
+                }
+            }
+        }
+    }
+}
+
+fn bad_index(index: i32) -> Error {
+    Error::misbehaved(ExitCode::Protocol, "ndx", format!("Invalid file index: {index} [sender]"))
+}
+
+fn not_regular(index: i32) -> Error {
+    let text = format!("received request to transfer non-regular file: {index} [sender]");
+    Error::misbehaved(ExitCode::Protocol, "item-index", text)
+}
+
+fn millis(since: std::time::Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

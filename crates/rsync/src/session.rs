@@ -1,0 +1,282 @@
+//! From an agreed set-up to the end: starts the roles of one side and joins them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::unbounded;
+use wire::filter::list::FilterList;
+use wire::filter::requested::Requested;
+use wire::flist::decode::Decoder;
+use wire::ndx::{self, NdxReader};
+
+use crate::chmod::ChmodRules;
+use crate::control::Control;
+use crate::counters::Counters;
+use crate::dest::{DestStart, FirstList};
+use crate::fatal::Fatal;
+use crate::flist_options::flist_options;
+use crate::generator::Generator;
+use crate::id_map::IdMap;
+use crate::items::ItemPrinter;
+use crate::link::{LinkReader, LinkWriter};
+use crate::lists::Lists;
+use crate::options::{Options, Partial};
+use crate::receiver::{ReceiverRole, read_segment};
+use crate::receiving::{Note, Privileges, Receiving, SideDirs};
+use crate::report::messages::Reporter;
+use crate::setup::Agreed;
+
+/// Everything the receiving side needs from whoever set the session up.
+pub struct ReceivingSetup {
+    /// Options of the run.
+    pub opts: Arc<Options>,
+    /// What was negotiated.
+    pub agreed: Agreed,
+    /// Reading half, framed.
+    pub reader: LinkReader,
+    /// Writing half, framed.
+    pub writer: LinkWriter,
+    /// Voice of the run.
+    pub reporter: Arc<Reporter>,
+    /// What the caller watches.
+    pub control: Arc<Control>,
+    /// Prints items; silent on a server.
+    pub printer: ItemPrinter,
+    /// Rules of the client.
+    pub filters: FilterList,
+    /// Rules of the daemon.
+    pub daemon_filters: Option<FilterList>,
+    /// `incoming chmod` of the daemon.
+    pub daemon_chmod: Option<ChmodRules>,
+    /// Names the sender may send; `None` trusts it.
+    pub requested: Option<Requested>,
+    /// Where the destination is looked up.
+    pub start: DestStart,
+    /// The destination argument.
+    pub dest: Vec<u8>,
+    /// Whether files are copied as a whole unless options say otherwise.
+    pub local: bool,
+    /// Whether this side is the server.
+    pub server: bool,
+    /// Whether symlink texts get the munging prefix.
+    pub munge: bool,
+}
+
+/// What a receiving side hands back.
+pub struct Received {
+    /// Numbers of the run.
+    pub counters: Counters,
+    /// The halves of the connection, for what follows an error.
+    pub writer: Option<LinkWriter>,
+    /// How it ended.
+    pub result: Result<(), Fatal>,
+}
+
+/// Runs generator and receiver to the end.
+pub fn receive(setup: ReceivingSetup) -> Received {
+    let ReceivingSetup { opts, agreed, mut reader, writer, .. } = setup;
+    let (notes, inbox) = unbounded();
+    let posts = writer.posts();
+    let wake = notes.clone();
+    posts.set_wake(Box::new(move || {
+        let _ = wake.send(Note::Wake);
+    }));
+    let privileges = Privileges {
+        root: tree::owner::am_root(),
+        uid: tree::owner::effective_uid(),
+        umask: tree::owner::umask(),
+    };
+    let chmod = ChmodRules::from_options(&opts.chmod).ok().flatten().filter(|_| !setup.server);
+    let whole_file = opts.whole_file.unwrap_or(setup.local);
+    let root = match setup.start.root() {
+        Ok(root) => root,
+        Err(error) => {
+            let fatal = Fatal::new(wire::exit::ExitCode::FileSelect, error.to_string());
+            return Received { counters: Counters::default(), writer: Some(writer), result: Err(fatal) };
+        }
+    };
+    let mut recv = Receiving {
+        agreed: agreed.clone(),
+        reporter: setup.reporter.clone(),
+        control: setup.control.clone(),
+        lists: Mutex::new(Lists::new(agreed.inc())),
+        root,
+        shown: Vec::new(),
+        rename: None,
+        dest_missing: false,
+        ids: Mutex::new(IdMap::new(&opts)),
+        privileges,
+        side: SideDirs::default(),
+        filters: setup.filters,
+        daemon_filters: setup.daemon_filters,
+        daemon_chmod: setup.daemon_chmod,
+        chmod,
+        whole_file,
+        server: setup.server,
+        munge: setup.munge,
+        requested: setup.requested,
+        notes,
+        literal: AtomicU64::new(0),
+        matched: AtomicU64::new(0),
+        opts: opts.clone(),
+    };
+    let mut decoder = Decoder::new(flist_options(&opts, &agreed));
+    let mut ndx_in = NdxReader::new();
+    let started = first_lists(&recv, &mut reader, &mut decoder, &mut ndx_in);
+    let empty = match started.and_then(|()| prepare(&mut recv, &setup.start, &setup.dest)) {
+        Ok(empty) => empty,
+        Err(fatal) => {
+            return Received { counters: Counters::default(), writer: Some(writer), result: Err(fatal) };
+        }
+    };
+    if empty && !setup.server {
+        return Received { counters: Counters::default(), writer: Some(writer), result: Ok(()) };
+    }
+    let recv = Arc::new(recv);
+    reader.set_on_message(crate::receiver::on_message(&recv, setup.printer.clone()));
+    let made = ReceiverRole::new(recv.clone(), reader, decoder, ndx_in, setup.printer.clone());
+    let role = match made {
+        Ok(role) => role,
+        Err(fatal) => {
+            return Received { counters: Counters::default(), writer: Some(writer), result: Err(fatal) };
+        }
+    };
+    let generator = Generator::new(recv.clone(), writer, inbox, setup.printer);
+    join(recv, role, generator)
+}
+
+/// Runs the two roles, the receiver on a thread of its own.
+fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) -> Received {
+    let spawned = std::thread::Builder::new().name("receiver".into()).spawn(move || {
+        let result = role.run();
+        (result, role)
+    });
+    let handle = match spawned {
+        Ok(handle) => handle,
+        Err(error) => {
+            let text = format!("cannot start a thread: {error}");
+            let result = Err(Fatal::new(wire::exit::ExitCode::Ipc, text));
+            return Received { counters: Counters::default(), writer: Some(generator.writer), result };
+        }
+    };
+    let generated = generator.run();
+    let deleted = generator.deleted;
+    let mut writer = Some(generator.writer);
+    let mut result = generated;
+    if let Err(fatal) = &result
+        && !fatal.from_peer
+        && let Some(writer) = &mut writer
+    {
+        // The receiver must not wait for a peer that this side has given up on.
+        crate::farewell::announce(&recv.agreed, writer, fatal);
+        writer.shut_down();
+    }
+    let mut counters = Counters::default();
+    if let Ok((received, role)) = handle.join() {
+        counters = role.counters;
+        if let Some(stats) = &role.stats {
+            counters.take_server_stats(stats);
+        }
+        if result.is_ok() {
+            result = received;
+        }
+    }
+    counters.literal = recv.literal.load(Ordering::Relaxed);
+    counters.matched = recv.matched.load(Ordering::Relaxed);
+    counters.deleted = crate::items::deleted_counts(&deleted);
+    Received { counters, writer, result }
+}
+
+/// Reads the first list, and where one entry leaves it open what the destination is, one more.
+fn first_lists(
+    recv: &Receiving,
+    reader: &mut LinkReader,
+    decoder: &mut Decoder,
+    ndx_in: &mut NdxReader,
+) -> Result<(), Fatal> {
+    let segment = read_segment(recv, reader, decoder, -1)?;
+    if !recv.agreed.inc() {
+        if !recv.opts.numeric_ids {
+            let names = decoder.id_lists(reader)?;
+            if let Ok(mut ids) = recv.ids.lock() {
+                names.users.iter().for_each(|(id, name)| ids.learn_user(*id, name));
+                names.groups.iter().for_each(|(id, name)| ids.learn_group(*id, name));
+            }
+        }
+        recv.control.list_complete.store(true, Ordering::Release);
+        recv.note(Note::Segment(segment));
+        return Ok(());
+    }
+    let single = segment.list.len() == 1;
+    recv.note(Note::Segment(segment));
+    if single {
+        match ndx_in.get(reader)? {
+            ndx::FLIST_EOF => {
+                if let Ok(mut lists) = recv.lists.lock() {
+                    lists.complete = true;
+                }
+                recv.note(Note::ListComplete);
+            }
+            index if index <= ndx::FLIST_OFFSET => {
+                let number = ndx::FLIST_OFFSET.saturating_sub(index);
+                let segment = read_segment(recv, reader, decoder, number)?;
+                recv.note(Note::Segment(segment));
+            }
+            other => {
+                return Err(wire::error::Error::misbehaved(
+                    wire::exit::ExitCode::Protocol,
+                    "ndx",
+                    format!("Invalid file index: {other} [Receiver]"),
+                )
+                .into());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Opens the destination and the directories options name; true when there is nothing to do.
+fn prepare(recv: &mut Receiving, start: &DestStart, dest: &[u8]) -> Result<bool, Fatal> {
+    let first = {
+        let lists = recv.lists.lock().map_err(|_| Fatal::silent(wire::exit::ExitCode::Crashed))?;
+        let list = lists.oldest().map(|s| s.clone());
+        FirstList {
+            entries: lists.total,
+            first_is_dir: list.is_some_and(|s| !s.list.is_empty() && s.list.get(0).is_dir()),
+        }
+    };
+    if first.entries == 0 {
+        return Ok(true);
+    }
+    if recv.opts.list_only {
+        return Ok(false);
+    }
+    let umask = recv.privileges.umask;
+    let chosen = crate::dest::choose(&recv.opts, start, dest, &first, &recv.reporter, umask)?;
+    recv.root = chosen.root;
+    recv.shown = chosen.shown;
+    recv.rename = chosen.rename;
+    recv.dest_missing = chosen.missing;
+    recv.side = side_dirs(recv, start)?;
+    Ok(false)
+}
+
+/// Opens `--temp-dir`, `--backup-dir` and an absolute `--partial-dir`.
+fn side_dirs(recv: &Receiving, start: &DestStart) -> Result<SideDirs, Fatal> {
+    let mut side = SideDirs::default();
+    if recv.opts.dry_run {
+        return Ok(side);
+    }
+    if let Some(temp) = &recv.opts.temp_dir {
+        side.temp = Some(start.side_dir(&recv.root, temp, "temp-dir")?.top().clone());
+    }
+    if let Some(backup) = recv.opts.backup_dir.as_ref().filter(|_| recv.opts.backup) {
+        side.backup = Some(start.side_dir_made(&recv.root, backup, "backup-dir", recv.privileges.umask)?);
+    }
+    if let Partial::Dir(partial) = &recv.opts.partial
+        && partial.starts_with(b"/")
+    {
+        side.partial = start.side_dir_made(&recv.root, partial, "partial-dir", 0o077).ok().map(|r| r.top().clone());
+    }
+    Ok(side)
+}

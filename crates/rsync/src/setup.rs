@@ -1,0 +1,180 @@
+//! The set-up of a session: versions, capabilities, negotiated names, seed.
+//!
+//! Both sides run it right after the transport stands. Steps, in wire order: version words (not
+//! after a daemon's greeting), the server's compatibility flags, both sides' checksum and
+//! compression lists (each written before the other's is read), the server's seed. From then on
+//! both directions are framed.
+
+use wire::checksum::strong::{ChecksumKind, SumContext};
+use wire::codec::{get_i32, get_vstring, put_i32, put_vstring};
+use wire::exit::ExitCode;
+use wire::handshake::CompatFlags;
+use wire::negotiate;
+use wire::token::TokenKind;
+use wire::version::Protocol;
+
+use crate::fatal::Fatal;
+use crate::link::{LinkReader, LinkWriter};
+use crate::options::Options;
+
+/// What the two sides agreed on.
+#[derive(Clone, Debug)]
+pub struct Agreed {
+    /// Protocol of the session.
+    pub protocol: Protocol,
+    /// Compatibility flags in force.
+    pub compat: CompatFlags,
+    /// Sums of blocks and of transferred files.
+    pub transfer_sum: SumContext,
+    /// Digest of `--checksum`.
+    pub list_sum: ChecksumKind,
+    /// Codec of the token stream.
+    pub tokens: TokenKind,
+}
+
+impl Agreed {
+    /// Whether incremental recursion is used.
+    pub fn inc(&self) -> bool {
+        self.compat.contains(CompatFlags::INC_RECURSE)
+    }
+}
+
+/// Texts of the environment that choose names: the values of `RSYNC_CHECKSUM_LIST` and
+/// `RSYNC_COMPRESS_LIST`.
+#[derive(Clone, Debug, Default)]
+pub struct NameLists {
+    /// `RSYNC_CHECKSUM_LIST`.
+    pub checksum: Option<Vec<u8>>,
+    /// `RSYNC_COMPRESS_LIST`.
+    pub compress: Option<Vec<u8>>,
+}
+
+impl NameLists {
+    /// Reads both from this process's environment.
+    pub fn from_env() -> NameLists {
+        use std::os::unix::ffi::OsStringExt;
+        let get = |name: &str| std::env::var_os(name).map(OsStringExt::into_vec);
+        NameLists { checksum: get("RSYNC_CHECKSUM_LIST"), compress: get("RSYNC_COMPRESS_LIST") }
+    }
+}
+
+/// Exchanges version words, for every transport but a daemon's.
+pub fn versions(
+    opts: &Options,
+    reader: &mut LinkReader,
+    writer: &mut LinkWriter,
+) -> Result<Protocol, Fatal> {
+    put_i32(&mut writer.data, opts.protocol.number());
+    writer.flush()?;
+    let peer = get_i32(reader)?;
+    Ok(wire::version::negotiated(opts.protocol, peer)?)
+}
+
+/// The client's side, after the versions are known.
+pub fn client(
+    opts: &Options,
+    protocol: Protocol,
+    names: &NameLists,
+    reader: &mut LinkReader,
+    writer: &mut LinkWriter,
+) -> Result<Agreed, Fatal> {
+    let compat = CompatFlags::decode(reader)?;
+    if compat.contains(CompatFlags::INC_RECURSE) && !may_recurse_incrementally(opts) {
+        return Err(Fatal::new(
+            ExitCode::Syntax,
+            "Incompatible options specified for inc-recursive connection.",
+        ));
+    }
+    let (checksum, tokens) =
+        agree_names(opts, names, compat.contains(CompatFlags::VARINT_FLIST), false, reader, writer)?;
+    let seed = get_i32(reader)?;
+    Ok(finish(opts, protocol, compat, checksum, tokens, seed))
+}
+
+/// The server's side, after the versions are known. `seed` is used unless the client chose one.
+pub fn server(
+    opts: &Options,
+    protocol: Protocol,
+    names: &NameLists,
+    seed: i32,
+    reader: &mut LinkReader,
+    writer: &mut LinkWriter,
+) -> Result<Agreed, Fatal> {
+    let capabilities = opts.capabilities.clone().unwrap_or_default();
+    let compat = wire::handshake::flags_for_client(&capabilities, may_recurse_incrementally(opts));
+    compat.encode_for(&capabilities, &mut writer.data);
+    let strings = wire::handshake::negotiates_strings(&capabilities);
+    let (checksum, tokens) = agree_names(opts, names, strings, true, reader, writer)?;
+    let seed = if opts.checksum_seed != 0 { opts.checksum_seed } else { seed };
+    put_i32(&mut writer.data, seed);
+    writer.flush()?;
+    Ok(finish(opts, protocol, compat, checksum, tokens, seed))
+}
+
+/// Whether this side's options allow file lists in segments.
+pub fn may_recurse_incrementally(opts: &Options) -> bool {
+    opts.recurse && opts.inc_recurse
+}
+
+fn finish(
+    opts: &Options,
+    protocol: Protocol,
+    compat: CompatFlags,
+    checksum: ChecksumKind,
+    tokens: TokenKind,
+    seed: i32,
+) -> Agreed {
+    let by_name = compat.contains(CompatFlags::VARINT_FLIST) || opts.checksum_choice.is_some();
+    let seed_first = by_name || compat.contains(CompatFlags::CHKSUM_SEED_FIX);
+    let transfer_sum = SumContext { kind: checksum, seed, seed_first, protocol };
+    let list_sum = opts.checksum_choice.map_or(checksum, |(_, list)| list);
+    Agreed { protocol, compat, transfer_sum, list_sum, tokens }
+}
+
+/// Chooses checksum and compression: explicit choices stand, the rest is negotiated when the
+/// client can, and falls back to the names implied by the protocol when it cannot.
+fn agree_names(
+    opts: &Options,
+    names: &NameLists,
+    strings: bool,
+    server: bool,
+    reader: &mut LinkReader,
+    writer: &mut LinkWriter,
+) -> Result<(ChecksumKind, TokenKind), Fatal> {
+    let own_sums = negotiate::checksum_list(names.checksum.as_deref(), server);
+    let own_codecs = negotiate::compress_list(names.compress.as_deref(), server);
+    let ask_sum = strings && opts.checksum_choice.is_none();
+    let ask_codec = strings && opts.compress && opts.compress_choice.is_none();
+    if ask_sum {
+        put_vstring(&mut writer.data, &own_sums.wire_text())?;
+    }
+    if ask_codec {
+        put_vstring(&mut writer.data, &own_codecs.wire_text())?;
+    }
+    writer.flush()?;
+    let choose = |own: &negotiate::NameList, peer: &[u8]| {
+        if server { negotiate::choose_server(peer, own) } else { negotiate::choose_client(own, peer) }
+    };
+    let mut sum = opts.checksum_choice.map_or(ChecksumKind::Md5, |(transfer, _)| transfer);
+    if ask_sum {
+        let peer = get_vstring(reader, wire::limits::NEGOTIATION_MAX)?;
+        let name = choose(&own_sums, &peer).ok_or_else(|| no_common("checksum"))?;
+        sum = ChecksumKind::parse(name).ok_or_else(|| no_common("checksum"))?;
+    }
+    let mut codec = match (opts.compress, opts.compress_choice) {
+        (false, _) => TokenKind::Plain,
+        (true, Some(choice)) => choice,
+        (true, None) => TokenKind::Zlib,
+    };
+    if ask_codec {
+        let peer = get_vstring(reader, wire::limits::NEGOTIATION_MAX)?;
+        let name = choose(&own_codecs, &peer).ok_or_else(|| no_common("compress"))?;
+        codec = TokenKind::parse(name).ok_or_else(|| no_common("compress"))?;
+    }
+    Ok((sum, codec))
+}
+
+fn no_common(what: &str) -> Fatal {
+    Fatal::new(ExitCode::Unsupported, format!("Failed to negotiate a {what} choice."))
+}
+
