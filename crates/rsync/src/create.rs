@@ -42,7 +42,8 @@ impl Generator {
         if implied && !self.recv.opts.implied_dirs && self.recv.opts.relative {
             return Ok(true);
         }
-        let early = self.made_early.remove(&name);
+        let early =
+            self.made_early.remove(&name) || name == b"." && self.recv.dest_made;
         let mut meta = match self.look(&path) {
             Ok(meta) => meta,
             Err(error) => {

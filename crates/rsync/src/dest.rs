@@ -23,6 +23,8 @@ pub struct Destination {
     pub rename: Option<Vec<u8>>,
     /// A dry run into a directory that does not exist.
     pub missing: bool,
+    /// The directory was made just now.
+    pub made: bool,
 }
 
 /// Where destinations are looked up.
@@ -203,7 +205,7 @@ pub fn choose(
     match looked {
         Some(true) => {
             let root = start.open(path).map_err(|e| change_dir(reporter, &shown, &e))?;
-            Ok(Destination { root, shown, rename: None, missing: false })
+            Ok(Destination { root, shown, rename: None, missing: false, made: false })
         }
         Some(false) if many => Err(Fatal::new(
             ExitCode::FileSelect,
@@ -246,10 +248,10 @@ fn make(
     }
     if opts.dry_run {
         let root = start.open(b".").map_err(|e| change_dir(reporter, &shown, &e))?;
-        return Ok(Destination { root, shown, rename: None, missing: true });
+        return Ok(Destination { root, shown, rename: None, missing: true, made: false });
     }
     let root = start.open(path).map_err(|e| change_dir(reporter, &shown, &e))?;
-    Ok(Destination { root, shown, rename: None, missing: false })
+    Ok(Destination { root, shown, rename: None, missing: false, made: true })
 }
 
 fn single(
@@ -261,7 +263,7 @@ fn single(
     let (parent, name) = split(path);
     let shown = start.shown(parent);
     let root = start.open(parent).map_err(|e| change_dir(reporter, &shown, &e))?;
-    Ok(Destination { root, shown, rename: Some(name.to_vec()), missing: false })
+    Ok(Destination { root, shown, rename: Some(name.to_vec()), missing: false, made: false })
 }
 
 fn change_dir(reporter: &Reporter, shown: &[u8], error: &io::Error) -> Fatal {

@@ -28,7 +28,7 @@ use wire::ndx::{self, NdxWriter};
 use crate::fatal::Fatal;
 use crate::items::ItemPrinter;
 use crate::link::LinkWriter;
-use crate::lists::Segment;
+use crate::lists::{Place, Segment};
 use crate::receiving::{Note, Receiving};
 use crate::report::messages::Role;
 
@@ -332,6 +332,13 @@ impl Generator {
         if self.is_skipped(&name) {
             return Ok(());
         }
+        if self.recv.opts.list_only {
+            self.list_line(&view);
+            return Ok(());
+        }
+        if self.refused_by_daemon(&view, &name) {
+            return Ok(());
+        }
         if self.directory(&view, index)? {
             self.delete_in(segment, &view)?;
         }
@@ -364,6 +371,7 @@ impl Generator {
                 self.finished_dirs.push(pos);
                 self.delete_in(segment, entry)?;
             }
+            self.writer.frame();
             return Ok(());
         }
         if self.recv.opts.hard_links && self.linked_already(segment, pos, entry, index)? {
@@ -432,10 +440,27 @@ impl Generator {
     ) -> Result<(), Fatal> {
         let opts = &self.recv.opts;
         let always = opts.info.name > 1 || opts.itemize > 1;
+        if !iflags.is_reportable() && opts.info.name > 1 && !opts.shows_letters() {
+            self.recv.reporter.info(&self.up_to_date_line(index));
+        }
         if iflags.is_reportable() || always || xname.is_some() {
             self.report(index, iflags, xname)?;
         }
         Ok(())
+    }
+
+    fn up_to_date_line(&self, index: i32) -> Vec<u8> {
+        let found = self.recv.lists.lock().ok().and_then(|lists| lists.find(index).ok());
+        let mut line = match found {
+            Some((segment, Place::Entry(pos))) => crate::items::display_name(&segment.list.get(pos)),
+            Some((segment, Place::Dir)) => {
+                let dir = segment.dir.as_ref().map(|dir| dir.name.clone()).unwrap_or_default();
+                [dir.as_slice(), b"/"].concat()
+            }
+            None => Vec::new(),
+        };
+        line.extend_from_slice(b" is uptodate\n");
+        line
     }
 
     /// Writes a request's record; the sum head follows by the caller.
@@ -466,7 +491,7 @@ impl Generator {
 
     fn list_line(&mut self, entry: &EntryView<'_>) {
         let line = crate::items::list_line(&self.recv.opts, entry, &self.zone);
-        self.recv.reporter.plain(&line);
+        self.recv.reporter.listing(&line);
     }
 
     /// Shows a problem with one entry.

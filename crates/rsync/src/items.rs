@@ -99,16 +99,8 @@ impl ItemPrinter {
             || head.iflags.contains(ItemFlags::LOCAL_CHANGE)
             || head.iflags.is_reportable();
         if let Some(format) = &self.format {
-            let show = significant
-                || self.opts.itemize > 1
-                || (self.opts.info.name > 1 && self.opts.itemize == 0);
-            if !significant && self.opts.info.name > 1 && self.opts.itemize == 0 {
-                if self.opts.info.name > 1 {
-                    let mut line = display_name(&view);
-                    line.extend_from_slice(b" is uptodate\n");
-                    reporter.info(&line);
-                }
-            } else if show && (significant || self.opts.itemize > 1) {
+            let show = significant || self.opts.itemize > 1;
+            if show {
                 let line = format.render(&self.render_item(&view, head, done, given));
                 reporter.info(&line);
             }

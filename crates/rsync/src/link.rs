@@ -169,6 +169,13 @@ impl Posts {
     }
 }
 
+/// What the bytes read ahead begin with.
+enum Peek {
+    Data,
+    Message(usize),
+    Nothing,
+}
+
 /// What a reader does with a message that arrives between data.
 pub type OnMessage = Box<dyn FnMut(Message) -> Result<(), Fatal> + Send>;
 
@@ -224,9 +231,41 @@ impl LinkReader {
         self.buf.len().saturating_sub(self.pos)
     }
 
-    /// Whether reading would find something without waiting.
-    pub fn has_input(&self) -> bool {
-        self.available() > 0 || self.closed || wait_one(self.fd.as_fd(), PollFlags::IN, Some(Duration::ZERO)).unwrap_or(true)
+    /// Whether stream data can be read without waiting. Messages that are there are handled on the
+    /// way: they are no data, and a caller that waits for them would wait with its own output
+    /// unsent.
+    pub fn data_ready(&mut self) -> Result<bool, Fatal> {
+        loop {
+            let enough = match self.peek_frame()? {
+                Peek::Data => return Ok(true),
+                Peek::Message(len) => self.available() >= 4 + len,
+                Peek::Nothing => false,
+            };
+            if enough {
+                self.one_frame()?;
+            } else if self.closed {
+                return Ok(true);
+            } else if self.fill_now()? == 0 && !self.closed {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// What the buffered bytes begin with. Empty frames are dropped.
+    fn peek_frame(&mut self) -> Result<Peek, Fatal> {
+        loop {
+            if !self.muxed || self.frame_left > 0 {
+                return Ok(if self.available() > 0 { Peek::Data } else { Peek::Nothing });
+            }
+            let Some(header) = self.buf.get(self.pos..self.pos + 4) else { return Ok(Peek::Nothing) };
+            let header = <[u8; 4]>::try_from(header).unwrap_or_default();
+            let (tag, len) = mux::parse(header)?;
+            if tag != mux::DATA {
+                return Ok(Peek::Message(len));
+            }
+            self.pos += 4;
+            self.frame_left = len;
+        }
     }
 
     /// Reads what is there, without waiting; keeps at most `READ_AHEAD_MAX` unread.
@@ -283,10 +322,10 @@ impl LinkReader {
         )
     }
 
-    /// Waits for input at most as long as half the timeout; false means it is time for a
-    /// keep-alive.
+    /// Waits for something to arrive, at most as long as half the timeout; false means it is time
+    /// for a keep-alive.
     pub fn wait_input(&mut self) -> Result<bool, Fatal> {
-        if self.available() > 0 || self.closed {
+        if self.closed {
             return Ok(true);
         }
         self.traffic.wait(self.fd.as_fd(), PollFlags::IN)
@@ -311,28 +350,33 @@ impl LinkReader {
     /// Reads frames until one carries data.
     fn next_frame(&mut self) -> Result<(), Fatal> {
         while self.frame_left == 0 {
-            let mut header = [0; 4];
-            self.raw(&mut header)?;
-            let (tag, len) = mux::parse(header)?;
-            if tag == mux::DATA {
-                self.frame_left = len;
-                continue;
-            }
-            let limit = wire::message::payload_limit(tag)?;
-            if len > limit {
-                return Err(wire::error::Error::malformed(
-                    ExitCode::StreamIo,
-                    "mux-length",
-                    format!("multiplexing overflow {tag}:{len}"),
-                )
-                .into());
-            }
-            let mut payload = vec![0; len];
-            self.raw(&mut payload)?;
-            let message = Message::decode(tag, &payload, self.policy)?;
-            self.handle(message)?;
+            self.one_frame()?;
         }
         Ok(())
+    }
+
+    /// Reads one frame's header, and all of it when it is a message.
+    fn one_frame(&mut self) -> Result<(), Fatal> {
+        let mut header = [0; 4];
+        self.raw(&mut header)?;
+        let (tag, len) = mux::parse(header)?;
+        if tag == mux::DATA {
+            self.frame_left = len;
+            return Ok(());
+        }
+        let limit = wire::message::payload_limit(tag)?;
+        if len > limit {
+            return Err(wire::error::Error::malformed(
+                ExitCode::StreamIo,
+                "mux-length",
+                format!("multiplexing overflow {tag}:{len}"),
+            )
+            .into());
+        }
+        let mut payload = vec![0; len];
+        self.raw(&mut payload)?;
+        let message = Message::decode(tag, &payload, self.policy)?;
+        self.handle(message)
     }
 
     fn handle(&mut self, message: Message) -> Result<(), Fatal> {
@@ -462,22 +506,24 @@ impl LinkWriter {
         let _ = rustix::net::shutdown(&*self.fd, rustix::net::Shutdown::Both);
     }
 
-    /// Queues a message after the data so far.
+    /// Queues a message. It overtakes data not yet framed, as it does in the reference: what a
+    /// client prints of deletions comes before the item of their directory.
     pub fn message(&mut self, message: &Message) {
-        self.frame();
+        let posts = self.posts.take();
+        self.ready.extend_from_slice(&posts);
         message.encode(&mut self.ready);
     }
 
-    /// Moves the data gathered so far into frames.
-    fn frame(&mut self) {
+    /// Moves the data gathered so far into frames, so that later messages come after it.
+    pub fn frame(&mut self) {
         if self.muxed {
+            let posts = self.posts.take();
+            self.ready.extend_from_slice(&posts);
             for piece in self.data.chunks(mux::DATA_MAX) {
                 self.ready.extend_from_slice(&mux::header(mux::DATA, piece.len()));
                 self.ready.extend_from_slice(piece);
             }
             self.data.clear();
-            let posts = self.posts.take();
-            self.ready.extend_from_slice(&posts);
         } else {
             self.ready.append(&mut self.data);
         }

@@ -594,6 +594,9 @@ pub fn read_segment(
         }
         crate::accept::check_entry(recv, &mut entry)?;
         recv.control.listed.fetch_add(1, Ordering::Relaxed);
+        if let Ok(mut listed) = recv.listed.lock() {
+            listed.add(entry.mode);
+        }
         list.push(entry);
     }
     recv.reporter.add_io_error(decoder.take_io_error());

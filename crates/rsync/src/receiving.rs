@@ -13,6 +13,7 @@ use wire::flist::list::EntryView;
 
 use crate::chmod::ChmodRules;
 use crate::control::Control;
+use crate::counters::KindCounts;
 use crate::fatal::Fatal;
 use crate::id_map::IdMap;
 use crate::lists::{Lists, Segment};
@@ -88,6 +89,8 @@ pub struct Receiving {
     pub rename: Option<Vec<u8>>,
     /// A dry run whose destination does not exist.
     pub dest_missing: bool,
+    /// The destination was made by this run.
+    pub dest_made: bool,
     /// Owners' names to local ids.
     pub ids: Mutex<IdMap>,
     /// Who we are.
@@ -112,6 +115,10 @@ pub struct Receiving {
     pub requested: Option<Requested>,
     /// To the generator.
     pub notes: Sender<Note>,
+    /// Entries listed, by kind.
+    pub listed: Mutex<KindCounts>,
+    /// Bytes of the lists on the wire.
+    pub flist_size: AtomicU64,
     /// Literal and matched bytes received.
     pub literal: AtomicU64,
     /// Bytes taken from bases.

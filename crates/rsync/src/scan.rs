@@ -262,7 +262,8 @@ impl Scanner {
         entry.top_dir = meta.is_dir() && contents;
         entry.content_dir = contents;
         out.push(entry);
-        if contents && (deep && self.opts.recurse || arg.contents || is_dot) {
+        let in_first = if self.opts.recurse { deep || is_dot } else { arg.contents || is_dot };
+        if contents && in_first {
             self.contents(root, &arg.name, deep && self.opts.recurse, out);
         }
         Ok(())

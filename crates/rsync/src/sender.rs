@@ -8,6 +8,7 @@
 //!
 //! A file that cannot be read is answered with NO_SEND and costs only itself.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -67,6 +68,8 @@ pub struct Sender {
     ndx_out: NdxWriter,
     ndx_in: NdxReader,
     tokens: TokenWriter,
+    /// Entries named deeper down, by directory, until its contents are sent.
+    deeper: HashMap<Vec<u8>, Vec<Entry>>,
     printer: ItemPrinter,
     /// Numbers of the run.
     pub counters: Counters,
@@ -119,6 +122,7 @@ impl Sender {
             reporter: setup.reporter,
             control: setup.control,
             scanner: setup.scanner,
+            deeper: HashMap::new(),
             printer: setup.printer,
             counters: Counters::default(),
             server: setup.server,
@@ -136,9 +140,12 @@ impl Sender {
     ) -> Result<(), Fatal> {
         let inc = self.agreed.inc();
         let started = std::time::Instant::now();
-        let entries = self.scanner.first_list(start, args, names, !inc)?;
-        self.counters.flist_build_ms = millis(started);
+        let mut entries = self.scanner.first_list(start, args, names, !inc)?;
+        self.counters.flist_build_ms = millis(started).max(1);
         let nothing = entries.is_empty();
+        if inc {
+            self.keep_deeper(&mut entries);
+        }
         self.send_first_list(entries)?;
         if nothing && self.server {
             return self.flush();
@@ -163,6 +170,20 @@ impl Sender {
 
     fn flush_if_full(&mut self) -> Result<(), Fatal> {
         if self.writer.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    /// With incremental recursion the first list holds no name below another: what `--relative`
+    /// names deeper down travels with the contents of its directory.
+    fn keep_deeper(&mut self, entries: &mut Vec<Entry>) {
+        let all = std::mem::take(entries);
+        for entry in all {
+            match entry.name.iter().rposition(|&b| b == b'/') {
+                Some(at) if at > 0 && self.opts.relative => {
+                    self.deeper.entry(entry.name[..at].to_vec()).or_default().push(entry);
+                }
+                _ => entries.push(entry),
+            }
+        }
     }
 
     fn send_first_list(&mut self, entries: Vec<Entry>) -> Result<(), Fatal> {
@@ -264,8 +285,9 @@ impl Sender {
         let mut entries = Vec::new();
         let mut same = number;
         while let Some(dir) = self.lists.waiting_dir(same) {
-            if dir.content_dir {
-                let (root, name) = (dir.root, dir.name.clone());
+            let (root, name, content) = (dir.root, dir.name.clone(), dir.content_dir);
+            entries.extend(self.deeper.remove(&name).unwrap_or_default());
+            if content {
                 self.scanner.children(root, &name, &mut entries);
             }
             same = match self.lists.dirs.duplicate_after(same) {
@@ -308,20 +330,27 @@ impl Sender {
     /// Waits until a request is there; meanwhile announces more of the list and keeps the
     /// connection alive.
     fn wait_for_request(&mut self) -> Result<(), Fatal> {
-        if self.reader.has_input() {
+        if self.reader.data_ready()? {
             return Ok(());
         }
         self.flush()?;
-        while !self.lists.complete && !self.reader.has_input() {
+        while !self.lists.complete && !self.reader.data_ready()? {
             let oldest = self.lists.oldest().map_or(0, |s| s.list.len() as u64);
             if self.live_entries().saturating_sub(oldest) >= AHEAD_IDLE {
                 break;
             }
             self.announce_one()?;
         }
+        self.wait_data()
+    }
+
+    /// Waits until there is data, with everything of ours sent.
+    fn wait_data(&mut self) -> Result<(), Fatal> {
         self.flush()?;
-        while !self.reader.wait_input()? {
-            self.writer.keep_alive()?;
+        while !self.reader.data_ready()? {
+            if !self.reader.wait_input()? {
+                self.writer.keep_alive()?;
+            }
         }
         Ok(())
     }
@@ -601,9 +630,7 @@ impl Sender {
 
     fn expect_done(&mut self) -> Result<(), Fatal> {
         loop {
-            while !self.reader.wait_input()? {
-                self.writer.keep_alive()?;
-            }
+            self.wait_data()?;
             match self.ndx_in.get(&mut self.reader)? {
                 ndx::DONE => return Ok(()),
                 ndx::DEL_STATS => self.take_del_stats()?,

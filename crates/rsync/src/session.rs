@@ -104,6 +104,7 @@ pub fn receive(setup: ReceivingSetup) -> Received {
         shown: Vec::new(),
         rename: None,
         dest_missing: false,
+        dest_made: false,
         ids: Mutex::new(IdMap::new(&opts)),
         privileges,
         side: SideDirs::default(),
@@ -116,6 +117,8 @@ pub fn receive(setup: ReceivingSetup) -> Received {
         munge: setup.munge,
         requested: setup.requested,
         notes,
+        listed: Mutex::new(crate::counters::KindCounts::default()),
+        flist_size: AtomicU64::new(0),
         literal: AtomicU64::new(0),
         matched: AtomicU64::new(0),
         opts: opts.clone(),
@@ -181,6 +184,8 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
             result = received;
         }
     }
+    counters.listed = recv.listed.lock().map(|l| *l).unwrap_or_default();
+    counters.flist_size = recv.flist_size.load(Ordering::Relaxed);
     counters.literal = recv.literal.load(Ordering::Relaxed);
     counters.matched = recv.matched.load(Ordering::Relaxed);
     counters.deleted = crate::items::deleted_counts(&deleted);
@@ -257,6 +262,7 @@ fn prepare(recv: &mut Receiving, start: &DestStart, dest: &[u8]) -> Result<bool,
     recv.shown = chosen.shown;
     recv.rename = chosen.rename;
     recv.dest_missing = chosen.missing;
+    recv.dest_made = chosen.made;
     recv.side = side_dirs(recv, start)?;
     Ok(false)
 }

@@ -416,6 +416,11 @@ impl Options {
         self.delete != DeleteMode::Off
     }
 
+    /// Whether the format of items has the itemize letters.
+    pub fn shows_letters(&self) -> bool {
+        self.out_format.as_ref().is_some_and(|format| crate::report::format::OutFormat::has(format, b'i'))
+    }
+
     /// Whether deletion counts travel at the end.
     pub fn counts_deletions(&self) -> bool {
         self.deletes() || self.force

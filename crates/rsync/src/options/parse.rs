@@ -90,6 +90,7 @@ impl UsageError {
             text.extend_from_slice(report::help_text().as_bytes());
         }
         text.extend_from_slice(report::final_line(self.exit, self.role).as_bytes());
+        text.push(b'\n');
         text
     }
 }

@@ -131,6 +131,15 @@ impl Reporter {
         }
     }
 
+    /// One line of a listing: it is what was asked for, so that `-q` does not silence it.
+    pub fn listing(&self, text: &[u8]) {
+        let text = crate::report::escape::for_terminal(text, self.eight_bit);
+        match self.outlet() {
+            Outlet::Framed(posts) => posts.post(&Message::Info(text)),
+            _ => self.console.out(&text),
+        }
+    }
+
     /// Notes whether a progress line stands unfinished, so that the next line starts afresh.
     pub fn set_line_open(&self, open: bool) {
         self.line_open.store(open, Ordering::Relaxed);

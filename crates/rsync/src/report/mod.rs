@@ -29,7 +29,7 @@ pub fn final_line(exit: ExitCode, role: &str) -> String {
         _ => "error",
     };
     let (text, code) = (exit.text(), exit.code());
-    format!("rsync {kind}: {text} (code {code}) at livemirror [{role}={VERSION}]\n")
+    format!("rsync {kind}: {text} (code {code}) at livemirror [{role}={VERSION}]")
 }
 
 /// How something known by name only is refused, without a newline; goes with exit code 4.
