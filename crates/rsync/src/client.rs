@@ -197,7 +197,7 @@ impl Client {
         }
         open.writer.flush()?;
         self.list_heading(&agreed, false);
-        self.role = Role::Receiver;
+        self.role = Role::Generator;
         let requested = self.requested(sources, forward.as_deref());
         let dest = match dest {
             Some(Location::Local(path)) => path.clone(),
@@ -311,7 +311,11 @@ impl Client {
                 argv.push(b".".to_vec());
                 argv.extend(crate::options::server_args::shell_paths(paths, &self.opts, sending));
                 let (argv, secluded) = crate::options::server_args::seclude(&self.opts, &words, argv, paths);
-                let streams = remote_shell::start(&self.opts, user.as_deref(), host, &argv)?;
+                let command = remote_shell::command(&self.opts, user.as_deref(), host, &argv);
+                if self.opts.verbose > 1 {
+                    self.reporter.info(&remote_shell::shown(&command));
+                }
+                let streams = remote_shell::start(&command)?;
                 let mut open = self.wrap(streams);
                 open.writer.data.extend_from_slice(&secluded);
                 let protocol = setup::versions(&self.opts, &mut open.reader, &mut open.writer)
@@ -341,7 +345,7 @@ impl Client {
         }
         let streams = if *via_shell {
             let argv = [b"--server".to_vec(), b"--daemon".to_vec(), b".".to_vec()];
-            remote_shell::start(&self.opts, None, host, &argv)?
+            remote_shell::start(&remote_shell::command(&self.opts, None, host, &argv))?
         } else {
             let port = port.or(self.opts.port).unwrap_or(tcp::DAEMON_PORT);
             tcp::connect(&self.opts, &String::from_utf8_lossy(host), port)?

@@ -242,7 +242,7 @@ fn make(
             Fatal::new(ExitCode::FileIo, text)
         })?;
     }
-    if opts.info.name > 0 || opts.out_format.is_some() {
+    if opts.info.name > 0 || opts.shows_letters() {
         let end = path.iter().rposition(|&b| b != b'/').map_or(path.len(), |at| at + 1);
         reporter.info(&[b"created directory ".as_slice(), &path[..end], b"\n"].concat());
     }

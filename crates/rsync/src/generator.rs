@@ -122,6 +122,14 @@ impl Generator {
     pub fn run(&mut self) -> Result<(), Fatal> {
         let inc = self.recv.agreed.inc();
         self.lists_complete = !inc;
+        if self.recv.opts.verbose > 1 && !self.recv.opts.list_only {
+            let line: &[u8] = if self.recv.whole_file {
+                b"delta-transmission disabled for local transfer or --whole-file\n"
+            } else {
+                b"delta-transmission enabled\n"
+            };
+            self.recv.reporter.info(line);
+        }
         while let Some(segment) = self.next_segment()? {
             self.walk(&segment)?;
             self.take_notes()?;
@@ -440,8 +448,12 @@ impl Generator {
     ) -> Result<(), Fatal> {
         let opts = &self.recv.opts;
         let always = opts.info.name > 1 || opts.itemize > 1;
-        if !iflags.is_reportable() && opts.info.name > 1 && !opts.shows_letters() {
-            self.recv.reporter.info(&self.up_to_date_line(index));
+        if !iflags.is_reportable()
+            && opts.info.name > 1
+            && !opts.shows_letters()
+            && let Some(line) = self.up_to_date_line(index)
+        {
+            self.recv.reporter.info(&line);
         }
         if iflags.is_reportable() || always || xname.is_some() {
             self.report(index, iflags, xname)?;
@@ -449,18 +461,16 @@ impl Generator {
         Ok(())
     }
 
-    fn up_to_date_line(&self, index: i32) -> Vec<u8> {
-        let found = self.recv.lists.lock().ok().and_then(|lists| lists.find(index).ok());
-        let mut line = match found {
-            Some((segment, Place::Entry(pos))) => crate::items::display_name(&segment.list.get(pos)),
-            Some((segment, Place::Dir)) => {
-                let dir = segment.dir.as_ref().map(|dir| dir.name.clone()).unwrap_or_default();
-                [dir.as_slice(), b"/"].concat()
-            }
-            None => Vec::new(),
-        };
-        line.extend_from_slice(b" is uptodate\n");
-        line
+    /// What `-vv` says of a file that needs nothing; directories are passed over.
+    fn up_to_date_line(&self, index: i32) -> Option<Vec<u8>> {
+        let lists = self.recv.lists.lock().ok()?;
+        let (segment, Place::Entry(pos)) = lists.find(index).ok()? else { return None };
+        let entry = segment.list.get(pos);
+        (!entry.is_dir()).then(|| {
+            let mut line = entry.name();
+            line.extend_from_slice(b" is uptodate\n");
+            line
+        })
     }
 
     /// Writes a request's record; the sum head follows by the caller.

@@ -136,7 +136,7 @@ impl ItemPrinter {
             gid: self.opts.group.then(|| view.gid()),
             target,
             itemize: crate::itemize_line::letters(&self.opts, head.iflags, view, towards),
-            operation: if self.sending && !self.local { Operation::Send } else { Operation::Receive },
+            operation: if self.sending { Operation::Send } else { Operation::Receive },
             bytes: done.map_or(0, |d| d.bytes),
             digest: done.and_then(|d| d.digest).map(|d| d.as_bytes().to_vec()),
             peer: self.peer.as_deref().cloned(),
@@ -211,7 +211,6 @@ fn long_name(given: &[u8], name: &[u8]) -> Vec<u8> {
     let rel = crate::scan::trim_root(name);
     let joined = match (base.as_slice(), rel) {
         (b"", _) => rel.to_vec(),
-        (_, b".") => base.clone(),
         _ => [base.as_slice(), b"/", rel].concat(),
     };
     joined.strip_prefix(b"/").map_or(joined.clone(), <[u8]>::to_vec)

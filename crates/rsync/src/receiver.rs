@@ -37,7 +37,6 @@ use crate::attributes;
 use crate::counters::Counters;
 use crate::fatal::Fatal;
 use crate::items::{ItemLine, ItemPrinter};
-use crate::report::progress::Left;
 use crate::link::LinkReader;
 use crate::lists::{Place, Segment};
 use crate::options::Partial;
@@ -252,7 +251,8 @@ impl ReceiverRole {
                 return Err(fatal);
             }
         };
-        self.printer.end_progress(&self.recv.reporter, self.left());
+        let left = self.recv.lists.lock().map(|lists| lists.left_after(segment, pos));
+        self.printer.end_progress(&self.recv.reporter, left.unwrap_or_default());
         let outcome = match target {
             Target::Discard => {
                 self.recv.note(Note::Done { ndx: head.ndx, ok: false });
@@ -274,14 +274,6 @@ impl ReceiverRole {
         self.recv.control.bytes.fetch_add(entry.len(), Ordering::Relaxed);
         self.recv.note(Note::Done { ndx: head.ndx, ok: outcome });
         Ok(())
-    }
-
-    fn left(&self) -> Left {
-        self.recv.lists.lock().map_or(Left::default(), |lists| Left {
-            remaining: lists.entries_live(),
-            total: lists.total,
-            complete: lists.complete,
-        })
     }
 
     /// Opens what the tokens go into. Failure is reported and costs this file only.
@@ -362,6 +354,7 @@ impl ReceiverRole {
             let wrote = match self.tokens.next(&mut self.reader)? {
                 Received::End => break,
                 Received::Literal(bytes) => {
+                    self.printer.progress(&self.recv.reporter, total);
                     hasher.update(bytes);
                     self.recv.literal.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     total += bytes.len() as u64;
@@ -371,6 +364,7 @@ impl ReceiverRole {
                     }
                 }
                 Received::Block(index) => {
+                    self.printer.progress(&self.recv.reporter, total);
                     let (offset, len) = sums.require_block(index)?;
                     total += u64::from(len);
                     let copied = copy_block(target, &mut self.block, offset, len, sums)?;
@@ -383,7 +377,6 @@ impl ReceiverRole {
             if let Err(error) = wrote {
                 write_failed = Some(error);
             }
-            self.printer.progress(&self.recv.reporter, total);
         }
         let ours = hasher.finish();
         let mut theirs = vec![0; ours.as_bytes().len()];

@@ -37,7 +37,6 @@ use crate::counters::Counters;
 use crate::fatal::Fatal;
 use crate::flist_options::flist_options;
 use crate::items::{ItemLine, ItemPrinter};
-use crate::report::progress::Left;
 use crate::link::{LinkReader, LinkWriter};
 use crate::lists::{Lists, Place, Segment};
 use crate::options::Options;
@@ -75,6 +74,7 @@ pub struct Sender {
     pub counters: Counters,
     server: bool,
     last_io_error: i32,
+    searched: MatchStats,
     buffer: Vec<u8>,
 }
 
@@ -127,6 +127,7 @@ impl Sender {
             counters: Counters::default(),
             server: setup.server,
             last_io_error: 0,
+            searched: MatchStats::default(),
             buffer: Vec::new(),
         })
     }
@@ -471,10 +472,13 @@ impl Sender {
             digest = crate::hash::falsified(digest);
         }
         self.writer.data.extend_from_slice(digest.as_bytes());
+        self.searched.matches += stats.matches;
+        self.searched.hash_hits += stats.hash_hits;
+        self.searched.false_alarms += stats.false_alarms;
         self.counters.literal += stats.literal;
         self.counters.matched += stats.matched;
         self.control.bytes.fetch_add(entry.len(), Ordering::Relaxed);
-        self.printer.end_progress(&self.reporter, self.progress_left());
+        self.printer.end_progress(&self.reporter, self.lists.left_after(segment, pos));
         if self.printer.after_transfer() {
             let line = ItemLine { bytes: self.wrote() - written_before, digest: Some(digest) };
             self.print(segment, &Place::Entry(pos), head, Some(&line));
@@ -489,14 +493,6 @@ impl Sender {
 
     fn wrote(&self) -> u64 {
         self.writer.written()
-    }
-
-    fn progress_left(&self) -> Left {
-        Left {
-            remaining: self.live_entries(),
-            total: self.lists.total,
-            complete: self.lists.complete,
-        }
     }
 
     fn shown(&self, root: u16, name: &[u8]) -> Vec<u8> {
@@ -608,6 +604,14 @@ impl Sender {
             self.writer.message(&Message::IoError(io_error));
         }
         self.ndx_out.put(&mut self.writer.data, ndx::DONE);
+        if self.opts.verbose > 1 {
+            let MatchStats { matches, hash_hits, false_alarms, .. } = self.searched;
+            let data = self.counters.literal;
+            let line = format!(
+                "total: matches={matches}  hash_hits={hash_hits}  false_alarms={false_alarms} data={data}\n"
+            );
+            self.reporter.info(line.as_bytes());
+        }
         if self.server {
             let traffic = self.reader.traffic();
             let stats = Stats {

@@ -314,9 +314,6 @@ impl Server {
                 fatal.exit
             }
         };
-        if result.is_ok() && exit != ExitCode::Ok {
-            self.reporter.final_error(crate::report::final_line(exit, self.role.word()).as_bytes());
-        }
         ServerEnd {
             exit,
             sent: self.traffic.written.load(Ordering::Relaxed),

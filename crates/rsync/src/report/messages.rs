@@ -133,10 +133,13 @@ impl Reporter {
 
     /// One line of a listing: it is what was asked for, so that `-q` does not silence it.
     pub fn listing(&self, text: &[u8]) {
-        let text = crate::report::escape::for_terminal(text, self.eight_bit);
         match self.outlet() {
-            Outlet::Framed(posts) => posts.post(&Message::Info(text)),
-            _ => self.console.out(&text),
+            Outlet::Console => {
+                self.console.out(&crate::report::escape::for_terminal(text, self.eight_bit));
+            }
+            Outlet::Split(posts) | Outlet::Framed(posts) => {
+                posts.post(&Message::Info(text.to_vec()));
+            }
         }
     }
 
