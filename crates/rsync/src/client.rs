@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wire::exit::ExitCode;
-use wire::filter::list::FilterList;
-use wire::filter::requested::Requested;
+use wire::filter::FilterList;
+use wire::filter::requested::RequestShape;
+use wire::filter::RequestedNames;
 use wire::message::{Message, MessagePolicy};
 use wire::version::Protocol;
 
@@ -101,8 +102,8 @@ impl Client {
         names: files_from::Source,
     ) -> Result<(), Fatal> {
         let agreed = self.agree(&mut open, protocol, true)?;
-        let filters = self.filters(protocol)?;
-        self.send_filters(&filters, &agreed, true, &mut open)?;
+        let filters = self.filters()?;
+        self.send_filters(&filters, true, &mut open)?;
         let names = names.read(&mut open.reader)?;
         let args = local_paths(sources);
         let start = SourceStart::Operator { cwd: cwd() };
@@ -190,8 +191,8 @@ impl Client {
         forward: Option<Vec<u8>>,
     ) -> Result<(), Fatal> {
         let agreed = self.agree(&mut open, protocol, false)?;
-        let filters = self.filters(protocol)?;
-        self.send_filters(&filters, &agreed, false, &mut open)?;
+        let filters = self.filters()?;
+        self.send_filters(&filters, false, &mut open)?;
         if let Some(names) = &forward {
             open.writer.data.extend_from_slice(names);
         }
@@ -211,7 +212,7 @@ impl Client {
         mut open: Open,
         agreed: Agreed,
         filters: FilterList,
-        requested: Option<Requested>,
+        requested: Option<RequestedNames>,
         dest: Vec<u8>,
         local: bool,
     ) -> Result<(), Fatal> {
@@ -255,7 +256,7 @@ impl Client {
                 Some(Location::Local(path)) => path.clone(),
                 _ => b".".to_vec(),
             },
-            filters: self.filters(self.opts.protocol)?,
+            filters: self.filters()?,
             reporter: self.reporter.clone(),
             console: self.console.clone(),
             control: self.control.clone(),
@@ -282,7 +283,7 @@ impl Client {
     ) -> Result<(), Fatal> {
         let protocol = setup::versions(&self.opts, &mut open.reader, &mut open.writer)?;
         let agreed = self.agree(&mut open, protocol, true)?;
-        let filters = self.filters(protocol)?;
+        let filters = self.filters()?;
         let names = names.read(&mut open.reader)?;
         let start = SourceStart::Operator { cwd: cwd() };
         self.send(open, agreed, filters, &start, &local_paths(sources), names, true)
@@ -399,42 +400,46 @@ impl Client {
         Ok(agreed)
     }
 
-    fn filters(&self, protocol: Protocol) -> Result<FilterList, Fatal> {
-        crate::merge_files::client_filters(&self.opts, protocol)
+    fn filters(&self) -> Result<FilterList, Fatal> {
+        crate::merge_files::client_filters(&self.opts)
     }
 
     /// Sends the rules the other side needs, or the end of them.
     fn send_filters(
         &self,
         filters: &FilterList,
-        agreed: &Agreed,
         sending: bool,
         open: &mut Open,
     ) -> Result<(), Fatal> {
         if sending && !self.opts.deletes() {
             return Ok(());
         }
-        filters.encode_for_peer(agreed.protocol, sending, &mut open.writer.data)?;
+        let rules = filters.encode_for_peer(sending);
+        wire::filter::wire_form::put_rules(&mut open.writer.data, &rules)?;
         Ok(())
     }
 
-    fn requested(&self, sources: &[Location], forwarded: Option<&[u8]>) -> Option<Requested> {
+    /// The names a sender may send; `None` where it is trusted.
+    fn requested(&self, sources: &[Location], forwarded: Option<&[u8]>) -> Option<RequestedNames> {
         let remote_list = matches!(self.opts.files_from, Some(FilesFrom::Remote { .. }));
         if self.opts.trust_sender || self.opts.old_args > 0 || remote_list {
             return None;
         }
-        let mut requested =
-            Requested::new(self.opts.relative, self.opts.recurse, self.opts.dirs);
+        let daemon = matches!(sources.first(), Some(Location::Daemon { .. }));
+        let mut requested = RequestedNames::new(RequestShape {
+            relative: self.opts.relative,
+            recurse: self.opts.recurse,
+            dirs: self.opts.dirs,
+            module_first: daemon && forwarded.is_none(),
+            literal: forwarded.is_some(),
+        });
         if let Some(names) = forwarded {
             names.split(|&b| b == 0).filter(|n| !n.is_empty()).for_each(|n| requested.add(n));
             return Some(requested);
         }
         for source in sources {
             match source {
-                Location::Daemon { module_path, .. } => {
-                    let cut = module_path.iter().position(|&b| b == b'/');
-                    requested.add(cut.map_or(&b""[..], |at| &module_path[at + 1..]));
-                }
+                Location::Daemon { module_path, .. } => requested.add(module_path),
                 Location::Shell { path, .. } => requested.add(path),
                 Location::Local(_) => {}
             }

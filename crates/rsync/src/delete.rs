@@ -10,13 +10,14 @@ use std::sync::Arc;
 use tree::dir::Dir;
 use tree::meta::Meta;
 use tree::path::{Name, NameBuf, RelPath};
-use wire::filter::list::Side;
+use wire::filter::Side;
 use wire::flist::list::EntryView;
 use wire::message::Message;
 
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::lists::Segment;
+use crate::merge_files::read_in_walk;
 use crate::options::DeleteMode;
 use crate::report::messages::IO_GENERAL;
 
@@ -98,11 +99,11 @@ impl Generator {
             return;
         }
         let cache = &mut self.cache;
-        filters.enter_path(rel, &mut |dir, file| {
-            let path = RelPath::new(if dir.is_empty() { b"." } else { dir }).ok()?;
-            let name = Name::new(file).ok()?;
-            cache.dir(path).ok()?.read_small(name, wire::limits::MERGE_FILE_MAX).ok()
-        });
+        let entered = filters.move_to_dir(rel, &mut |dir, file| read_in_walk(cache, dir, file));
+        if let Err(error) = entered {
+            let line = [b"rsync: [generator] ".as_slice(), error.text()].concat();
+            self.recv.reporter.error_line(&line);
+        }
     }
 
     /// Whether rules keep a destination name from being deleted.
@@ -319,14 +320,16 @@ impl Generator {
                 let _ = inner.chmod_self(meta.mode & 0o7777 | 0o200);
             }
         }
-        let device = dir.stat_self().map(|m| m.dev).ok();
+        let device = inner.stat_self().map(|m| m.dev).ok();
         let mut level = Level { dir: inner, name: name.to_vec(), left: Vec::new(), kept: false };
         for item in level.dir.read_entries().unwrap_or_default() {
             let full = [name, b"/", item.name.as_bytes()].concat();
             let is_dir = item.is_dir(&level.dir);
             let rel = crate::scan::trim_root(&full);
-            let protected = self.filters.protects_contents(rel, is_dir);
-            let mounted = is_dir && level.dir.stat_self().map(|m| m.dev).ok() != device;
+            let protected = self.filters.check_for_delete(rel, is_dir) == Some(false);
+            // What is mounted here is no part of the tree.
+            let here = is_dir.then(|| level.dir.lstat(&item.name).ok().flatten()).flatten();
+            let mounted = here.is_some_and(|meta| Some(meta.dev) != device);
             if protected || mounted {
                 level.kept = true;
             } else {

@@ -19,7 +19,7 @@ use tree::cache::DirCache;
 use tree::path::RelPathBuf;
 use wire::exchange::goodbye::DelStats;
 use wire::exchange::request::ItemHead;
-use wire::filter::list::FilterList;
+use wire::filter::FilterList;
 use wire::flist::entry::Entry;
 use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
@@ -413,7 +413,7 @@ impl Generator {
     fn refused_by_daemon(&mut self, entry: &EntryView<'_>, name: &[u8]) -> bool {
         let Some(filters) = &self.recv.daemon_filters else { return false };
         let rel = crate::scan::trim_root(name);
-        if rel == b"." || !filters.is_excluded(rel, entry.is_dir(), wire::filter::list::Side::Receiver) {
+        if rel == b"." || !filters.is_excluded(rel, entry.is_dir(), wire::filter::Side::Receiver) {
             return false;
         }
         let mut line = b"ERROR: daemon refused to receive ".to_vec();

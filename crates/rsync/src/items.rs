@@ -127,7 +127,7 @@ impl ItemPrinter {
             _ => None,
         };
         Item {
-            name: display_name(view),
+            name: self.shown_name(view),
             long_name: long_name(given(view.root()), &view.name()),
             mode: view.mode(),
             len: view.len(),
@@ -142,6 +142,12 @@ impl ItemPrinter {
             peer: self.peer.as_deref().cloned(),
             ..Item::default()
         }
+    }
+
+    /// The name as printed: a receiving side has dropped leading slashes.
+    fn shown_name(&self, view: &EntryView<'_>) -> Vec<u8> {
+        let name = display_name(view);
+        if self.sending { name } else { crate::scan::trim_root(&name).to_vec() }
     }
 
     /// Shows a deletion.
@@ -237,5 +243,7 @@ pub fn list_line(opts: &Options, view: &EntryView<'_>, zone: &jiff::tz::TimeZone
         mtime: view.mtime(),
         link_target: view.link_target().filter(|_| opts.links),
     };
-    crate::report::list_line::render(&item, opts.human, zone)
+    let mut line = crate::report::list_line::render(&item, opts.human, zone);
+    line.push(b'\n');
+    line
 }

@@ -7,8 +7,8 @@ use crossbeam_channel::Sender;
 use tree::dir::Dir;
 use tree::path::RelPathBuf;
 use tree::root::Root;
-use wire::filter::list::FilterList;
-use wire::filter::requested::Requested;
+use wire::filter::FilterList;
+use wire::filter::RequestedNames;
 use wire::flist::list::EntryView;
 
 use crate::chmod::ChmodRules;
@@ -112,7 +112,7 @@ pub struct Receiving {
     /// Whether symlink texts get the munging prefix.
     pub munge: bool,
     /// Names the sender may send; `None` trusts it.
-    pub requested: Option<Requested>,
+    pub requested: Option<RequestedNames>,
     /// To the generator.
     pub notes: Sender<Note>,
     /// Entries listed, by kind.

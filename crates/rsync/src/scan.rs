@@ -17,11 +17,12 @@ use tree::owner::Owners;
 use tree::path::{Name, RelPath};
 use tree::root::Root;
 use wire::checksum::strong::ChecksumKind;
-use wire::filter::list::{FilterList, Side};
+use wire::filter::{FilterList, Side};
 use wire::flist::entry::{Entry, HardLink};
 
 use crate::chmod::ChmodRules;
 use crate::fatal::Fatal;
+use crate::merge_files::read_in_walk;
 use crate::options::{FilesFrom, Options};
 use crate::problem::ProblemKind;
 use crate::report::messages::{IO_GENERAL, IO_VANISHED, Reporter, Role};
@@ -76,6 +77,7 @@ pub struct Scanner {
     implied: HashSet<Vec<u8>>,
     devices: Vec<u64>,
     inline_names: bool,
+    filter_root: Option<u16>,
     munge: bool,
     umask: u32,
     buffer: Vec<u8>,
@@ -125,6 +127,7 @@ impl Scanner {
             implied: HashSet::new(),
             devices: Vec::new(),
             inline_names,
+            filter_root: None,
             munge: rules.munge,
             umask: tree::owner::umask(),
             buffer: Vec::new(),
@@ -243,6 +246,7 @@ impl Scanner {
             }
         };
         let is_dot = rel == b".";
+        self.enter_root(root);
         if !is_dot && self.is_excluded(&rel, meta.is_dir()) {
             return Ok(());
         }
@@ -479,11 +483,28 @@ impl Scanner {
 
     /// Brings the per-directory rules in line with a directory.
     fn enter_filters(&mut self, root: u16, rel: &[u8]) {
+        self.enter_root(root);
         if !self.filters.has_dir_merge() {
             return;
         }
         let cache = &mut self.roots[usize::from(root)].cache;
-        self.filters.enter_path(rel, &mut |dir, file| read_small(cache, dir, file));
+        let entered = self.filters.move_to_dir(rel, &mut |dir, file| read_in_walk(cache, dir, file));
+        if let Err(error) = entered {
+            let line = [b"rsync: [sender] ".as_slice(), error.text()].concat();
+            self.reporter.error_line(&line);
+            self.reporter.add_io_error(IO_GENERAL);
+        }
+        self.reporter.add_io_error(self.filters.take_io_error());
+    }
+
+    /// Tells the rules which directory names are relative to.
+    fn enter_root(&mut self, root: u16) {
+        if self.filter_root != Some(root) {
+            self.filter_root = Some(root);
+            let shown = &self.roots[usize::from(root)].shown;
+            let absolute = if shown.starts_with(b"/") { shown.clone() } else { [b"/".as_slice(), shown].concat() };
+            self.filters.set_root(&absolute);
+        }
     }
 
     fn entry(&mut self, root: u16, path: &RelPath, name: &[u8], meta: &Meta) -> Option<Entry> {
@@ -555,13 +576,6 @@ impl Scanner {
         }
         entry
     }
-}
-
-/// Reads a small file of a source directory, for merge files; `None` when absent.
-fn read_small(cache: &mut DirCache, dir: &[u8], file: &[u8]) -> Option<Vec<u8>> {
-    let path = RelPath::new(if dir.is_empty() { b"." } else { dir }).ok()?;
-    let name = Name::new(file).ok()?;
-    cache.dir(path).ok()?.read_small(name, wire::limits::MERGE_FILE_MAX).ok()
 }
 
 /// Where source arguments start: an operator's working directory, or a daemon's module.

@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use wire::codec::{ByteSource, get_i32};
 use wire::exit::ExitCode;
-use wire::filter::list::FilterList;
+use wire::filter::FilterList;
 use wire::message::{Message, MessagePolicy};
 use wire::version::Protocol;
 
@@ -349,20 +348,8 @@ fn open_list(start: &SourceStart, path: &[u8]) -> std::io::Result<std::fs::File>
 
 /// Reads the client's rules off the connection.
 pub fn read_filters(reader: &mut LinkReader, filters: &mut FilterList) -> Result<(), Fatal> {
-    let mut count = 0;
-    loop {
-        let len = get_i32(reader)?;
-        if len == 0 {
-            return Ok(());
-        }
-        let size = usize::try_from(len).ok().filter(|len| *len <= wire::limits::FILTER_RULE_MAX);
-        count += 1;
-        let (Some(size), true) = (size, count <= wire::limits::FILTER_RULES_MAX) else {
-            return Err(Fatal::new(ExitCode::Malloc, format!("buffer overflow: recv_rules ({len})")));
-        };
-        let rule = reader.read_vec(size)?;
-        crate::merge_files::add_from_peer(filters, &rule)?;
-    }
+    let rules = wire::filter::wire_form::get_rules(reader)?;
+    filters.add_from_wire(&rules).map_err(|e| Fatal::new(e.exit_code(), e.text()))
 }
 
 fn random_seed() -> i32 {

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::unbounded;
-use wire::filter::list::FilterList;
-use wire::filter::requested::Requested;
+use wire::filter::FilterList;
+use wire::filter::RequestedNames;
 use wire::flist::decode::Decoder;
 use wire::ndx::{self, NdxReader};
 
@@ -49,7 +49,7 @@ pub struct ReceivingSetup {
     /// `incoming chmod` of the daemon.
     pub daemon_chmod: Option<ChmodRules>,
     /// Names the sender may send; `None` trusts it.
-    pub requested: Option<Requested>,
+    pub requested: Option<RequestedNames>,
     /// Where the destination is looked up.
     pub start: DestStart,
     /// The destination argument.
@@ -135,6 +135,8 @@ pub fn receive(setup: ReceivingSetup) -> Received {
     if empty && !setup.server {
         return Received { counters: Counters::default(), writer: Some(writer), result: Ok(()) };
     }
+    let shown = recv.shown.clone();
+    recv.filters.set_root(if shown.starts_with(b"/") { &shown } else { b"/" });
     let recv = Arc::new(recv);
     reader.set_on_message(crate::receiver::on_message(&recv, setup.printer.clone()));
     let made = ReceiverRole::new(recv.clone(), reader, decoder, ndx_in, setup.printer.clone());
