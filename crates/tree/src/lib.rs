@@ -11,6 +11,7 @@ mod attrs;
 pub mod cache;
 pub mod dir;
 pub mod jail;
+pub mod notify;
 pub mod meta;
 pub mod operator;
 pub mod owner;

@@ -1,0 +1,9 @@
+//! The live side at work: threads, transfers, retries, and the guard before each of them.
+
+pub mod guard;
+pub mod initial;
+pub mod job;
+pub mod retry;
+pub mod runner;
+pub mod shared;
+pub mod sync;
