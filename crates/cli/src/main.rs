@@ -37,6 +37,8 @@ fn main() {
 fn door(args: &[Vec<u8>]) -> i32 {
     match args.first().map(Vec::as_slice) {
         Some(b"rsync") => rsync_door::run(&args[1..]),
+        Some(b"serve") => serve::serve(&args[1..]),
+        Some(serve::CONNECTION) => serve::connection(&args[1..]),
         Some(b"watch") => live::watch(&args[1..]),
         Some(b"run") => live::run(&args[1..]),
         Some(b"status") => live::status(&args[1..]),

@@ -109,7 +109,7 @@ impl Generator {
     /// Whether rules keep a destination name from being deleted.
     fn is_protected(&self, rel: &[u8], is_dir: bool) -> bool {
         let daemon = self.recv.daemon_filters.as_ref();
-        daemon.is_some_and(|f| f.is_excluded(rel, is_dir, Side::Receiver))
+        daemon.is_some_and(|f| f.is_excluded(&self.recv.module_path(rel), is_dir, Side::Receiver))
             || self.filters.is_excluded(rel, is_dir, Side::Receiver)
     }
 

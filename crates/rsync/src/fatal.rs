@@ -43,8 +43,10 @@ impl Fatal {
     /// The line that explains it: with the role in brackets where one speaks.
     pub fn line(&self, role: Role) -> Vec<u8> {
         let role = self.role.unwrap_or(role);
-        let plain = matches!(role, Role::Client | Role::Server) || self.text.starts_with(b"ERROR");
-        if plain {
+        if self.text.starts_with(b"ERROR") {
+            return self.text.clone();
+        }
+        if matches!(role, Role::Client | Role::Server) {
             return [b"rsync: ".as_slice(), &self.text].concat();
         }
         [b"rsync: [".as_slice(), role.word().as_bytes(), b"] ", &self.text].concat()

@@ -413,7 +413,11 @@ impl Generator {
     fn refused_by_daemon(&mut self, entry: &EntryView<'_>, name: &[u8]) -> bool {
         let Some(filters) = &self.recv.daemon_filters else { return false };
         let rel = crate::scan::trim_root(name);
-        if rel == b"." || !filters.is_excluded(rel, entry.is_dir(), wire::filter::Side::Receiver) {
+        if rel == b"." || !filters.is_excluded(
+                &self.recv.module_path(rel),
+                entry.is_dir(),
+                wire::filter::Side::Receiver,
+            ) {
             return false;
         }
         let mut line = b"ERROR: daemon refused to receive ".to_vec();

@@ -49,3 +49,4 @@ pub mod receiver;
 pub mod items;
 pub mod itemize_line;
 pub mod daemon;
+pub mod daemon_session;

@@ -99,7 +99,10 @@ impl ReceiverRole {
         let result = self.stream();
         match &result {
             Ok(()) => self.recv.note(Note::Final),
-            Err(fatal) => self.recv.note(Note::Failed(fatal.clone())),
+            Err(fatal) => {
+                let role = fatal.role.or(Some(Role::Receiver));
+                self.recv.note(Note::Failed(Fatal { role, ..fatal.clone() }));
+            }
         }
         result
     }

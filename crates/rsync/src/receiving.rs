@@ -16,6 +16,7 @@ use crate::control::Control;
 use crate::counters::KindCounts;
 use crate::fatal::Fatal;
 use crate::id_map::IdMap;
+use crate::link::Traffic;
 use crate::lists::{Lists, Segment};
 use crate::options::Options;
 use crate::report::messages::Reporter;
@@ -75,6 +76,8 @@ pub struct Receiving {
     pub opts: Arc<Options>,
     /// What was negotiated.
     pub agreed: Agreed,
+    /// Clock and counters of the connection.
+    pub traffic: Arc<Traffic>,
     /// Voice of the run.
     pub reporter: Arc<Reporter>,
     /// What the caller watches.
@@ -145,6 +148,11 @@ impl Receiving {
             shown.extend_from_slice(rel);
         }
         shown
+    }
+
+    /// An entry's path from the module's top, for the daemon's rules.
+    pub fn module_path(&self, rel: &[u8]) -> Vec<u8> {
+        if self.shown.is_empty() { rel.to_vec() } else { [self.shown.as_slice(), b"/", rel].concat() }
     }
 
     /// Tells the generator something; a generator that is gone needs no telling.

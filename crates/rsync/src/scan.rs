@@ -114,10 +114,12 @@ impl Scanner {
         inline_names: bool,
     ) -> Result<Scanner, Fatal> {
         let chmod = ChmodRules::from_options(&opts.chmod)?;
+        let mut filters = rules.filters;
+        filters.set_side(Side::Sender);
         Ok(Scanner {
             opts,
             reporter,
-            filters: rules.filters,
+            filters,
             daemon_filters: rules.daemon_filters,
             chmod,
             daemon_chmod: rules.daemon_chmod,
@@ -247,7 +249,7 @@ impl Scanner {
         };
         let is_dot = rel == b".";
         self.enter_root(root);
-        if !is_dot && self.is_excluded(&rel, meta.is_dir()) {
+        if !is_dot && self.is_excluded(root, &rel, meta.is_dir()) {
             return Ok(());
         }
         if meta.is_dir() && !self.opts.recurse && !self.opts.dirs {
@@ -435,7 +437,7 @@ impl Scanner {
             Err(error) => return self.link_stat_failed(root, name, &error),
         };
         let rel = trim_root(name);
-        if self.is_excluded(rel, meta.is_dir()) {
+        if self.is_excluded(root, rel, meta.is_dir()) {
             return;
         }
         if name.len() > wire::limits::NAME_MAX_LEN {
@@ -475,9 +477,12 @@ impl Scanner {
         }
     }
 
-    fn is_excluded(&self, rel: &[u8], is_dir: bool) -> bool {
+    fn is_excluded(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
         let daemon = self.daemon_filters.as_ref();
-        daemon.is_some_and(|f| f.is_excluded(rel, is_dir, Side::Sender))
+        daemon.is_some_and(|f| {
+            let path = self.roots[usize::from(root)].shown_path(rel);
+            f.is_excluded(trim_root(&path), is_dir, Side::Sender)
+        })
             || self.filters.is_excluded(rel, is_dir, Side::Sender)
     }
 
@@ -570,7 +575,7 @@ impl Scanner {
         if self.opts.hard_links && !meta.is_dir() && meta.nlink > 1 {
             entry.hard_link = Some(HardLink::Device { dev: meta.dev, ino: meta.ino });
         }
-        if self.inline_names && !self.opts.numeric_ids {
+        if self.inline_names && !self.opts.numeric_ids && !self.opts.names_hidden {
             entry.user_name = self.opts.owner.then(|| self.owners.user_name(entry.uid)).flatten();
             entry.group_name = self.opts.group.then(|| self.owners.group_name(entry.gid)).flatten();
         }

@@ -192,8 +192,10 @@ impl Sender {
         let before = self.writer.data.len();
         let list = self.encode_list(entries, -1, true)?;
         if !self.agreed.inc() && !self.opts.numeric_ids {
+            let hidden = self.opts.names_hidden;
             let owners = self.scanner.owners();
             self.encoder.id_lists(&mut self.writer.data, &mut |kind, id| match kind {
+                _ if hidden => None,
                 IdKind::User => owners.user_name(id),
                 IdKind::Group => owners.group_name(id),
             });

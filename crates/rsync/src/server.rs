@@ -46,8 +46,10 @@ pub struct DaemonPart {
     pub log: Box<dyn Fn(&[u8]) + Send + Sync>,
     /// Format and peer of the transfer log.
     pub transfer_log: Option<(crate::report::format::OutFormat, crate::report::format::Peer)>,
-    /// A refusal to be told once the client can read it.
+    /// A refusal of options, to be told once the client can read it: whole lines.
     pub refusal: Option<Vec<u8>>,
+    /// Why the module cannot be read, or written.
+    pub denied: Option<&'static str>,
 }
 
 /// One server run.
@@ -78,6 +80,8 @@ pub struct ServerEnd {
     pub received: u64,
     /// Size of all listed files.
     pub total_size: u64,
+    /// Whether this side sent.
+    pub sending: bool,
 }
 
 /// Serves one client.
@@ -152,8 +156,13 @@ impl Server {
         );
         writer.start_mux();
         self.choose_outlet(&writer, daemon.is_some());
-        if let Some(daemon) = &daemon {
-            self.greet(daemon, &agreed, &mut writer)?;
+        if let Some(daemon) = &daemon
+            && let Err(mut fatal) = self.greet(daemon, &agreed, &mut writer)
+        {
+            self.explain(&mut fatal);
+            crate::farewell::announce(&agreed, &mut writer, &fatal);
+            crate::farewell::wait_for_peer(&mut reader, &fatal);
+            return Err(fatal);
         }
         let result = if self.opts.sender {
             self.send(reader, writer, agreed, paths, daemon)
@@ -189,9 +198,12 @@ impl Server {
             writer.flush()?;
             // The client must read this before it sees the connection go.
             std::thread::sleep(std::time::Duration::from_millis(400));
-            return Err(Fatal::silent(ExitCode::Unsupported));
+            return Err(Fatal { explained: true, from_peer: true, ..Fatal::silent(ExitCode::Unsupported) });
         }
-        Ok(())
+        match daemon.denied {
+            Some(text) => Err(Fatal::new(ExitCode::Syntax, text)),
+            None => Ok(()),
+        }
     }
 
     fn send(
@@ -245,12 +257,12 @@ impl Server {
         let result = sender.run(&start, &paths, names.as_deref());
         let (mut reader, mut writer, counters) = sender.into_link();
         self.total_size = counters.total_size;
-        if let Err(fatal) = &result {
-            self.explain(fatal);
-            crate::farewell::announce(&agreed, &mut writer, fatal);
-            crate::farewell::wait_for_peer(&mut reader, fatal);
-        }
-        result
+        result.map_err(|mut fatal| {
+            self.explain(&mut fatal);
+            crate::farewell::announce(&agreed, &mut writer, &fatal);
+            crate::farewell::wait_for_peer(&mut reader, &fatal);
+            fatal
+        })
     }
 
     fn receive(
@@ -298,8 +310,9 @@ impl Server {
     }
 
     /// Says what ends the run, through the connection where that still works.
-    fn explain(&self, fatal: &Fatal) {
+    fn explain(&self, fatal: &mut Fatal) {
         explain(&self.reporter, self.role, fatal);
+        fatal.explained = true;
     }
 
     fn conclude(self, result: Result<(), Fatal>) -> ServerEnd {
@@ -318,6 +331,7 @@ impl Server {
             sent: self.traffic.written.load(Ordering::Relaxed),
             received: self.traffic.read.load(Ordering::Relaxed),
             total_size: self.total_size,
+            sending: self.opts.sender,
         }
     }
 }

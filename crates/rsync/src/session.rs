@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::unbounded;
-use wire::filter::FilterList;
+use wire::exit::ExitCode;
+use wire::filter::{FilterList, Side};
 use wire::filter::RequestedNames;
 use wire::flist::decode::Decoder;
 use wire::ndx::{self, NdxReader};
@@ -23,8 +24,11 @@ use crate::lists::Lists;
 use crate::options::{Options, Partial};
 use crate::receiver::{ReceiverRole, read_segment};
 use crate::receiving::{Note, Privileges, Receiving, SideDirs};
-use crate::report::messages::Reporter;
+use crate::report::messages::{Reporter, Role};
 use crate::setup::Agreed;
+
+/// How long a side that gave up waits for the other to notice, in seconds.
+const FAREWELL_S: u32 = 60;
 
 /// Everything the receiving side needs from whoever set the session up.
 pub struct ReceivingSetup {
@@ -97,6 +101,7 @@ pub fn receive(setup: ReceivingSetup) -> Received {
     };
     let mut recv = Receiving {
         agreed: agreed.clone(),
+        traffic: reader.traffic().clone(),
         reporter: setup.reporter.clone(),
         control: setup.control.clone(),
         lists: Mutex::new(Lists::new(agreed.inc())),
@@ -128,14 +133,13 @@ pub fn receive(setup: ReceivingSetup) -> Received {
     let started = first_lists(&recv, &mut reader, &mut decoder, &mut ndx_in);
     let empty = match started.and_then(|()| prepare(&mut recv, &setup.start, &setup.dest)) {
         Ok(empty) => empty,
-        Err(fatal) => {
-            return Received { counters: Counters::default(), writer: Some(writer), result: Err(fatal) };
-        }
+        Err(fatal) => return give_up(&recv, reader, writer, fatal),
     };
     if empty && !setup.server {
         return Received { counters: Counters::default(), writer: Some(writer), result: Ok(()) };
     }
     let shown = recv.shown.clone();
+    recv.filters.set_side(Side::Receiver);
     recv.filters.set_root(if shown.starts_with(b"/") { &shown } else { b"/" });
     let recv = Arc::new(recv);
     reader.set_on_message(crate::receiver::on_message(&recv, setup.printer.clone()));
@@ -148,6 +152,18 @@ pub fn receive(setup: ReceivingSetup) -> Received {
     };
     let generator = Generator::new(recv.clone(), writer, inbox, setup.printer);
     join(recv, role, generator)
+}
+
+/// Ends before the roles exist: says why, tells the peer, waits for it to go.
+fn give_up(recv: &Receiving, mut reader: LinkReader, mut writer: LinkWriter, mut fatal: Fatal) -> Received {
+    if recv.server {
+        crate::server::explain(&recv.reporter, Role::SoleReceiver, &fatal);
+        fatal.explained = true;
+    }
+    fatal.role = fatal.role.or(Some(Role::SoleReceiver));
+    crate::farewell::announce(&recv.agreed, &mut writer, &fatal);
+    crate::farewell::wait_for_peer(&mut reader, &fatal);
+    Received { counters: Counters::default(), writer: Some(writer), result: Err(fatal) }
 }
 
 /// Runs the two roles, the receiver on a thread of its own.
@@ -168,19 +184,31 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
     let deleted = generator.deleted;
     let mut writer = Some(generator.writer);
     let mut result = generated;
-    if let Err(fatal) = &result
-        && !fatal.from_peer
+    let mut told = false;
+    if let Err(fatal) = &mut result
         && let Some(writer) = &mut writer
     {
-        // The receiver must not wait for a peer that this side has given up on.
+        if recv.server && !fatal.explained {
+            crate::server::explain(&recv.reporter, Role::Generator, fatal);
+            fatal.explained = true;
+        }
         crate::farewell::announce(&recv.agreed, writer, fatal);
-        writer.shut_down();
+        told = true;
+        // The peer ends once it has read this; until then its data is read and dropped.
+        recv.traffic.set_timeout(FAREWELL_S);
+        if fatal.from_peer || !recv.agreed.protocol.has_error_exit() || fatal.exit == ExitCode::Signal {
+            writer.shut_down();
+        }
     }
     let mut counters = Counters::default();
     if let Ok((received, role)) = handle.join() {
         counters = role.counters;
-        if let Some(stats) = &role.stats {
+        let stats = role.stats;
+        if let Some(stats) = &stats {
             counters.take_server_stats(stats);
+        }
+        if let (true, Err(fatal)) = (told, &result) {
+            crate::farewell::wait_for_peer(&mut role.into_reader(), fatal);
         }
         if result.is_ok() {
             result = received;

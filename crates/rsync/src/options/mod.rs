@@ -316,6 +316,8 @@ pub struct Options {
     pub capabilities: Option<Vec<u8>>,
     /// What was typed, for the words sent to a server.
     pub given: Given,
+    /// Set by a daemon: owners are told and taken by number, with the lists for names left empty.
+    pub names_hidden: bool,
     /// Set by a daemon: upper bound of the bandwidth in bytes per second, 0 none.
     pub daemon_bwlimit: u64,
 }
@@ -405,6 +407,7 @@ impl Default for Options {
             password_file: None,
             capabilities: None,
             given: Given::default(),
+            names_hidden: false,
             daemon_bwlimit: 0,
         }
     }

@@ -12,12 +12,10 @@ use super::parse::{
     Flaw, Modifiers, Origin, Parsed, Syntax, is_space, parse_old, parse_rule, records,
 };
 use super::perdir::{DirMerge, Frame};
-use super::rule::{FilterRule, Subject, last_component};
+use super::rule::{FilterRule, SideMarks, Subject, last_component};
 use super::{FilterError, ReadRules, Side};
 use crate::exit::ExitCode;
-use crate::limits::{
-    DIR_MERGES_MAX, FILTER_LINE_MAX, FILTER_PATTERN_MAX, MERGE_DEPTH_MAX, MERGE_FILE_MAX,
-};
+use crate::limits::{DIR_MERGES_MAX, FILTER_LINE_MAX, FILTER_PATTERN_MAX, MERGE_DEPTH_MAX};
 
 /// One place in a list.
 #[derive(Clone, Debug)]
@@ -72,6 +70,7 @@ pub struct FilterList {
     pub(crate) warnings: Vec<Vec<u8>>,
     pub(crate) io_error: i32,
     from0: bool,
+    side: Option<Side>,
     cvs: CvsSources,
     /// A daemon's list: patterns name places in the module.
     module: bool,
@@ -95,6 +94,7 @@ impl FilterList {
             warnings: Vec::new(),
             io_error: 0,
             from0: false,
+            side: None,
             cvs: CvsSources::default(),
             module: false,
         }
@@ -128,6 +128,11 @@ impl FilterList {
     /// Makes records of rule files end at NUL instead of line ends (`--from0`).
     pub fn set_from0(&mut self, on: bool) {
         self.from0 = on;
+    }
+
+    /// Tells which side asks. Per-directory files then need not be read for the other one.
+    pub fn set_side(&mut self, side: Side) {
+        self.side = Some(side);
     }
 
     /// Sets what later `-C` rules add to the built-in words.
@@ -247,7 +252,7 @@ impl FilterList {
         let subject = Subject::new(name, is_dir, &self.root);
         let delete_excluded = self.delete_excluded && !self.module;
         self.find(&self.items, &|rule| {
-            rule.marks.acts_for(side, delete_excluded && !rule.own_file)
+            rule.marks.acts_for(side, delete_excluded)
                 && !(ignore_perishable && rule.perishable)
                 && rule.matches(&subject)
         })
@@ -320,7 +325,6 @@ impl FilterList {
         shown: &[u8],
         read: &mut ReadRules<'_>,
     ) -> Result<(), FilterError> {
-        let content = content.get(..MERGE_FILE_MAX).unwrap_or(content);
         for (line, text) in records(content, mods.words, self.from0) {
             let origin = Origin::File { shown: shown.to_vec(), line };
             if text.len() > FILTER_LINE_MAX {
@@ -387,11 +391,15 @@ impl FilterList {
             Parsed::Merge { path, mods, per_dir } => {
                 if mods.exclude_self {
                     let mut own = FilterRule::plain(false, last_component(&path));
-                    own.own_file = true;
+                    if fill.dir.is_some() {
+                        // Protects even where --delete-excluded confines unmarked rules.
+                        own.marks = SideMarks { sender: true, receiver: true };
+                    }
                     fill.items.push(Item::Rule(own));
                 }
                 if per_dir {
-                    return self.add_dir_merge(fill, path, mods);
+                    let from_file = *origin != Origin::Argument || fill.dir.is_some();
+                    return self.add_dir_merge(fill, DirMerge::new(path, mods, from_file));
                 }
                 return self.read_merge(fill, &path, &mods, origin, read);
             }
@@ -399,15 +407,12 @@ impl FilterList {
         Ok(())
     }
 
-    /// A per-directory rule; one whose file name is in use already adds nothing.
-    fn add_dir_merge(
-        &mut self,
-        fill: &mut Fill,
-        path: Vec<u8>,
-        mods: Modifiers,
-    ) -> Result<(), FilterError> {
-        let merge = DirMerge::new(path, mods);
-        if self.merges.iter().any(|other| other.name == merge.name) {
+    /// A per-directory rule. It adds nothing if its file name is in use already, or if it stands in
+    /// a per-directory file and acts for the other side only.
+    fn add_dir_merge(&mut self, fill: &mut Fill, merge: DirMerge) -> Result<(), FilterError> {
+        let foreign = self.side.is_some_and(|side| !merge.mods.marks.acts_for(side, false));
+        let in_use = self.merges.iter().any(|other| other.name == merge.name);
+        if in_use || (foreign && fill.dir.is_some()) {
             return Ok(());
         }
         if self.merges.len() >= DIR_MERGES_MAX {
@@ -432,12 +437,7 @@ impl FilterList {
         let shown = if argument { path.to_vec() } else { origin.show(path) };
         if fill.depth >= MERGE_DEPTH_MAX {
             let text = format!("merge-file include depth limit ({MERGE_DEPTH_MAX}) exceeded at ");
-            let text = [text.as_bytes(), &shown].concat();
-            if fill.dir.is_none() {
-                return Err(FilterError::new(ExitCode::FileIo, text));
-            }
-            self.warnings.push(text);
-            return Ok(());
+            return Err(FilterError::new(ExitCode::FileIo, [text.as_bytes(), &shown].concat()));
         }
         let include = mods.bare == Some(true);
         let content =

@@ -41,7 +41,8 @@ pub enum Side {
 ///
 /// `dir` is empty for a file named by a `.` rule: `file` is then taken from the process's current
 /// directory. For a `:` rule `dir` is the directory being entered, relative to the transfer root
-/// (`.` for the root itself), or an absolute path for the directories above the root.
+/// (`.` for the root itself), or an absolute path for the directories above the root. A file beyond
+/// [`crate::limits::MERGE_FILE_MAX`] bytes counts as one that cannot be read.
 pub type ReadRules<'a> = dyn FnMut(&[u8], &[u8]) -> Option<Vec<u8>> + 'a;
 
 /// A rule or rule file that ends the run.

@@ -58,8 +58,6 @@ impl Origin {
     pub(crate) fn show_file(&self, name: &[u8]) -> Vec<u8> {
         match self {
             Origin::Argument => name.to_vec(),
-            // The place is that of the first file only, however deep the nesting.
-            Origin::File { shown, .. } if shown.starts_with(NAMED_AT) => shown.clone(),
             Origin::File { .. } => [NAMED_AT, &self.place()].concat(),
         }
     }
@@ -68,7 +66,10 @@ impl Origin {
         match self {
             Origin::Argument => Vec::new(),
             Origin::File { shown, line: None } => shown.clone(),
-            Origin::File { shown, line: Some(_) } if shown.starts_with(NAMED_AT) => shown.clone(),
+            // Within a file whose name is not shown the line would tell nothing.
+            Origin::File { shown, .. } if shown.starts_with(NAMED_AT) || shown == READ_EARLIER => {
+                shown.clone()
+            }
             Origin::File { shown, line: Some(n) } => {
                 [shown.as_slice(), format!(" line {n}").as_bytes()].concat()
             }
@@ -77,6 +78,9 @@ impl Origin {
 }
 
 const NAMED_AT: &[u8] = b"a file named at ";
+
+/// How messages name a per-directory file whose name came from a file.
+pub(crate) const READ_EARLIER: &[u8] = b"a file read earlier";
 
 /// The modifiers of a rule; on a merge rule also what its lines inherit.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]

@@ -10,14 +10,16 @@
 //! 3. A `:` rule in such a file starts one more list, whose file in the same directory is read
 //!    next. It ends when the directory is left.
 //!
-//! A rule that names its file with a path also looks in the directories above the transfer root,
-//! from that path downwards, before the root is entered.
+//! A rule that names its file with a path also looks in directories above the one where it comes
+//! into force (the transfer root, or the directory whose file holds the rule): from the directory
+//! that the path names downwards, before that one itself. A path that names no directory above
+//! only gives the file name.
 //!
 //! Rules in force in a directory also judge the directory's own entries, so a caller enters it
 //! before it asks about them.
 
 use super::list::{Fill, FilterList, Item};
-use super::parse::Modifiers;
+use super::parse::{Modifiers, READ_EARLIER};
 use super::rule::{join, last_component};
 use super::{FilterError, ReadRules};
 use crate::limits::MERGE_PATH_MAX;
@@ -34,6 +36,10 @@ pub(crate) struct DirMerge {
     /// As written: may lead to a directory above the transfer root.
     pub(crate) path: Vec<u8>,
     pub(crate) mods: Modifiers,
+    /// The name came from a rule file, and is not shown.
+    from_file: bool,
+    /// The directories above have been looked at.
+    looked_above: bool,
     /// What is in force, one layer for each directory that had rules, the deepest last. Shared
     /// with the saved states.
     pub(crate) layers: Vec<Arc<Vec<Item>>>,
@@ -43,23 +49,30 @@ pub(crate) struct DirMerge {
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     dir: Vec<u8>,
-    /// The layers of each list that was there; the others end.
-    layers: Vec<Vec<Arc<Vec<Item>>>>,
+    /// Layers and `looked_above` of each list that was there; the others end.
+    lists: Vec<(Vec<Arc<Vec<Item>>>, bool)>,
 }
 
 impl DirMerge {
-    pub(crate) fn new(path: Vec<u8>, mods: Modifiers) -> DirMerge {
-        DirMerge { name: last_component(&path).to_vec(), path, mods, layers: Vec::new() }
+    pub(crate) fn new(path: Vec<u8>, mods: Modifiers, from_file: bool) -> DirMerge {
+        DirMerge {
+            name: last_component(&path).to_vec(),
+            path,
+            mods,
+            from_file,
+            looked_above: false,
+            layers: Vec::new(),
+        }
     }
 
-    /// The directory above `root` that the rule's path names, and those between it and `root`;
+    /// The directory above `place` that the rule's path names, and those between it and `place`;
     /// nothing if the path names no ancestor. All absolute, outermost first.
-    fn dirs_above(&self, root: &[u8]) -> Vec<Vec<u8>> {
+    fn dirs_above(&self, place: &[u8]) -> Vec<Vec<u8>> {
         let Some(slash) = memchr::memrchr(b'/', &self.path) else { return Vec::new() };
         let named = self.path.get(..=slash).unwrap_or_default();
-        let from = if named.starts_with(b"/") { clean(named) } else { clean(&join(root, named)) };
-        let root = clean(root);
-        let Some(between) = root.strip_prefix(from.as_slice()) else { return Vec::new() };
+        let from = if named.starts_with(b"/") { clean(named) } else { clean(&join(place, named)) };
+        let place = clean(place);
+        let Some(between) = place.strip_prefix(from.as_slice()) else { return Vec::new() };
         if between.is_empty() || !(from.ends_with(b"/") || between.starts_with(b"/")) {
             return Vec::new();
         }
@@ -96,9 +109,11 @@ impl FilterList {
     /// The scan enters `dir` (relative to the transfer root, `.` for the root itself). On an error
     /// the directory counts as not entered.
     pub fn enter_dir(&mut self, dir: &[u8], read: &mut ReadRules<'_>) -> Result<(), FilterError> {
-        let layers = self.merges.iter().map(|merge| merge.layers.clone()).collect();
-        self.frames.push(Frame { dir: dir.to_vec(), layers });
-        let result = self.read_dir(dir, read);
+        let state = |merge: &DirMerge| (merge.layers.clone(), merge.looked_above);
+        let lists = self.merges.iter().map(state).collect();
+        self.frames.push(Frame { dir: dir.to_vec(), lists });
+        let place = if dir == b"." { self.root.clone() } else { join(&self.root, dir) };
+        let result = self.read_lists(0, dir, &place, read);
         if result.is_err() {
             self.leave_dir();
         }
@@ -108,9 +123,10 @@ impl FilterList {
     /// The scan leaves the directory entered last.
     pub fn leave_dir(&mut self) {
         let Some(frame) = self.frames.pop() else { return };
-        self.merges.truncate(frame.layers.len());
-        for (merge, layers) in self.merges.iter_mut().zip(frame.layers) {
+        self.merges.truncate(frame.lists.len());
+        for (merge, (layers, looked_above)) in self.merges.iter_mut().zip(frame.lists) {
             merge.layers = layers;
+            merge.looked_above = looked_above;
         }
     }
 
@@ -139,19 +155,45 @@ impl FilterList {
         Ok(())
     }
 
-    fn read_dir(&mut self, dir: &[u8], read: &mut ReadRules<'_>) -> Result<(), FilterError> {
-        let at_root = dir == b".";
-        let place = if at_root { self.root.clone() } else { join(&self.root, dir) };
-        // Lists that start in this directory are appended and so read in the same pass.
-        let mut at = 0;
-        while let Some(merge) = self.merges.get(at) {
-            if at_root {
-                for above in merge.dirs_above(&self.root) {
-                    self.read_one(at, &above, &above, read)?;
-                }
+    /// Reads one directory's files for list `first` and all behind it, those included that start
+    /// here. `dir` is the directory as the reader wants it, `place` its absolute path.
+    fn read_lists(
+        &mut self,
+        first: usize,
+        dir: &[u8],
+        place: &[u8],
+        read: &mut ReadRules<'_>,
+    ) -> Result<(), FilterError> {
+        let mut at = first;
+        while let Some(merge) = self.merges.get_mut(at) {
+            if !std::mem::replace(&mut merge.looked_above, true) {
+                let above = merge.dirs_above(place);
+                self.read_above(at, &above, read)?;
             }
-            self.read_one(at, dir, &place, read)?;
+            self.read_one(at, dir, place, read)?;
             at += 1;
+        }
+        Ok(())
+    }
+
+    /// Reads list `at`'s files in the directories above. Lists that start there follow it down,
+    /// unless what holds them is not inherited.
+    fn read_above(
+        &mut self,
+        at: usize,
+        above: &[Vec<u8>],
+        read: &mut ReadRules<'_>,
+    ) -> Result<(), FilterError> {
+        let known = self.merges.len();
+        for place in above {
+            self.read_one(at, place, place, read)?;
+            self.read_lists(known, place, place, read)?;
+            if let Some(merge) = self.merges.get_mut(at)
+                && merge.mods.no_inherit
+            {
+                merge.layers.clear();
+                self.merges.truncate(known);
+            }
         }
         Ok(())
     }
@@ -176,9 +218,10 @@ impl FilterList {
             return Ok(());
         }
         let Some(content) = read(dir, &merge.name) else { return Ok(()) };
-        let mods = merge.mods.clone();
+        let (mods, from_file) = (merge.mods.clone(), merge.from_file);
         let mut fill = Fill { dir: Some(place.to_vec()), ..Fill::default() };
-        self.add_content(&mut fill, &content, mods.syntax(), &mods, &path, read)?;
+        let shown = if from_file { READ_EARLIER } else { &path };
+        self.add_content(&mut fill, &content, mods.syntax(), &mods, shown, read)?;
         let Some(merge) = self.merges.get_mut(at) else { return Ok(()) };
         if fill.cleared {
             merge.layers.clear();
@@ -203,7 +246,7 @@ mod tests {
     #[test]
     fn a_rule_with_a_path_looks_above_the_root() {
         let above = |path: &[u8], root: &[u8]| {
-            let dirs = DirMerge::new(path.to_vec(), Modifiers::default()).dirs_above(root);
+            let dirs = DirMerge::new(path.to_vec(), Modifiers::default(), false).dirs_above(root);
             dirs.into_iter().map(|d| String::from_utf8(d).unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(above(b"/.f", b"/a/b"), ["/", "/a"]);

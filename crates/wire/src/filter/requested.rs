@@ -16,6 +16,7 @@
 
 use super::rule::{PathPattern, last_component};
 use super::wildmatch::has_wildcard;
+use std::collections::HashSet;
 
 /// What the options make of the arguments.
 #[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
@@ -44,54 +45,109 @@ pub enum RequestVerdict {
     Unrequested,
 }
 
-/// The names that a request covers.
+/// The names that a request covers. Names without wildcards are looked up, so that a list of a
+/// million names costs no more per received name than one argument.
 #[derive(Clone, Debug)]
 pub struct RequestedNames {
     shape: RequestShape,
-    wanted: Vec<PathPattern>,
-    parents: Vec<PathPattern>,
+    /// The contents of some directory were asked for: the top is theirs.
+    top: bool,
+    names: HashSet<Vec<u8>>,
+    parents: HashSet<Vec<u8>>,
+    name_patterns: Vec<PathPattern>,
+    parent_patterns: Vec<PathPattern>,
 }
 
 impl RequestedNames {
     /// Nothing requested yet.
     pub fn new(shape: RequestShape) -> RequestedNames {
-        RequestedNames { shape, wanted: Vec::new(), parents: Vec::new() }
+        RequestedNames {
+            shape,
+            top: false,
+            names: HashSet::new(),
+            parents: HashSet::new(),
+            name_patterns: Vec::new(),
+            parent_patterns: Vec::new(),
+        }
     }
 
     /// Adds one source argument, or one name of the list of names.
     pub fn add(&mut self, argument: &[u8]) {
         let name = self.transferred(argument);
         if name.is_empty() {
-            self.add_below(b"");
+            self.top = true;
             return;
         }
-        if self.shape.relative {
-            for slash in memchr::memchr_iter(b'/', &name) {
-                let parent = name.get(..slash).unwrap_or_default();
-                for pattern in self.spellings(&[b"/", parent, b"/"].concat()) {
-                    // Neighbours in a list of names share most of their parents.
-                    if !self.parents.contains(&pattern) {
-                        self.parents.push(pattern);
-                    }
-                }
+        // Without --relative the name has no parents.
+        for slash in memchr::memchr_iter(b'/', &name) {
+            self.add_parent(name.get(..slash).unwrap_or_default());
+        }
+        if self.is_wild(&name) {
+            let anchored = anchored(&name);
+            let below: Option<&[u8]> = match (self.shape.recurse, self.shape.dirs) {
+                (true, _) => Some(b"/**"),
+                (false, true) => Some(b"/*"),
+                (false, false) => None,
+            };
+            if let Some(below) = below {
+                self.name_patterns.push(PathPattern::new(&[&anchored, below].concat()));
+            }
+            self.name_patterns.push(PathPattern::new(&anchored));
+            // Only a file's own name can hold a set that is meant as it stands.
+            if !name.contains(&b'[') {
+                return;
             }
         }
-        let anchored = [b"/".as_slice(), &name].concat();
-        let spellings = self.spellings(&anchored);
-        self.wanted.extend(spellings);
-        self.add_below(&anchored);
+        self.names.insert(name);
+    }
+
+    fn add_parent(&mut self, parent: &[u8]) {
+        if self.is_wild(parent) {
+            let pattern = PathPattern::new(&anchored(parent));
+            if !self.parent_patterns.contains(&pattern) {
+                self.parent_patterns.push(pattern);
+            }
+            if !parent.contains(&b'[') {
+                return;
+            }
+        }
+        // Neighbours in a list of names share most of their parents.
+        if !self.parents.contains(parent) {
+            self.parents.insert(parent.to_vec());
+        }
+    }
+
+    fn is_wild(&self, name: &[u8]) -> bool {
+        !self.shape.literal && has_wildcard(name)
     }
 
     /// Judges a received name, relative to the destination.
     pub fn judge(&self, name: &[u8], is_dir: bool) -> RequestVerdict {
         let name = name.strip_prefix(b"/").unwrap_or(name);
         let covers = |patterns: &[PathPattern]| patterns.iter().any(|p| p.matches(name, is_dir));
-        if name == b"." || covers(&self.wanted) {
+        if name == b"."
+            || self.names.contains(name)
+            || self.is_below(name)
+            || covers(&self.name_patterns)
+        {
             RequestVerdict::Requested
-        } else if covers(&self.parents) {
+        } else if is_dir && (self.parents.contains(name) || covers(&self.parent_patterns)) {
             RequestVerdict::ImpliedParent
         } else {
             RequestVerdict::Unrequested
+        }
+    }
+
+    /// Whether the name lies in something asked for, as deep as the options go.
+    fn is_below(&self, name: &[u8]) -> bool {
+        let mut above = memchr::memrchr_iter(b'/', name).filter_map(|slash| name.get(..slash));
+        match (self.shape.recurse, self.shape.dirs) {
+            (true, _) => self.top || above.any(|dir| self.names.contains(dir)),
+            (false, true) => match above.next() {
+                Some(dir) => self.names.contains(dir),
+                None => self.top,
+            },
+            (false, false) => false,
         }
     }
 
@@ -115,44 +171,12 @@ impl RequestedNames {
             rest.split(|b| *b == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
         parts.join(&b'/')
     }
-
-    /// Allows what lies below `name`, which has a leading `/` or is empty.
-    fn add_below(&mut self, name: &[u8]) {
-        let below: &[u8] = match (self.shape.recurse, self.shape.dirs) {
-            (true, _) => b"/**",
-            (false, true) => b"/*",
-            (false, false) => return,
-        };
-        if has_wildcard(name) {
-            if !self.shape.literal {
-                let text = [&escape_stray(name), below].concat();
-                self.wanted.push(PathPattern::new(&text));
-            }
-            if self.shape.literal || name.contains(&b'[') {
-                self.wanted.push(PathPattern::new(&[&escape_all(name), below].concat()));
-            }
-        } else {
-            self.wanted.push(PathPattern::new(&[&escape_all(name), below].concat()));
-        }
-    }
-
-    /// The patterns for one anchored name: as a wildcard if it has any, and literally where it may
-    /// be meant so.
-    fn spellings(&self, name: &[u8]) -> Vec<PathPattern> {
-        if self.shape.literal || !has_wildcard(name) {
-            return vec![PathPattern::literal(name)];
-        }
-        let mut patterns = vec![PathPattern::new(&escape_stray(name))];
-        if name.contains(&b'[') {
-            patterns.push(PathPattern::literal(name));
-        }
-        patterns
-    }
 }
 
-/// Doubles each `\` that does not escape a wildcard, since the argument means it as itself.
-fn escape_stray(name: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(name.len());
+/// The pattern for a name with wildcards, bound to the top. Each `\` that does not escape a wildcard
+/// is doubled, since the argument means it as itself.
+fn anchored(name: &[u8]) -> Vec<u8> {
+    let mut out = vec![b'/'];
     let mut rest = name;
     while let Some((&byte, tail)) = rest.split_first() {
         out.push(byte);
@@ -168,12 +192,6 @@ fn escape_stray(name: &[u8]) -> Vec<u8> {
         }
     }
     out
-}
-
-/// Makes every byte stand for itself in a pattern that has a wildcard elsewhere.
-fn escape_all(name: &[u8]) -> Vec<u8> {
-    let special = |b: &u8| matches!(b, b'\\' | b'*' | b'?' | b'[');
-    name.iter().flat_map(|b| special(b).then_some(b'\\').into_iter().chain([*b])).collect()
 }
 
 #[cfg(test)]
@@ -240,6 +258,11 @@ mod tests {
         check(RECURSE, "a/x[1]", "x1", Requested);
         check(RECURSE, "a/x[1]", "x[1]", Requested);
         check(RECURSE, "a/x[1]", "x[1]/y", Requested);
+        check(RECURSE, "a/f\\oo*", "f\\oo", Requested);
+        check(RECURSE, "a/f\\oo*", "foo", Unrequested);
+        check(RECURSE, "a/f*\\oo", "f\\oo/x", Requested);
+        check(RECURSE, "a/s\\*r", "s*r", Requested);
+        check(RECURSE, "a/s\\*r", "sxr", Unrequested);
         let literal = RequestShape { literal: true, ..RECURSE };
         check(literal, "*.c", "x.c", Unrequested);
         check(literal, "*.c", "*.c", Requested);

@@ -12,7 +12,7 @@
 //! 5. Otherwise: as many last components as the pattern has.
 //!
 //! "The path" is relative to the transfer root, or absolute for rules with the `/` modifier. A
-//! pattern ending in `/***` sees a directory's path with a `/` added, so that it also matches the
+//! pattern ending in `***` sees a directory's path with a `/` added, so that it also matches the
 //! directory itself.
 
 use super::Side;
@@ -62,14 +62,14 @@ enum Body {
 /// A pattern with its anchoring, apart from what a rule does with it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct PathPattern {
-    /// The pattern as written, with leading and without trailing slash.
+    /// The pattern as written, without a trailing slash.
     text: Vec<u8>,
     dir_only: bool,
     body: Body,
     anchored: bool,
     double: bool,
     leading_double: bool,
-    /// Ends in `/***`.
+    /// Ends in three or more stars.
     subtree: bool,
     /// Number of `/` in the text, the anchoring one not counted.
     slashes: usize,
@@ -93,19 +93,11 @@ impl PathPattern {
             anchored,
             double,
             leading_double: double && inner.starts_with(b"**"),
-            subtree: text.ends_with(b"/***"),
+            subtree: text.ends_with(b"***"),
             slashes: inner.iter().filter(|b| **b == b'/').count(),
             dir_only,
             text: text.to_vec(),
         }
-    }
-
-    /// The same text compared literally, for names that happen to hold a wildcard.
-    pub(crate) fn literal(written: &[u8]) -> PathPattern {
-        let mut pattern = PathPattern::new(written);
-        pattern.body = Body::Plain;
-        pattern.double = false;
-        pattern
     }
 
     pub(crate) fn written(&self) -> Vec<u8> {
@@ -198,9 +190,6 @@ pub struct FilterRule {
     /// For names of extended attributes; never matches a file name.
     pub(crate) xattr: bool,
     pub(crate) marks: SideMarks,
-    /// Excludes the file of a merge rule (`e`). It acts for both sides even where
-    /// `--delete-excluded` confines other unmarked rules to the sender.
-    pub(crate) own_file: bool,
 }
 
 impl FilterRule {
@@ -214,7 +203,6 @@ impl FilterRule {
             perishable: false,
             xattr: false,
             marks: SideMarks::default(),
-            own_file: false,
         }
     }
 
@@ -280,6 +268,7 @@ mod tests {
         check("d/***", "e/d", true, true);
         check("d/***", "e/d", false, false);
         check("d/***", "e/d/f", false, true);
+        check("d/*****", "e/d", true, true);
         check("a\\b", "a\\b", false, true);
         check("a\\b*", "ab", false, true);
         check("[x/]", "x", false, false);

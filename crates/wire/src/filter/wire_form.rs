@@ -96,13 +96,12 @@ impl FilterList {
     }
 
     fn encode_rule(&self, rule: &FilterRule, am_sender: bool) -> Option<Vec<u8>> {
-        let marks = self.marks_for_peer(rule.marks, am_sender)?;
         let mods = Modifiers {
             absolute: rule.absolute,
             negate: rule.negate,
             perishable: rule.perishable,
             xattr: rule.xattr,
-            marks: if rule.own_file { rule.marks } else { marks },
+            marks: self.marks_for_peer(rule.marks, am_sender)?,
             ..Modifiers::default()
         };
         Some(text(if rule.include { b'+' } else { b'-' }, &mods, &rule.pattern.written()))

