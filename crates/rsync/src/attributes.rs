@@ -35,7 +35,8 @@ pub fn wanted(recv: &Receiving, entry: &EntryView<'_>, existing: Option<&Meta>) 
 }
 
 /// Applies `wanted` to the item `name` in `dir`, which now is as `meta` says. Failures are
-/// reported one by one and do not stop the others. With `exact`, times are set unless equal to the
+/// reported; after one to set the times nothing else is tried, as in the reference. False when
+/// something failed. With `exact`, times are set unless equal to the
 /// nanosecond; else they are compared as the quick check does.
 pub fn apply(
     recv: &Receiving,
@@ -47,7 +48,8 @@ pub fn apply(
     shown: &[u8],
     path: &[u8],
     exact: bool,
-) {
+) -> bool {
+    let mut all = true;
     let mut mode = meta.mode;
     let uid = wanted.uid.filter(|&uid| uid != meta.uid);
     let gid = wanted.gid.filter(|&gid| gid != meta.gid);
@@ -56,7 +58,10 @@ pub fn apply(
             // The kernel drops these bits when the owner changes.
             Ok(()) if mode & 0o6000 != 0 && !meta.is_link() && !meta.is_dir() => mode &= !0o6000,
             Ok(()) => {}
-            Err(error) => failed(recv, role, "chown", shown, path, &error),
+            Err(error) => {
+                all = false;
+                failed(recv, role, "chown", shown, path, &error);
+            }
         }
     }
     if let Some(mtime) = wanted.mtime {
@@ -70,6 +75,7 @@ pub fn apply(
             );
             if let Err(error) = set {
                 failed(recv, role, "failed to set times on", shown, path, &error);
+                return false;
             }
         }
     }
@@ -80,8 +86,10 @@ pub fn apply(
         let set = on(dir, name, |d, n| d.chmod(n, perm), |d| d.chmod_self(perm));
         if let Err(error) = set {
             failed(recv, role, "failed to set permissions on", shown, path, &error);
+            return false;
         }
     }
+    all
 }
 
 fn on(

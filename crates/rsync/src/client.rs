@@ -80,6 +80,10 @@ struct Open {
 impl Client {
     fn transfer(&mut self, sources: &[Location], dest: Option<&Location>) -> Result<(), Fatal> {
         let first = sources.first().ok_or_else(|| Fatal::new(ExitCode::Syntax, "no source given"))?;
+        self.role = match first {
+            Location::Local(_) => Role::Sender,
+            _ => Role::SoleReceiver,
+        };
         match (first, dest) {
             (Location::Local(_), None | Some(Location::Local(_))) => self.local(sources, dest),
             (Location::Local(_), Some(remote)) => self.push(sources, remote),
@@ -236,6 +240,9 @@ impl Client {
             server: false,
             munge: false,
         });
+        if !received.started && self.role == Role::Generator {
+            self.role = Role::SoleReceiver;
+        }
         self.counters = received.counters;
         self.count_traffic(&traffic);
         received.result
@@ -504,6 +511,13 @@ impl Client {
                 reason.clone_from(&line);
             }
             self.reporter.final_error(line.as_bytes());
+            let said = self.reporter.refusal_said().unwrap_or_else(|| reason.clone());
+            if let Some(hint) = crate::hints::for_client(&said, &self.opts) {
+                self.reporter.final_error(format!("livemirror: {hint}").as_bytes());
+                reason = format!("{said}: {hint}");
+            } else if !said.is_empty() {
+                reason = said;
+            }
         }
         let (problems, complete) = self.reporter.take_problems();
         let raw = result.as_ref().err().and_then(|fatal| fatal.raw_status);

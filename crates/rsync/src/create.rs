@@ -188,7 +188,8 @@ impl Generator {
         }
         let name = view.name();
         let Some(path) = self.recv.dest_path(&name) else { return };
-        if let Ok(Some(meta)) = self.look(&path)
+        if !self.unsettable.contains(&name)
+            && let Ok(Some(meta)) = self.look(&path)
             && meta.is_dir()
         {
             let mut wanted = attributes::wanted(&self.recv, &view, Some(&meta));
@@ -207,14 +208,20 @@ impl Generator {
         let recv = self.recv.clone();
         let applied = match path.name() {
             Some(base) => self.cache.parent(path).map(|dir| {
-                attributes::apply(&recv, Role::Generator, dir, Some(base), meta, wanted, &shown, name, exact);
+                attributes::apply(&recv, Role::Generator, dir, Some(base), meta, wanted, &shown, name, exact)
             }),
             None => self.cache.dir(path).map(|dir| {
-                attributes::apply(&recv, Role::Generator, dir, None, meta, wanted, &shown, name, exact);
+                attributes::apply(&recv, Role::Generator, dir, None, meta, wanted, &shown, name, exact)
             }),
         };
-        if let Err(error) = applied {
-            self.path_error("failed to reach", name, &error);
+        match applied {
+            Ok(true) => {}
+            // What could not be set once is not tried again at the end.
+            Ok(false) if meta.is_dir() => {
+                self.unsettable.insert(name.to_vec());
+            }
+            Ok(false) => {}
+            Err(error) => self.path_error("failed to reach", name, &error),
         }
     }
 

@@ -54,6 +54,8 @@ pub struct Generator {
     skip_below: Option<Vec<u8>>,
     /// Directories made ahead of their own list, by name.
     pub made_early: HashSet<Vec<u8>>,
+    /// Directories whose attributes could not be set.
+    pub unsettable: HashSet<Vec<u8>>,
     /// Directories the walk went through, for their times at the end (without incremental
     /// recursion): their list positions.
     finished_dirs: Vec<usize>,
@@ -100,6 +102,7 @@ impl Generator {
             walks: VecDeque::new(),
             skip_below: None,
             made_early: HashSet::new(),
+            unsettable: HashSet::new(),
             finished_dirs: Vec::new(),
             redo: Vec::new(),
             redoing: false,

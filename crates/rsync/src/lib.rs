@@ -21,6 +21,7 @@ pub mod client;
 pub mod daemon_login;
 pub mod server;
 pub mod farewell;
+pub mod hints;
 pub mod session;
 pub mod flist_options;
 pub mod files_from;

@@ -35,6 +35,8 @@ pub struct SourceRoot {
     pub root: Root,
     /// Its path as shown in messages, without a trailing slash (empty for `/`).
     pub shown: Vec<u8>,
+    /// It lies in a daemon's module, whose paths are shown from the module's top.
+    pub module: bool,
     /// Its path as given, for the long names of formats.
     pub given: Vec<u8>,
 }
@@ -45,7 +47,9 @@ impl SourceRoot {
         let mut path = self.shown.clone();
         let rel = trim_root(name);
         if rel != b"." && !rel.is_empty() {
-            path.push(b'/');
+            if !path.is_empty() || !self.module {
+                path.push(b'/');
+            }
             path.extend_from_slice(rel);
         }
         path
@@ -248,6 +252,10 @@ impl Scanner {
             }
         };
         let is_dot = rel == b".";
+        if !is_dot && self.is_hidden(root, &rel, meta.is_dir()) {
+            self.missing(root, arg, listed, out);
+            return Ok(());
+        }
         self.enter_root(root);
         if !is_dot && self.is_excluded(root, &rel, meta.is_dir()) {
             return Ok(());
@@ -358,7 +366,8 @@ impl Scanner {
         }
         let root = start.open(base)?;
         let cache = DirCache::new(root.clone(), 64);
-        self.roots.push(SourceRoot { cache, root, shown, given: base.to_vec() });
+        let module = matches!(start, SourceStart::Module { .. });
+        self.roots.push(SourceRoot { cache, root, shown, module, given: base.to_vec() });
         u16::try_from(self.roots.len() - 1).map_err(io::Error::other)
     }
 
@@ -477,12 +486,16 @@ impl Scanner {
         }
     }
 
-    fn is_excluded(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
-        let daemon = self.daemon_filters.as_ref();
-        daemon.is_some_and(|f| {
+    /// Whether the daemon's own rules make a name as if it were not there.
+    fn is_hidden(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
+        self.daemon_filters.as_ref().is_some_and(|filters| {
             let path = self.roots[usize::from(root)].shown_path(rel);
-            f.is_excluded(trim_root(&path), is_dir, Side::Sender)
+            filters.is_excluded(trim_root(&path), is_dir, Side::Sender)
         })
+    }
+
+    fn is_excluded(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
+        self.is_hidden(root, rel, is_dir)
             || self.filters.is_excluded(rel, is_dir, Side::Sender)
     }
 

@@ -155,6 +155,7 @@ impl Server {
             }),
         );
         writer.start_mux();
+        self.role = if self.opts.sender { Role::Sender } else { Role::SoleReceiver };
         self.choose_outlet(&writer, daemon.is_some());
         if let Some(daemon) = &daemon
             && let Err(mut fatal) = self.greet(daemon, &agreed, &mut writer)
@@ -198,7 +199,7 @@ impl Server {
             writer.flush()?;
             // The client must read this before it sees the connection go.
             std::thread::sleep(std::time::Duration::from_millis(400));
-            return Err(Fatal { explained: true, from_peer: true, ..Fatal::silent(ExitCode::Unsupported) });
+            return Err(Fatal::silent(ExitCode::Unsupported));
         }
         match daemon.denied {
             Some(text) => Err(Fatal::new(ExitCode::Syntax, text)),

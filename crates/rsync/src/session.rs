@@ -72,6 +72,8 @@ pub struct Received {
     pub counters: Counters,
     /// The halves of the connection, for what follows an error.
     pub writer: Option<LinkWriter>,
+    /// Whether there was anything to do, so that the roles ran.
+    pub started: bool,
     /// How it ended.
     pub result: Result<(), Fatal>,
 }
@@ -96,7 +98,7 @@ pub fn receive(setup: ReceivingSetup) -> Received {
         Ok(root) => root,
         Err(error) => {
             let fatal = Fatal::new(wire::exit::ExitCode::FileSelect, error.to_string());
-            return Received { counters: Counters::default(), writer: Some(writer), result: Err(fatal) };
+            return Received { counters: Counters::default(), writer: Some(writer), started: false, result: Err(fatal) };
         }
     };
     let mut recv = Receiving {
@@ -136,7 +138,7 @@ pub fn receive(setup: ReceivingSetup) -> Received {
         Err(fatal) => return give_up(&recv, reader, writer, fatal),
     };
     if empty && !setup.server {
-        return Received { counters: Counters::default(), writer: Some(writer), result: Ok(()) };
+        return Received { counters: Counters::default(), writer: Some(writer), started: false, result: Ok(()) };
     }
     let shown = recv.shown.clone();
     recv.filters.set_side(Side::Receiver);
@@ -147,7 +149,7 @@ pub fn receive(setup: ReceivingSetup) -> Received {
     let role = match made {
         Ok(role) => role,
         Err(fatal) => {
-            return Received { counters: Counters::default(), writer: Some(writer), result: Err(fatal) };
+            return Received { counters: Counters::default(), writer: Some(writer), started: false, result: Err(fatal) };
         }
     };
     let generator = Generator::new(recv.clone(), writer, inbox, setup.printer);
@@ -163,7 +165,7 @@ fn give_up(recv: &Receiving, mut reader: LinkReader, mut writer: LinkWriter, mut
     fatal.role = fatal.role.or(Some(Role::SoleReceiver));
     crate::farewell::announce(&recv.agreed, &mut writer, &fatal);
     crate::farewell::wait_for_peer(&mut reader, &fatal);
-    Received { counters: Counters::default(), writer: Some(writer), result: Err(fatal) }
+    Received { counters: Counters::default(), writer: Some(writer), started: false, result: Err(fatal) }
 }
 
 /// Runs the two roles, the receiver on a thread of its own.
@@ -177,7 +179,7 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
         Err(error) => {
             let text = format!("cannot start a thread: {error}");
             let result = Err(Fatal::new(wire::exit::ExitCode::Ipc, text));
-            return Received { counters: Counters::default(), writer: Some(generator.writer), result };
+            return Received { counters: Counters::default(), writer: Some(generator.writer), started: true, result };
         }
     };
     let generated = generator.run();
@@ -219,7 +221,7 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
     counters.literal = recv.literal.load(Ordering::Relaxed);
     counters.matched = recv.matched.load(Ordering::Relaxed);
     counters.deleted = crate::items::deleted_counts(&deleted);
-    Received { counters, writer, result }
+    Received { counters, writer, started: true, result }
 }
 
 /// Reads the first list, and where one entry leaves it open what the destination is, one more.

@@ -79,6 +79,7 @@ pub struct Reporter {
     /// Text a path is shown with its module instead of its place on this machine.
     pub module: Option<Vec<u8>>,
     line_open: AtomicBool,
+    refusal: Mutex<Option<String>>,
 }
 
 impl Reporter {
@@ -95,6 +96,7 @@ impl Reporter {
             problems: Mutex::new((Vec::new(), true)),
             module: None,
             line_open: AtomicBool::new(false),
+            refusal: Mutex::new(None),
         }
     }
 
@@ -245,7 +247,19 @@ impl Reporter {
 
     /// A daemon's refusal, as it said it.
     pub fn refusal(&self, line: &[u8]) {
+        self.note_refusal(line);
         self.console.err(&crate::report::escape::for_terminal(line, self.eight_bit));
+    }
+
+    fn note_refusal(&self, line: &[u8]) {
+        if let Ok(mut refusal) = self.refusal.lock() {
+            *refusal = Some(String::from_utf8_lossy(line).trim_end().to_string());
+        }
+    }
+
+    /// What a daemon refused with, if it did.
+    pub fn refusal_said(&self) -> Option<String> {
+        self.refusal.lock().ok().and_then(|refusal| refusal.clone())
     }
 
     /// Remembers trouble with a path for the caller of the run.
@@ -279,7 +293,12 @@ impl Reporter {
         match message {
             Message::Info(text) => self.info(text),
             Message::Warning(text) => self.say_error(text.clone(), Message::Warning),
-            Message::Error(text) => self.say_error(text.clone(), Message::Error),
+            Message::Error(text) => {
+                if text.starts_with(b"ERROR: module is ") {
+                    self.note_refusal(text);
+                }
+                self.say_error(text.clone(), Message::Error);
+            }
             Message::ErrorXfer(text) => {
                 self.transfer_error.store(true, Ordering::Relaxed);
                 self.say_error(text.clone(), Message::ErrorXfer);
