@@ -37,6 +37,7 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
     let daemon = DaemonPart {
         protocol: session.protocol,
         root: session.root.clone(),
+        confined: session.confined,
         module: session.module.name.clone(),
         filters: session.filters.clone(),
         outgoing_chmod: outgoing,

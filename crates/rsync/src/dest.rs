@@ -38,6 +38,8 @@ pub enum DestStart {
     Module {
         /// The module's directory.
         root: Root,
+        /// It is the root of the process.
+        confined: bool,
     },
 }
 
@@ -50,11 +52,16 @@ pub struct FirstList {
 }
 
 impl DestStart {
+    /// Whether names at the top are shown with a slash.
+    pub fn top_slash(&self) -> bool {
+        !matches!(self, DestStart::Module { confined: false, .. })
+    }
+
     /// A root to begin with, before the destination is known.
     pub fn root(&self) -> io::Result<Root> {
         match self {
             DestStart::Operator { .. } => Root::open(b"."),
-            DestStart::Module { root } => Ok(root.clone()),
+            DestStart::Module { root, .. } => Ok(root.clone()),
         }
     }
 
@@ -105,7 +112,7 @@ impl DestStart {
     fn open(&self, path: &[u8]) -> io::Result<Root> {
         match self {
             DestStart::Operator { .. } => Root::open_trusted(path),
-            DestStart::Module { root } => {
+            DestStart::Module { root, .. } => {
                 let clean = module_path(path);
                 let rel = RelPath::new(&clean).map_err(|_| invalid())?;
                 Ok(Root::from_dir(root.dir(rel)?))
@@ -145,7 +152,7 @@ impl DestStart {
             },
             DestStart::Module { .. } => {
                 let clean = module_path(path);
-                if clean == b"." { Vec::new() } else { clean }
+                if clean == b"." { Vec::new() } else { [b"/".as_slice(), &clean].concat() }
             }
         }
     }

@@ -88,6 +88,8 @@ pub struct Receiving {
     pub root: Root,
     /// The path of the destination for messages, without a trailing slash.
     pub shown: Vec<u8>,
+    /// Names at its top are shown with a slash.
+    pub top_slash: bool,
     /// In single-file mode, the name the only entry gets.
     pub rename: Option<Vec<u8>>,
     /// A dry run whose destination does not exist.
@@ -141,18 +143,16 @@ impl Receiving {
     pub fn shown_path(&self, name: &[u8]) -> Vec<u8> {
         let rel = self.rename.as_deref().unwrap_or_else(|| crate::scan::trim_root(name));
         let mut shown = self.shown.clone();
-        if rel != b"." {
-            if !shown.is_empty() || self.reporter.module.is_none() {
-                shown.push(b'/');
-            }
-            shown.extend_from_slice(rel);
+        if !shown.is_empty() || self.top_slash {
+            shown.push(b'/');
         }
+        shown.extend_from_slice(rel);
         shown
     }
 
     /// An entry's path from the module's top, for the daemon's rules.
     pub fn module_path(&self, rel: &[u8]) -> Vec<u8> {
-        if self.shown.is_empty() { rel.to_vec() } else { [self.shown.as_slice(), b"/", rel].concat() }
+        crate::scan::trim_root(&[self.shown.as_slice(), b"/", rel].concat()).to_vec()
     }
 
     /// Tells the generator something; a generator that is gone needs no telling.

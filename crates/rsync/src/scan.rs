@@ -35,8 +35,8 @@ pub struct SourceRoot {
     pub root: Root,
     /// Its path as shown in messages, without a trailing slash (empty for `/`).
     pub shown: Vec<u8>,
-    /// It lies in a daemon's module, whose paths are shown from the module's top.
-    pub module: bool,
+    /// Names at its top are shown with a slash; not in a module that is no root of the process.
+    pub top_slash: bool,
     /// Its path as given, for the long names of formats.
     pub given: Vec<u8>,
 }
@@ -45,13 +45,10 @@ impl SourceRoot {
     /// The path of an entry below this root, for messages.
     pub fn shown_path(&self, name: &[u8]) -> Vec<u8> {
         let mut path = self.shown.clone();
-        let rel = trim_root(name);
-        if rel != b"." && !rel.is_empty() {
-            if !path.is_empty() || !self.module {
-                path.push(b'/');
-            }
-            path.extend_from_slice(rel);
+        if !path.is_empty() || self.top_slash {
+            path.push(b'/');
         }
+        path.extend_from_slice(trim_root(name));
         path
     }
 }
@@ -366,8 +363,8 @@ impl Scanner {
         }
         let root = start.open(base)?;
         let cache = DirCache::new(root.clone(), 64);
-        let module = matches!(start, SourceStart::Module { .. });
-        self.roots.push(SourceRoot { cache, root, shown, module, given: base.to_vec() });
+        let top_slash = !matches!(start, SourceStart::Module { confined: false, .. });
+        self.roots.push(SourceRoot { cache, root, shown, top_slash, given: base.to_vec() });
         u16::try_from(self.roots.len() - 1).map_err(io::Error::other)
     }
 
@@ -607,6 +604,8 @@ pub enum SourceStart {
     Module {
         /// The module's directory.
         root: Root,
+        /// It is the root of the process.
+        confined: bool,
     },
 }
 
@@ -614,7 +613,7 @@ impl SourceStart {
     fn open(&self, base: &[u8]) -> io::Result<Root> {
         match self {
             SourceStart::Operator { .. } => Root::open(base),
-            SourceStart::Module { root } => {
+            SourceStart::Module { root, .. } => {
                 let clean = clean(trim_root(base));
                 let path = RelPath::new(if clean.is_empty() { b"." } else { &clean })
                     .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
@@ -634,7 +633,10 @@ impl SourceStart {
                 let cleaned = clean(base);
                 if cleaned == b"/" { Vec::new() } else { cleaned }
             }
-            SourceStart::Module { .. } => clean(trim_root(base)),
+            SourceStart::Module { .. } => match clean(trim_root(base)).as_slice() {
+                b"" => Vec::new(),
+                below => [b"/".as_slice(), below].concat(),
+            },
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct DaemonPart {
     pub protocol: Protocol,
     /// The module's directory.
     pub root: tree::root::Root,
+    /// That directory is the root of the process.
+    pub confined: bool,
     /// Name of the module, for messages.
     pub module: Vec<u8>,
     /// The daemon's rules.
@@ -225,7 +227,7 @@ impl Server {
                 (SourceStart::Operator { cwd: crate::client::cwd() }, printer, rules)
             }
             Some(daemon) => (
-                SourceStart::Module { root: daemon.root },
+                SourceStart::Module { root: daemon.root, confined: daemon.confined },
                 ItemPrinter::server(self.opts.clone(), true, daemon.transfer_log),
                 ScanRules {
                     filters,
@@ -303,7 +305,7 @@ impl Server {
             setup.daemon_filters = Some(daemon.filters);
             setup.daemon_chmod = daemon.incoming_chmod;
             setup.munge = daemon.munge;
-            setup.start = DestStart::Module { root: daemon.root };
+            setup.start = DestStart::Module { root: daemon.root, confined: daemon.confined };
         }
         let received = receive(setup);
         self.total_size = received.counters.total_size;
@@ -351,7 +353,7 @@ pub fn explain(reporter: &Reporter, role: Role, fatal: &Fatal) {
 fn open_list(start: &SourceStart, path: &[u8]) -> std::io::Result<std::fs::File> {
     match start {
         SourceStart::Operator { .. } => tree::operator::open_trusted(path),
-        SourceStart::Module { root } => {
+        SourceStart::Module { root, .. } => {
             let clean = crate::scan::clean(crate::scan::trim_root(path));
             let rel = tree::path::RelPath::new(&clean)
                 .map_err(|_| std::io::Error::from_raw_os_error(libc::EINVAL))?;

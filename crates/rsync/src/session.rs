@@ -109,6 +109,7 @@ pub fn receive(setup: ReceivingSetup) -> Received {
         lists: Mutex::new(Lists::new(agreed.inc())),
         root,
         shown: Vec::new(),
+        top_slash: setup.start.top_slash(),
         rename: None,
         dest_missing: false,
         dest_made: false,
