@@ -25,6 +25,8 @@ use crate::fatal::Fatal;
 
 /// Bytes read from the transport at once.
 const READ_CHUNK: usize = 256 * 1024;
+/// A read of fewer bytes was probably all the peer had to say.
+const SMALL_READ: usize = 4096;
 /// Bytes of unread input kept while this side is blocked on writing.
 const READ_AHEAD_MAX: usize = 8 * 1024 * 1024;
 /// Longest wait before looking whether someone asked to stop.
@@ -190,6 +192,8 @@ pub struct LinkReader {
     policy: MessagePolicy,
     on_message: OnMessage,
     closed: bool,
+    /// It is a TCP connection, whose acknowledgements are not to be held back.
+    quick_ack: bool,
 }
 
 impl LinkReader {
@@ -197,7 +201,9 @@ impl LinkReader {
     /// before the reader existed.
     pub fn new(fd: Arc<OwnedFd>, traffic: Arc<Traffic>, buffered: Vec<u8>) -> LinkReader {
         let _ = rustix::io::ioctl_fionbio(&fd, true);
+        let quick_ack = rustix::net::sockopt::set_tcp_quickack(&*fd, true).is_ok();
         LinkReader {
+            quick_ack,
             fd,
             traffic,
             buf: buffered,
@@ -285,6 +291,11 @@ impl LinkReader {
             Ok(n) => {
                 self.traffic.touch();
                 self.traffic.read.fetch_add(n as u64, Ordering::Relaxed);
+                // A peer that gathers small writes waits for an acknowledgement that the kernel
+                // would hold back for 40 ms; at the end of a short exchange that is all its time.
+                if self.quick_ack && n < SMALL_READ {
+                    let _ = rustix::net::sockopt::set_tcp_quickack(&*self.fd, true);
+                }
                 debug_assert_eq!(self.buf.len(), old + n);
                 Ok(n)
             }
