@@ -5,10 +5,10 @@
 //! through the transfers of crate `rsync`, retries, and guards the source; `status` answers what is
 //! going on. Nothing here prints: what there is to say is a [`report::Report`] handed to the caller.
 
-pub mod config;
-pub mod watch;
 pub mod aggregate;
+pub mod config;
 pub mod plan;
-pub mod run;
 pub mod report;
+pub mod run;
 pub mod status;
+pub mod watch;

@@ -2,7 +2,7 @@
 //!
 //! Called by [`super::queue`]. The result describes what the *target* may still lack, so it is
 //! coarse: an entry says "send what is there now, or delete what is not", which holds whatever the
-//! order of events was. What has to be remembered beside that is whether the target may still hold
+//! order of events was (a name that is gone is looked at once more before it is sent as such). What has to be remembered beside that is whether the target may still hold
 //! the content of a directory that left this name (`left_dir`): a directory that comes to the same
 //! name later must then be compared with what is there, not just added to.
 

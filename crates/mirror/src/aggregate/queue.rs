@@ -95,8 +95,7 @@ impl Queue {
         if self.subtrees > 0 && self.swallowed(path, change) {
             return;
         }
-        let dirty =
-            combine(self.pending.get(path), self.flying.get(path), change, now, self.quiet);
+        let dirty = combine(self.pending.get(path), self.flying.get(path), change, now, self.quiet);
         self.put(path.to_vec(), dirty);
         self.shrink(now);
     }
@@ -336,8 +335,7 @@ impl Queue {
                     let dirty = combine(old, self.flying.get(&dir), Change::Subtree, now, 0);
                     self.put(dir, dirty);
                 }
-                if self.pending.len() <= self.caps.entries / 2
-                    && self.bytes <= self.caps.bytes / 2
+                if self.pending.len() <= self.caps.entries / 2 && self.bytes <= self.caps.bytes / 2
                 {
                     break;
                 }

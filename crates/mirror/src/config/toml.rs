@@ -126,7 +126,8 @@ impl Reader<'_> {
                 }
             }
         }
-        for (missing, key) in [(sync.source.is_empty(), "source"), (sync.target.is_empty(), "target")]
+        for (missing, key) in
+            [(sync.source.is_empty(), "source"), (sync.target.is_empty(), "target")]
         {
             if missing && !table.contains_key(key) {
                 self.error(item.span().start, format!("this sync has no {key}"));
@@ -227,10 +228,9 @@ fn list(value: &DeValue<'_>) -> Result<Vec<Vec<u8>>, String> {
 fn number(value: &DeValue<'_>, max: u64) -> Result<u64, String> {
     let wrong = || format!("must be a whole number from 0 to {max}");
     match value {
-        DeValue::Integer(n) => u64::from_str_radix(n.as_str(), n.radix())
-            .ok()
-            .filter(|&n| n <= max)
-            .ok_or_else(wrong),
+        DeValue::Integer(n) => {
+            u64::from_str_radix(n.as_str(), n.radix()).ok().filter(|&n| n <= max).ok_or_else(wrong)
+        }
         _ => Err(wrong()),
     }
 }
@@ -304,9 +304,11 @@ pub const ROWS: &[Row] = &[
     row!("source", "Directory whose content is mirrored", |sync, v| {
         sync.source = SyncConfig::new(&bytes(v)?, b"").source
     }),
-    row!("target", "Where to: a path, host:path, host::module/path or rsync://host/module", |sync, v| {
-        sync.target = bytes(v)?
-    }),
+    row!(
+        "target",
+        "Where to: a path, host:path, host::module/path or rsync://host/module",
+        |sync, v| { sync.target = bytes(v)? }
+    ),
     row!("delete", "Propagate deletions (false)", |sync, v| sync.delete = boolean(v)?),
     row!("allow_empty", "Let an empty source empty its target (false)", |sync, v| {
         sync.allow_empty = boolean(v)?
@@ -328,11 +330,7 @@ pub const ROWS: &[Row] = &[
     row!("include", "Patterns to keep in, as rsync's --include", |sync, v| {
         sync.options.filters.extend(list(v)?.into_iter().map(FilterArg::Include))
     }),
-    Row {
-        key: "exclude_from",
-        help: "Files of such patterns, one a line",
-        set: exclude_from,
-    },
+    Row { key: "exclude_from", help: "Files of such patterns, one a line", set: exclude_from },
     row!("filter", "Rules, as rsync's --filter", |sync, v| {
         sync.options.filters.extend(list(v)?.into_iter().map(FilterArg::Rule))
     }),
@@ -418,12 +416,24 @@ mod tests {
         // A failure would leave a mistyped key without effect, or without a place.
         let sync = "[[sync]]\nsource = \"/a\"\ntarget = \"/t\"\n";
         for (text, want) in [
-            (format!("{sync}exlude = \"x\"\n"), "c.toml:4:1: unknown key exlude; did you mean exclude?"),
-            (format!("{sync}hard-links = true\n"), "c.toml:4:1: unknown key hard-links; did you mean hard_links?"),
-            (format!("{sync}delete = \"false\"\n"), "c.toml:4:10: delete: must be true or false, without quotes"),
+            (
+                format!("{sync}exlude = \"x\"\n"),
+                "c.toml:4:1: unknown key exlude; did you mean exclude?",
+            ),
+            (
+                format!("{sync}hard-links = true\n"),
+                "c.toml:4:1: unknown key hard-links; did you mean hard_links?",
+            ),
+            (
+                format!("{sync}delete = \"false\"\n"),
+                "c.toml:4:10: delete: must be true or false, without quotes",
+            ),
             (format!("{sync}port = 0\n"), "c.toml:4:8: port: must be from 1 to 65535"),
             (format!("nam = \"x\"\n{sync}"), "c.toml:1:1: unknown key nam; did you mean name?"),
-            (format!("name = \"a/b\"\n{sync}"), "c.toml:1:8: name must be made of letters, digits, '.', '-' and '_'"),
+            (
+                format!("name = \"a/b\"\n{sync}"),
+                "c.toml:1:8: name must be made of letters, digits, '.', '-' and '_'",
+            ),
             ("[[sync]]\nsource = \"/a\"\n".into(), "c.toml:1:1: this sync has no target"),
             ("[sync]\nsource = \"/a\"\n".into(), "c.toml:1:2: write [[sync]], twice bracketed"),
             (String::new(), "c.toml: nothing to mirror: no sync is given"),

@@ -47,12 +47,7 @@ impl Batch {
 ///
 /// `linked` are further paths to send, `delete` says whether deletions are propagated, `prefix` is
 /// the name of the source below the transfer's source argument, empty when they are the same.
-pub fn plan(
-    dirty: &[(Vec<u8>, Dirty)],
-    linked: &[Vec<u8>],
-    delete: bool,
-    prefix: &[u8],
-) -> Batch {
+pub fn plan(dirty: &[(Vec<u8>, Dirty)], linked: &[Vec<u8>], delete: bool, prefix: &[u8]) -> Batch {
     let mut batch = Batch::default();
     let mut names: BTreeSet<&[u8]> = linked.iter().map(Vec::as_slice).collect();
     for (path, what) in dirty {
@@ -134,7 +129,10 @@ mod tests {
         ];
         let with = plan(&all, &[b"x/link".to_vec()], true, b"");
         assert_eq!(text(&with.names), "./d d/e/new d/old ./top x/link");
-        assert_eq!((text(&with.subtrees), text(&with.compared)), ("./moved".into(), "./swapped".into()));
+        assert_eq!(
+            (text(&with.subtrees), text(&with.compared)),
+            ("./moved".into(), "./swapped".into())
+        );
         assert!(with.gone_dirs && !with.root);
         let without = plan(&all, &[], false, b"");
         assert_eq!(text(&without.names), "./d d/e/new");

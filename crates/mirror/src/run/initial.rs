@@ -70,11 +70,8 @@ impl Meter {
         let span = now.saturating_sub(self.last).max(1);
         let latest = sent.saturating_sub(self.last_bytes) as f64 * 1000.0 / span as f64;
         // The first reading counts as it is; later ones are smoothed over some five readings.
-        self.rate = if self.last == self.started {
-            latest
-        } else {
-            self.rate + (latest - self.rate) / 5.0
-        };
+        self.rate =
+            if self.last == self.started { latest } else { self.rate + (latest - self.rate) / 5.0 };
         (self.last, self.last_bytes) = (now, sent);
         let elapsed = now.saturating_sub(self.started);
         let left_ms = (list_complete && done > 0).then(|| {
@@ -106,8 +103,7 @@ pub fn weigh_empty(
     if !delete || allow_empty {
         return Ok(());
     }
-    let empty =
-        source.is_empty(&root).map_err(|e| Hold::Refused(source.missing(&e)))?;
+    let empty = source.is_empty(&root).map_err(|e| Hold::Refused(source.missing(&e)))?;
     drop(root);
     if !empty {
         return Ok(());

@@ -166,12 +166,8 @@ impl Transfer for Job {
 
     fn target_is_empty(&self, control: &Arc<Control>) -> Result<bool, Outcome> {
         let console = Arc::new(Captured::default());
-        let options = Options {
-            list_only: true,
-            dirs: true,
-            filters: Vec::new(),
-            ..self.options.clone()
-        };
+        let options =
+            Options { list_only: true, dirs: true, filters: Vec::new(), ..self.options.clone() };
         let mut outcome = rsync::client::run(
             options,
             vec![self.target_dir.clone()],
@@ -221,7 +217,7 @@ fn add(all: &mut Outcome, next: Outcome) -> bool {
         all.complete = false;
     }
     if next.exit != ExitCode::Ok && (all.exit == ExitCode::Ok || !part(next.exit)) {
-        (all.exit, all.reason) = (next.exit, next.reason);
+        (all.exit, all.status, all.reason) = (next.exit, next.status, next.reason);
     }
     part(next.exit)
 }

@@ -6,4 +6,5 @@ pub mod job;
 pub mod retry;
 pub mod runner;
 pub mod shared;
+pub mod survey;
 pub mod sync;

@@ -80,10 +80,16 @@ const LONGEST_MS: Millis = 30_000;
 
 /// A word of the failure's text in lower case, and what helps.
 const REMEDIES: &[(&str, &str)] = &[
-    ("auth failed", "check user and password, that the secrets file lists user:password, belongs to \
-      the daemon's user and has mode 600; the daemon's log names the cause"),
-    ("unknown module", "check the module's name in the target and in rsyncd.conf; a module with \
-      list = no answers so to hosts that may not connect"),
+    (
+        "auth failed",
+        "check user and password, that the secrets file lists user:password, belongs to \
+      the daemon's user and has mode 600; the daemon's log names the cause",
+    ),
+    (
+        "unknown module",
+        "check the module's name in the target and in rsyncd.conf; a module with \
+      list = no answers so to hosts that may not connect",
+    ),
     ("read only", "set read only = no in the module of rsyncd.conf"),
     ("chdir failed", "make the module's directory on the target, or mend path in rsyncd.conf"),
     ("max connections", "raise max connections in the module of rsyncd.conf"),
@@ -95,8 +101,11 @@ const REMEDIES: &[(&str, &str)] = &[
     ("no space left", "make room on the target"),
     ("read-only file system", "the target's file system is mounted read-only"),
     ("cannot delete non-empty directory", "a directory became a file: only --delete may remove it"),
-    ("operation not permitted", "the target's user may not set owner or times: let the daemon run \
-      with uid = root, or leave owner and group out"),
+    (
+        "operation not permitted",
+        "the target's user may not set owner or times: let the daemon run \
+      with uid = root, or leave owner and group out",
+    ),
     ("permission denied", "the user at one end may not read or write there"),
     ("password file", "give the password file mode 600, holding the password alone"),
 ];
@@ -117,15 +126,14 @@ mod tests {
             })
             .collect();
         let reason = String::new();
-        Outcome { exit, reason, problems, complete, files: 0, bytes: 0, deleted: 0 }
+        Outcome { exit, status: 0, reason, problems, complete, files: 0, bytes: 0, deleted: 0 }
     }
 
     #[test]
     fn outcomes_leave_exactly_what_failed() {
         // A failure would lose a change (as if 23 were success) or resend everything for one file.
-        let part = |paths: &[&str]| {
-            Verdict::Part(paths.iter().map(|p| p.as_bytes().to_vec()).collect())
-        };
+        let part =
+            |paths: &[&str]| Verdict::Part(paths.iter().map(|p| p.as_bytes().to_vec()).collect());
         let rows = [
             (ExitCode::Ok, &[][..], true, Verdict::Landed),
             (ExitCode::Partial, &["a", "d/b"], true, part(&["a", "d/b"])),
@@ -156,6 +164,8 @@ mod tests {
         // A failure would leave people alone with the reference's bare messages.
         let text = "@ERROR: auth failed on module x";
         assert!(remedy(ExitCode::StartClient, text).contains("secrets"));
-        assert!(remedy(ExitCode::SocketIo, "Connection refused (111)").contains("start the daemon"));
+        assert!(
+            remedy(ExitCode::SocketIo, "Connection refused (111)").contains("start the daemon")
+        );
     }
 }

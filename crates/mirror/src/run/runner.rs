@@ -56,7 +56,8 @@ pub fn run(
                 scope.spawn(move || sync::run(one, shared, reporter))
             })
             .collect();
-        let mut watch = Overseer { config: &config, syncs: &syncs, meters: vec![None; syncs.len()] };
+        let mut watch =
+            Overseer { config: &config, syncs: &syncs, meters: vec![None; syncs.len()] };
         while !threads.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             if stop.load(Ordering::Acquire) {
                 syncs.iter().for_each(|shared| shared.request_stop());

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rsync::problem::Outcome;
-use tree::root::Root;
 use wire::exit::ExitCode;
 
 use super::guard::{Refusal, Source, refuse_overlap};
@@ -22,11 +21,10 @@ use super::initial::{Hold, weigh_empty};
 use super::job::{Job, Transfer};
 use super::retry::{Verdict, backoff, deletions_owed, remedy, verdict};
 use super::shared::{Next, Shared};
-use crate::aggregate::combine::{Dirty, Kind};
+use super::survey::Survey;
 use crate::config::SyncConfig;
 use crate::plan::batch::{BATCH_MAX, plan};
 use crate::plan::exclude::Exclude;
-use crate::plan::links::{FileId, Links};
 use crate::report::{Report, What, Work};
 use crate::status::SyncState;
 use crate::watch;
@@ -41,10 +39,9 @@ pub struct Mirror {
     prefix: Vec<u8>,
     shared: Arc<Shared>,
     source: Arc<Source>,
-    exclude: Arc<Exclude>,
+    survey: Survey,
     transfer: Box<dyn Transfer>,
     reporter: Reporter,
-    links: LinkMap,
     /// Whole transfers that failed in a row.
     attempts: u8,
     /// No comparison of everything has succeeded yet.
@@ -53,16 +50,6 @@ pub struct Mirror {
     begun: bool,
     /// A comparison may have left out deletions.
     owes_deletions: bool,
-}
-
-/// What is known of files with several names.
-enum LinkMap {
-    /// Nothing: no such file has changed yet.
-    Unknown,
-    /// All of them.
-    Known(Links),
-    /// There are too many.
-    TooMany,
 }
 
 /// How a sync ended.
@@ -146,21 +133,18 @@ impl Mirror {
         reporter: &Reporter,
     ) -> Result<(Mirror, watch::Watcher), Refusal> {
         let (_, prefix) = config.base_and_prefix();
-        let exclude = Exclude::new(&config.options.filters, &prefix).map_err(|text| Refusal {
-            text,
-            remedy: "correct the rule".into(),
-        })?;
+        let exclude = Exclude::new(&config.options.filters, &prefix)
+            .map_err(|text| Refusal { text, remedy: "correct the rule".into() })?;
         let (source, exclude) = (Arc::new(Source::open(&config.source)?), Arc::new(exclude));
         let opened = watch::open(&source, &exclude, config.backend)?;
         shared.lock().numbers.backend = opened.backend.into();
         let sync = Mirror {
             prefix,
             shared: Arc::clone(shared),
+            survey: Survey::new(&source, &exclude, config.options.hard_links),
             source,
-            exclude,
             transfer,
             reporter: Arc::clone(reporter),
-            links: LinkMap::Unknown,
             attempts: 0,
             first: true,
             begun: false,
@@ -223,13 +207,12 @@ impl Mirror {
         if !self.first && self.shared.lock().numbers.overflows > 0 {
             self.report(What::Overflow);
         }
-        self.links = LinkMap::Unknown;
+        self.survey.forget_links();
         let kind = if self.first { SyncState::FirstPass } else { SyncState::Comparing };
         let control = self.shared.new_control(kind);
         let (config, started) = (&self.config, Instant::now());
         let transfer = self.transfer.as_ref();
-        let hold =
-            weigh_empty(&self.source, transfer, config.allow_empty, config.delete, &control);
+        let hold = weigh_empty(&self.source, transfer, config.allow_empty, config.delete, &control);
         self.shared.lock().queue.take_full();
         let outcome = match hold {
             Err(Hold::Refused(refusal)) => return Err(refusal),
@@ -250,14 +233,27 @@ impl Mirror {
     /// Sends what is ready.
     fn batch(&mut self) -> Result<(), Refusal> {
         let root = self.source.root()?;
-        self.look(&root);
-        let taken = self.shared.lock().queue.take(BATCH_MAX);
+        let new = self.shared.lock().queue.to_look();
+        let answers = self.survey.being_written(&root, new);
+        let mut state = self.shared.lock();
+        for (path, waits) in answers {
+            state.queue.looked(&path, waits);
+        }
+        let mut taken = state.queue.take(BATCH_MAX);
+        drop(state);
         if taken.is_empty() {
             return Ok(());
         }
-        let linked = self.linked(&root, &taken);
+        let mut more = self.survey.ground(&root, &mut taken);
+        match self.survey.linked(&root, &taken) {
+            Some(linked) => more.extend(linked),
+            None => {
+                let now = self.shared.now();
+                self.shared.lock().queue.doubt(now);
+            }
+        }
         drop(root);
-        let batch = plan(&taken, &linked, self.config.delete, &self.prefix);
+        let batch = plan(&taken, &more, self.config.delete, &self.prefix);
         if batch.is_empty() {
             self.shared.lock().queue.landed();
             return Ok(());
@@ -270,24 +266,6 @@ impl Mirror {
             self.report(What::Batch { names: batch.len(), work: work(&outcome, started) });
         }
         Ok(())
-    }
-
-    /// Looks at new files of which no writing was seen: links, special files and files with several
-    /// names are complete, an ordinary file may be about to be written.
-    fn look(&self, root: &Root) {
-        let paths = self.shared.lock().queue.to_look();
-        let answers: Vec<(Vec<u8>, bool)> = paths
-            .into_iter()
-            .map(|path| {
-                let meta = self.source.look(root, &path).ok().flatten();
-                let waits = meta.is_some_and(|m| m.is_file() && m.nlink == 1);
-                (path, waits)
-            })
-            .collect();
-        let mut state = self.shared.lock();
-        for (path, waits) in answers {
-            state.queue.looked(&path, waits);
-        }
     }
 
     /// Ends a transfer in the queue; false when it failed as a whole.
@@ -374,103 +352,6 @@ impl Mirror {
 
     fn report(&self, what: What) {
         (self.reporter)(Report { sync: self.config.name.clone(), what });
-    }
-}
-
-/// Files with several names. An event names only the one through which a file was changed, while
-/// the target has them as separate files (or, with hard links kept, must get all of them at once).
-impl Mirror {
-    /// The other names of the files among `taken` that have several.
-    fn linked(&mut self, root: &Root, taken: &[(Vec<u8>, Dirty)]) -> Vec<Vec<u8>> {
-        let mut ids: Vec<FileId> = Vec::new();
-        for (path, dirty) in taken {
-            match dirty.kind {
-                Kind::Gone => self.forget(path),
-                Kind::Entry => {
-                    let id = self.file_id(root, path);
-                    ids.extend(id);
-                    self.note(path, id);
-                }
-                Kind::Subtree => {
-                    self.forget(path);
-                    if self.config.options.hard_links || matches!(self.links, LinkMap::Known(_)) {
-                        let inside = self.scan(root, path).unwrap_or_default();
-                        for (path, id) in inside {
-                            self.note(&path, Some(id));
-                            ids.push(id);
-                        }
-                    }
-                }
-            }
-        }
-        if ids.is_empty() {
-            return Vec::new();
-        }
-        if matches!(self.links, LinkMap::Unknown) {
-            self.links = self.map_all(root);
-        }
-        let LinkMap::Known(links) = &self.links else {
-            let now = self.shared.now();
-            self.shared.lock().queue.doubt(now);
-            return Vec::new();
-        };
-        ids.sort_unstable();
-        ids.dedup();
-        ids.iter().flat_map(|&id| links.names_of(id)).cloned().collect()
-    }
-
-    /// The identity of a regular file with several names.
-    fn file_id(&self, root: &Root, path: &[u8]) -> Option<FileId> {
-        let meta = self.source.look(root, path).ok().flatten()?;
-        (meta.is_file() && meta.nlink > 1).then_some((meta.dev, meta.ino))
-    }
-
-    fn forget(&mut self, path: &[u8]) {
-        if let LinkMap::Known(links) = &mut self.links {
-            links.forget_below(path);
-        }
-    }
-
-    fn note(&mut self, path: &[u8], id: Option<FileId>) {
-        if let LinkMap::Known(links) = &mut self.links
-            && !links.note(path, id)
-        {
-            self.links = LinkMap::TooMany;
-        }
-    }
-
-    fn map_all(&self, root: &Root) -> LinkMap {
-        let mut links = Links::default();
-        let Some(all) = self.scan(root, b"") else { return LinkMap::TooMany };
-        for (path, id) in all {
-            links.note(&path, Some(id));
-        }
-        LinkMap::Known(links)
-    }
-
-    /// All files with several names below `path`; `None` when there are too many.
-    fn scan(&self, root: &Root, path: &[u8]) -> Option<Vec<(Vec<u8>, FileId)>> {
-        let mut found = Vec::new();
-        let mut open = vec![path.to_vec()];
-        while let Some(at) = open.pop() {
-            // A directory that cannot be read now is one that the transfer reports.
-            let Ok(dir) = self.source.dir(root, &at) else { continue };
-            for (name, meta) in self.source.metas(&dir).unwrap_or_default() {
-                let path = watch::join(&at, &name);
-                if self.exclude.hides(&path, meta.is_dir()) {
-                    continue;
-                }
-                if meta.is_dir() {
-                    open.push(path);
-                } else if meta.is_file() && meta.nlink > 1 {
-                    found.push((path, (meta.dev, meta.ino)));
-                }
-            }
-            if found.len() > crate::plan::links::LINKS_MAX {
-                return None;
-            }
-        }
-        Some(found)
     }
 }
 

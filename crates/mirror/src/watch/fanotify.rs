@@ -6,7 +6,8 @@
 //! 2. what is not below the source, or is excluded, is dropped: other programs' work on the same
 //!    file system, and this program's own target there;
 //! 3. the bits of the record become changes, a deletion first, since the kernel merges what happens
-//!    to a name and its order is lost; sending looks at the name again, so the order is not needed.
+//!    to a name and its order is lost, between records too: an event joins an equal one that is
+//!    still unread. Whoever sends a name looks at it again, so the order is not needed.
 //!
 //! The kernel's records lag behind the tree, so a path may be newer than its event. That is
 //! harmless: the rename that made it newer is itself an event that follows.
@@ -223,7 +224,10 @@ mod tests {
             (CREATE | ONDIR, &[Change::MadeDir]),
             (DELETE | ONDIR, &[Change::Gone { dir: true }]),
             (CREATE | DELETE | ONDIR, &[Change::Gone { dir: true }, Change::MadeDir]),
-            (CREATE | MODIFY | CLOSE_WRITE | DELETE, &[Change::Gone { dir: false }, Change::Settled]),
+            (
+                CREATE | MODIFY | CLOSE_WRITE | DELETE,
+                &[Change::Gone { dir: false }, Change::Settled],
+            ),
             (MODIFY | CLOSE_WRITE | DELETE, &[Change::Gone { dir: false }]),
             (RENAME | ONDIR, &[Change::Gone { dir: true }]),
         ];

@@ -52,6 +52,9 @@ struct Record {
     name: Vec<u8>,
 }
 
+/// The names in a directory, and whether each is a directory.
+type Listing = Vec<(Vec<u8>, bool)>;
+
 /// A directory to be watched: its path, and where that is.
 struct Step {
     path: Vec<u8>,
@@ -126,9 +129,7 @@ impl InotifyWatch {
         if has(mask::UNMOUNT) {
             return Err(self.unmounted(r.watch));
         }
-        if self.known.is_root(r.watch)
-            && has(mask::DELETE_SELF | mask::MOVE_SELF | mask::IGNORED)
-        {
+        if self.known.is_root(r.watch) && has(mask::DELETE_SELF | mask::MOVE_SELF | mask::IGNORED) {
             return Err(self.source.moved());
         }
         if has(mask::IGNORED) {
@@ -221,7 +222,7 @@ impl InotifyWatch {
         root: &Root,
         step: &Step,
         expected: Option<Watch>,
-    ) -> Result<Option<(Watch, Vec<(Vec<u8>, bool)>)>, Refusal> {
+    ) -> Result<Option<(Watch, Listing)>, Refusal> {
         let Ok(dir) = self.source.dir(root, &step.path) else { return Ok(None) };
         let watch = match self.kernel.add(dir.fd()) {
             Ok(watch) => watch,

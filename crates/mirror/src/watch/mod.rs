@@ -71,8 +71,8 @@ pub fn open(
     choice: BackendChoice,
 ) -> Result<Opened, Refusal> {
     let anchor = kernel_fanotify::open_anchor(source.path()).map_err(|e| source.missing(&e))?;
-    let kind = mounts::fs_kind(&anchor.fd)
-        .unwrap_or(mounts::FsKind { name: "unknown", remote: false });
+    let kind =
+        mounts::fs_kind(&anchor.fd).unwrap_or(mounts::FsKind { name: "unknown", remote: false });
     let warning = kind.remote.then(|| {
         format!(
             "the source is on {}: changes made by other machines cause no events here and are \

@@ -15,7 +15,8 @@ pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     pub(crate) fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((self.0 >> 33) as usize) % n.max(1)
     }
 }
@@ -36,7 +37,8 @@ pub(crate) fn churn(scratch: &Scratch, dice: &mut Dice, count: usize, links: boo
             11 => fs::remove_file(&one),
             12 => fs::remove_dir_all(&one).or_else(|_| fs::remove_file(&one)),
             13 => {
-                let mode = [0o600, 0o644, 0o755, 0o711][dice.below(4)] | if one.is_dir() { 0o700 } else { 0 };
+                let mode = [0o600, 0o644, 0o755, 0o711][dice.below(4)]
+                    | if one.is_dir() { 0o700 } else { 0 };
                 // A mode set through a symbolic link would change another path than meant.
                 match fs::symlink_metadata(&one).is_ok_and(|m| !m.is_symlink()) {
                     true => fs::set_permissions(&one, fs::Permissions::from_mode(mode)),
@@ -47,7 +49,8 @@ pub(crate) fn churn(scratch: &Scratch, dice: &mut Dice, count: usize, links: boo
             15 if links => fs::hard_link(&one, &other),
             16 => fs::rename(&one, &out),
             17 => fs::rename(&out, &one),
-            18 => fs::create_dir_all(one.join("d3/d4")).and_then(|()| fs::write(one.join("d3/d4/f5"), b"deep")),
+            18 => fs::create_dir_all(one.join("d3/d4"))
+                .and_then(|()| fs::write(one.join("d3/d4/f5"), b"deep")),
             _ => fs::write(&one, b""),
         };
     }
@@ -92,6 +95,26 @@ fn trees_are_equal_after_churn_with_the_best_back_end() {
     // A failure would mean the same for fanotify, where it can be used.
     for seed in 10..13 {
         run(BackendChoice::Auto, seed, false, |_| Trouble::None);
+    }
+}
+
+#[test]
+fn trees_are_equal_after_churn_with_own_transfers() {
+    // A failure would mean that names and options of a batch do not mean to the program's own
+    // transfers what they mean to the reference program.
+    for (seed, hard_links) in [(30, false), (31, true)] {
+        let scratch = Scratch::new();
+        let mut dice = Dice(seed);
+        churn(&scratch, &mut dice, 200, true);
+        let mut config = scratch.config();
+        config.options.hard_links = hard_links;
+        let mut live = Live::start_own(config);
+        for _ in 0..3 {
+            churn(&scratch, &mut dice, 300, true);
+            live.settle(&scratch);
+            assert_equal(&scratch, hard_links);
+        }
+        live.stop();
     }
 }
 

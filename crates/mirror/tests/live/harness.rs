@@ -231,7 +231,8 @@ impl Stock {
 pub(crate) fn outcome(exit: ExitCode) -> Outcome {
     let complete = exit == ExitCode::Ok;
     let (reason, problems) = (exit.text().to_owned(), Vec::new());
-    Outcome { exit, reason, problems, complete, files: 0, bytes: 0, deleted: 0 }
+    let status = exit.code();
+    Outcome { exit, status, reason, problems, complete, files: 0, bytes: 0, deleted: 0 }
 }
 
 impl Transfer for Stock {
@@ -301,9 +302,9 @@ pub(crate) fn dump(root: &Path, links: bool) -> String {
                 open.push(path.clone());
             }
             let mode = meta.permissions().mode();
-            // The reference program keeps a directory's time only to the second when it has just
-            // put something into it.
-            let nanos = if kind.is_dir() { 0 } else { meta.mtime_nsec() };
+            // The reference program sets the time of a link or directory that it has just made or
+            // filled only if that is off by a second.
+            let nanos = if kind.is_file() { meta.mtime_nsec() } else { 0 };
             let mut line = format!("{mode:o} {}.{nanos:09} {what}", meta.mtime());
             if links && kind.is_file() && meta.nlink() > 1 {
                 let next = groups.len();
