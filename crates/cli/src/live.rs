@@ -96,7 +96,8 @@ fn watch_args(args: &[Vec<u8>]) -> Result<WatchArgs, String> {
             }
             b"--quiet-ms" => {
                 let text = String::from_utf8_lossy(&value("--quiet-ms")?).into_owned();
-                let number = text.parse().map_err(|_| format!("--quiet-ms: {text} is no number"))?;
+                let number =
+                    text.parse().map_err(|_| format!("--quiet-ms: {text} is no number"))?;
                 own.quiet_ms = Some(number);
             }
             b"--name" => own.name = Some(String::from_utf8_lossy(&value("--name")?).into_owned()),
@@ -123,7 +124,8 @@ fn watch_config(own: WatchArgs) -> Result<Config, String> {
         .iter()
         .map(|source| {
             let mut sync = SyncConfig::new(source, target);
-            let timeout_s = if options.timeout_s == 0 { sync.options.timeout_s } else { options.timeout_s };
+            let timeout_s =
+                if options.timeout_s == 0 { sync.options.timeout_s } else { options.timeout_s };
             sync.options = Options { timeout_s, ..options.clone() };
             sync.delete = own.delete;
             sync.allow_empty = own.allow_empty;
@@ -224,7 +226,11 @@ pub(crate) fn status(args: &[Vec<u8>]) -> i32 {
         None => mirror::status::sockets(),
         Some(name) => {
             let name = name.strip_prefix("--socket=").unwrap_or(name);
-            let path = if name.contains('/') { Some(name.into()) } else { mirror::status::default_socket(name) };
+            let path = if name.contains('/') {
+                Some(name.into())
+            } else {
+                mirror::status::default_socket(name)
+            };
             path.into_iter().collect()
         }
     };

@@ -35,12 +35,19 @@ The receiving daemon: an rsync daemon for clients of any age. CONFIG is an rsync
 /// `rsync --daemon`.
 pub(crate) fn rsync_daemon(args: &DaemonArgs) -> i32 {
     if args.temp_dir.is_some() || args.protocol.is_some() {
-        console::err(b"livemirror: --temp-dir and --protocol are not supported in daemon mode yet\n");
+        console::err(
+            b"livemirror: --temp-dir and --protocol are not supported in daemon mode yet\n",
+        );
         return ExitCode::Unsupported.code();
     }
-    let source = args.config.clone().map_or_else(|| default_config(args.server), ConfigSource::File);
+    let source =
+        args.config.clone().map_or_else(|| default_config(args.server), ConfigSource::File);
     let service = Service {
-        overrides: args.dparams.iter().map(|(name, value)| [name, value.as_slice()].join(&b'=')).collect(),
+        overrides: args
+            .dparams
+            .iter()
+            .map(|(name, value)| [name, value.as_slice()].join(&b'='))
+            .collect(),
         log_file: args.log_file.clone(),
         log_format: args.log_format.clone(),
         bwlimit: u64::from(args.bwlimit_kib) * 1024,
@@ -89,8 +96,9 @@ fn parse(args: &[Vec<u8>]) -> Result<Wanted, String> {
             _ => (&word[..], None),
         };
         let shown = String::from_utf8_lossy(name).into_owned();
-        let mut value =
-            || given.clone().or_else(|| words.next().cloned()).ok_or(format!("{shown} needs a value"));
+        let mut value = || {
+            given.clone().or_else(|| words.next().cloned()).ok_or(format!("{shown} needs a value"))
+        };
         match name {
             b"--help" | b"-h" => return Ok(Wanted::Help),
             b"--check" => check = true,
@@ -108,16 +116,22 @@ fn parse(args: &[Vec<u8>]) -> Result<Wanted, String> {
                 let text = String::from_utf8_lossy(&value()?).into_owned();
                 flags.port = Some(text.parse().map_err(|_| format!("--port: {text} is no port"))?);
             }
-            _ if word.starts_with(b"-") => return Err(format!("unknown option {shown} (livemirror serve --help)")),
+            _ if word.starts_with(b"-") => {
+                return Err(format!("unknown option {shown} (livemirror serve --help)"));
+            }
             _ if file.is_some() => return Err("give one configuration file".into()),
             _ => file = Some(word.clone()),
         }
     }
     let listen = ListenArgs { address: flags.address.clone(), port: flags.port, family: None };
     let service = match file {
-        Some(_) if !flags.modules.is_empty() => return Err("give a file or --module, not both".into()),
+        Some(_) if !flags.modules.is_empty() => {
+            return Err("give a file or --module, not both".into());
+        }
         Some(file) => Service::new(ConfigSource::File(file)),
-        None if flags.modules.is_empty() => return Err("give a configuration file or --module NAME=PATH".into()),
+        None if flags.modules.is_empty() => {
+            return Err("give a configuration file or --module NAME=PATH".into());
+        }
         None => Service::new(ConfigSource::Flags(flags)),
     };
     Ok(if check { Wanted::Check(service) } else { Wanted::Serve(service, listen, stay) })
@@ -147,7 +161,9 @@ fn listen_until_signal(service: &Service, args: &ListenArgs, stay: bool) -> i32 
     let Ok((readable, wake)) = UnixStream::pair() else { return ExitCode::Ipc.code() };
     let last = Arc::new(AtomicI32::new(0));
     for signal in [SIGTERM, SIGINT, SIGHUP] {
-        let (Ok(wake), last) = (wake.try_clone(), last.clone()) else { return ExitCode::Ipc.code() };
+        let (Ok(wake), last) = (wake.try_clone(), last.clone()) else {
+            return ExitCode::Ipc.code();
+        };
         // A handler may only do what is safe at any moment: a store and a write.
         let act = move || {
             last.store(signal, Ordering::Release);

@@ -105,7 +105,14 @@ fn on(
 }
 
 /// Reports an attribute that could not be set.
-pub fn failed(recv: &Receiving, role: Role, what: &str, shown: &[u8], path: &[u8], error: &io::Error) {
+pub fn failed(
+    recv: &Receiving,
+    role: Role,
+    what: &str,
+    shown: &[u8],
+    path: &[u8],
+    error: &io::Error,
+) {
     let mut line = format!("rsync: [{}] {what} ", role.word()).into_bytes();
     line.extend_from_slice(&recv.reporter.quoted(shown));
     // `chown` and its like fail; the sentences that begin with `failed` need no second word.

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use wire::exit::ExitCode;
 use wire::filter::FilterList;
-use wire::filter::requested::RequestShape;
 use wire::filter::RequestedNames;
+use wire::filter::requested::RequestShape;
 use wire::message::{Message, MessagePolicy};
 use wire::version::Protocol;
 
@@ -79,7 +79,8 @@ struct Open {
 
 impl Client {
     fn transfer(&mut self, sources: &[Location], dest: Option<&Location>) -> Result<(), Fatal> {
-        let first = sources.first().ok_or_else(|| Fatal::new(ExitCode::Syntax, "no source given"))?;
+        let first =
+            sources.first().ok_or_else(|| Fatal::new(ExitCode::Syntax, "no source given"))?;
         self.role = match first {
             Location::Local(_) => Role::Sender,
             _ => Role::SoleReceiver,
@@ -276,7 +277,9 @@ impl Client {
         let result = self.local_session(open, sources, names);
         let other = other.join().unwrap_or_else(|_| Err(Fatal::silent(ExitCode::Crashed)));
         match (result, other) {
-            (Err(ours), Err(theirs)) if ours.from_peer || ours.exit == ExitCode::StreamIo => Err(theirs),
+            (Err(ours), Err(theirs)) if ours.from_peer || ours.exit == ExitCode::StreamIo => {
+                Err(theirs)
+            }
             (Ok(()), other) => other,
             (ours, _) => ours,
         }
@@ -318,7 +321,8 @@ impl Client {
                 let mut argv = crate::options::server_args::escape_words(&words, &self.opts);
                 argv.push(b".".to_vec());
                 argv.extend(crate::options::server_args::shell_paths(paths, &self.opts, sending));
-                let (argv, secluded) = crate::options::server_args::seclude(&self.opts, &words, argv, paths);
+                let (argv, secluded) =
+                    crate::options::server_args::seclude(&self.opts, &words, argv, paths);
                 let command = remote_shell::command(&self.opts, user.as_deref(), host, &argv);
                 if self.opts.verbose > 1 {
                     self.reporter.info(&remote_shell::shown(&command));
@@ -331,7 +335,9 @@ impl Client {
                 Ok(Some((open, protocol)))
             }
             Location::Daemon { .. } => self.connect_daemon(remote, paths, words, sending),
-            Location::Local(_) => Err(Fatal::new(ExitCode::Syntax, "local path where a remote was expected")),
+            Location::Local(_) => {
+                Err(Fatal::new(ExitCode::Syntax, "local path where a remote was expected"))
+            }
         }
     }
 
@@ -369,7 +375,9 @@ impl Client {
             &mut open.writer,
             &self.reporter,
         )
-        .map_err(|f| if f.exit == ExitCode::StreamIo { crate::farewell::no_daemon(f) } else { f })?;
+        .map_err(|f| {
+            if f.exit == ExitCode::StreamIo { crate::farewell::no_daemon(f) } else { f }
+        })?;
         let Welcome::Session(protocol) = welcome else { return Ok(None) };
         let args = crate::options::server_args::daemon_words(&self.opts, words, paths, &module);
         daemon_login::send_args(&args.outer, &mut open.writer)?;
@@ -390,11 +398,21 @@ impl Client {
         }
     }
 
-    fn agree(&mut self, open: &mut Open, protocol: Protocol, sending: bool) -> Result<Agreed, Fatal> {
+    fn agree(
+        &mut self,
+        open: &mut Open,
+        protocol: Protocol,
+        sending: bool,
+    ) -> Result<Agreed, Fatal> {
         let names = NameLists::from_env();
         self.protocol = protocol;
-        let agreed = setup::client(&self.opts, protocol, &names, &mut open.reader, &mut open.writer)?;
-        let policy = if sending { MessagePolicy::from_receiving_server() } else { MessagePolicy::from_sending_server() };
+        let agreed =
+            setup::client(&self.opts, protocol, &names, &mut open.reader, &mut open.writer)?;
+        let policy = if sending {
+            MessagePolicy::from_receiving_server()
+        } else {
+            MessagePolicy::from_sending_server()
+        };
         let reporter = self.reporter.clone();
         open.reader.start_mux(
             policy,
@@ -455,7 +473,9 @@ impl Client {
     }
 
     fn list_heading(&self, agreed: &Agreed, sending: bool) {
-        if self.opts.info.flist == 0 || self.opts.list_only && !self.opts.recurse && self.opts.verbose == 0 {
+        if self.opts.info.flist == 0
+            || self.opts.list_only && !self.opts.recurse && self.opts.verbose == 0
+        {
             return;
         }
         let line: &[u8] = match (agreed.inc(), sending) {
@@ -474,10 +494,7 @@ impl Client {
     }
 
     /// Collects a remote shell after the session.
-    fn finish_child(
-        &mut self,
-        result: Result<(), Fatal>,
-    ) -> Result<(), Fatal> {
+    fn finish_child(&mut self, result: Result<(), Fatal>) -> Result<(), Fatal> {
         if let Some(child) = self.child.take() {
             self.child_status = remote_shell::collect(child).unwrap_or(ExitCode::WaitChild.code());
         }
@@ -492,7 +509,8 @@ impl Client {
         };
         if result.is_ok() {
             let elapsed = self.started.elapsed();
-            let text = crate::report::summary::render(&self.counters, &self.opts, self.protocol, elapsed);
+            let text =
+                crate::report::summary::render(&self.counters, &self.opts, self.protocol, elapsed);
             self.reporter.plain(&text);
             if self.child_status > exit.code() {
                 exit = ExitCode::from_code(self.child_status).unwrap_or(exit);

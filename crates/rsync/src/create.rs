@@ -42,8 +42,7 @@ impl Generator {
         if implied && !self.recv.opts.implied_dirs && self.recv.opts.relative {
             return Ok(true);
         }
-        let early =
-            self.made_early.remove(&name) || name == b"." && self.recv.dest_made;
+        let early = self.made_early.remove(&name) || name == b"." && self.recv.dest_made;
         let mut meta = match self.look(&path) {
             Ok(meta) => meta,
             Err(error) => {
@@ -119,7 +118,8 @@ impl Generator {
         }
         for dir in missing.into_iter().rev() {
             if let Some(name) = dir.name() {
-                let made = self.cache.parent(&dir)?.mkdir(name, 0o777 & !self.recv.privileges.umask);
+                let made =
+                    self.cache.parent(&dir)?.mkdir(name, 0o777 & !self.recv.privileges.umask);
                 if let Err(error) = made
                     && error.kind() != io::ErrorKind::AlreadyExists
                 {
@@ -203,15 +203,42 @@ impl Generator {
     }
 
     /// Applies attributes to the item at a path.
-    pub fn apply_to(&mut self, path: &RelPath, meta: &Meta, wanted: &Wanted, name: &[u8], exact: bool) {
+    pub fn apply_to(
+        &mut self,
+        path: &RelPath,
+        meta: &Meta,
+        wanted: &Wanted,
+        name: &[u8],
+        exact: bool,
+    ) {
         let shown = self.recv.shown_path(name);
         let recv = self.recv.clone();
         let applied = match path.name() {
             Some(base) => self.cache.parent(path).map(|dir| {
-                attributes::apply(&recv, Role::Generator, dir, Some(base), meta, wanted, &shown, name, exact)
+                attributes::apply(
+                    &recv,
+                    Role::Generator,
+                    dir,
+                    Some(base),
+                    meta,
+                    wanted,
+                    &shown,
+                    name,
+                    exact,
+                )
             }),
             None => self.cache.dir(path).map(|dir| {
-                attributes::apply(&recv, Role::Generator, dir, None, meta, wanted, &shown, name, exact)
+                attributes::apply(
+                    &recv,
+                    Role::Generator,
+                    dir,
+                    None,
+                    meta,
+                    wanted,
+                    &shown,
+                    name,
+                    exact,
+                )
             }),
         };
         match applied {
@@ -319,7 +346,12 @@ impl Generator {
     }
 
     /// Makes the item under a temporary name and renames it over what is there.
-    fn create_item(&mut self, path: &RelPath, entry: &EntryView<'_>, name: &[u8]) -> io::Result<()> {
+    fn create_item(
+        &mut self,
+        path: &RelPath,
+        entry: &EntryView<'_>,
+        name: &[u8],
+    ) -> io::Result<()> {
         let base = path.name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
         if self.cache.parent(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
             && self.recv.opts.relative

@@ -75,7 +75,8 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
 /// The client's options; where they are refused, as many of them as the set-up needs, with the
 /// text of the refusal.
 fn understand(session: &DaemonSession) -> (Options, Vec<Vec<u8>>, Option<Vec<u8>>) {
-    let refuse = |long: &str, short: Option<u8>| session.refused.check(long, short, session.sending);
+    let refuse =
+        |long: &str, short: Option<u8>| session.refused.check(long, short, session.sending);
     match parse_refusing(&session.args, &|_| None, Parsing::Server, &refuse) {
         Ok(parsed) => {
             let mut paths = parsed.words;

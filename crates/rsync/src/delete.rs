@@ -34,7 +34,11 @@ struct Level {
 
 impl Generator {
     /// Deletes what stands in a directory and is not in its list.
-    pub fn delete_in(&mut self, segment: &Arc<Segment>, entry: &EntryView<'_>) -> Result<(), Fatal> {
+    pub fn delete_in(
+        &mut self,
+        segment: &Arc<Segment>,
+        entry: &EntryView<'_>,
+    ) -> Result<(), Fatal> {
         let opts = self.recv.opts.clone();
         if opts.delete == DeleteMode::Off || !entry.content_dir() || self.recv.rename.is_some() {
             return Ok(());
@@ -86,7 +90,8 @@ impl Generator {
     fn on_root_device(&mut self, dir: &Dir) -> bool {
         let Ok(meta) = dir.stat_self() else { return false };
         if self.root_device.is_none() {
-            let root = RelPath::new(b".").ok().and_then(|p| self.cache.dir(p).ok()?.stat_self().ok());
+            let root =
+                RelPath::new(b".").ok().and_then(|p| self.cache.dir(p).ok()?.stat_self().ok());
             self.root_device = root.map(|m| m.dev);
         }
         self.root_device == Some(meta.dev)
@@ -154,7 +159,9 @@ impl Generator {
             return Ok(true);
         }
         let rel = crate::scan::trim_root(name);
-        self.recv.reporter.info(&[b"cannot delete non-empty directory: ".as_slice(), rel, b"\n"].concat());
+        self.recv
+            .reporter
+            .info(&[b"cannot delete non-empty directory: ".as_slice(), rel, b"\n"].concat());
         let mut line = format!("could not make way for new {new}: ").into_bytes();
         line.extend_from_slice(rel);
         let text = String::from_utf8_lossy(&line).into_owned();
@@ -164,7 +171,12 @@ impl Generator {
     }
 
     /// Removes a non-directory that is in the way; with backups it is kept aside.
-    pub fn clear_other(&mut self, path: &RelPath, found: &Meta, name: &[u8]) -> Result<bool, Fatal> {
+    pub fn clear_other(
+        &mut self,
+        path: &RelPath,
+        found: &Meta,
+        name: &[u8],
+    ) -> Result<bool, Fatal> {
         if self.recv.opts.dry_run {
             return Ok(true);
         }
@@ -233,9 +245,14 @@ impl Generator {
         let meta = dir.lstat(base).ok().flatten();
         if !self.recv.opts.dry_run {
             let done = match &meta {
-                Some(meta) if self.recv.opts.backup && !crate::backup::is_backup(&self.recv, base.as_bytes()) => {
+                Some(meta)
+                    if self.recv.opts.backup
+                        && !crate::backup::is_backup(&self.recv, base.as_bytes()) =>
+                {
                     match self.path(name) {
-                        Some(path) => crate::backup::back_up(&self.recv, dir, base, meta, &path, false),
+                        Some(path) => {
+                            crate::backup::back_up(&self.recv, dir, base, meta, &path, false)
+                        }
                         None => return Ok(()),
                     }
                 }
@@ -354,7 +371,5 @@ impl Generator {
 
 /// Reverse list order: directories before files, each by name from the last to the first.
 fn sort_for_deletion(items: &mut [(NameBuf, bool)]) {
-    items.sort_by(|a, b| {
-        wire::flist::order::compare(b.0.as_bytes(), b.1, a.0.as_bytes(), a.1)
-    });
+    items.sort_by(|a, b| wire::flist::order::compare(b.0.as_bytes(), b.1, a.0.as_bytes(), a.1));
 }

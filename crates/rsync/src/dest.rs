@@ -69,7 +69,11 @@ impl DestStart {
     /// ones anywhere the operator may reach, or at the module's top.
     pub fn side_dir(&self, dest: &Root, path: &[u8], option: &str) -> Result<Root, Fatal> {
         self.open_side(dest, path).map_err(|error| {
-            let what = if error.kind() == io::ErrorKind::NotFound { "does not exist" } else { "is not a dir" };
+            let what = if error.kind() == io::ErrorKind::NotFound {
+                "does not exist"
+            } else {
+                "is not a dir"
+            };
             let mut text = format!("The {option} {what}: ").into_bytes();
             if error.raw_os_error() == Some(libc::ENOTDIR) {
                 text = format!("The {option} is not a directory: ").into_bytes();
@@ -80,7 +84,13 @@ impl DestStart {
     }
 
     /// Like [`Self::side_dir`], and makes the directory where it is missing.
-    pub fn side_dir_made(&self, dest: &Root, path: &[u8], option: &str, umask: u32) -> Result<Root, Fatal> {
+    pub fn side_dir_made(
+        &self,
+        dest: &Root,
+        path: &[u8],
+        option: &str,
+        umask: u32,
+    ) -> Result<Root, Fatal> {
         if let Err(error) = self.open_side(dest, path)
             && error.kind() == io::ErrorKind::NotFound
         {
@@ -144,7 +154,11 @@ impl DestStart {
         match self {
             DestStart::Operator { cwd } if !path.starts_with(b"/") => {
                 let cleaned = crate::scan::clean(path);
-                if cleaned.is_empty() { cwd.clone() } else { [cwd.as_slice(), b"/", &cleaned].concat() }
+                if cleaned.is_empty() {
+                    cwd.clone()
+                } else {
+                    [cwd.as_slice(), b"/", &cleaned].concat()
+                }
             }
             DestStart::Operator { .. } => match crate::scan::clean(path).as_slice() {
                 b"/" => Vec::new(),

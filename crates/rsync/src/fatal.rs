@@ -26,7 +26,14 @@ pub struct Fatal {
 impl Fatal {
     /// A failure of this side, with its text.
     pub fn new(exit: ExitCode, text: impl Into<Vec<u8>>) -> Fatal {
-        Fatal { exit, text: text.into(), from_peer: false, role: None, explained: false, raw_status: None }
+        Fatal {
+            exit,
+            text: text.into(),
+            from_peer: false,
+            role: None,
+            explained: false,
+            raw_status: None,
+        }
     }
 
     /// A failure whose text was printed where it was known best.
@@ -37,7 +44,14 @@ impl Fatal {
     /// The peer said it ends with this status.
     pub fn peer_exit(status: i32) -> Fatal {
         let exit = ExitCode::from_code(status).unwrap_or(ExitCode::StreamIo);
-        Fatal { exit, text: Vec::new(), from_peer: true, role: None, explained: false, raw_status: Some(status) }
+        Fatal {
+            exit,
+            text: Vec::new(),
+            from_peer: true,
+            role: None,
+            explained: false,
+            raw_status: Some(status),
+        }
     }
 
     /// The line that explains it: with the role in brackets where one speaks.

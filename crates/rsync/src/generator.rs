@@ -152,7 +152,9 @@ impl Generator {
             if next.is_some() {
                 return Ok(next);
             }
-            if self.lists_complete && !self.walks.is_empty() || self.lists_complete && self.recv.agreed.inc() {
+            if self.lists_complete && !self.walks.is_empty()
+                || self.lists_complete && self.recv.agreed.inc()
+            {
                 return Ok(None);
             }
             self.wait()?;
@@ -416,11 +418,13 @@ impl Generator {
     fn refused_by_daemon(&mut self, entry: &EntryView<'_>, name: &[u8]) -> bool {
         let Some(filters) = &self.recv.daemon_filters else { return false };
         let rel = crate::scan::trim_root(name);
-        if rel == b"." || !filters.is_excluded(
+        if rel == b"."
+            || !filters.is_excluded(
                 &self.recv.module_path(rel),
                 entry.is_dir(),
                 wire::filter::Side::Receiver,
-            ) {
+            )
+        {
             return false;
         }
         let mut line = b"ERROR: daemon refused to receive ".to_vec();
@@ -437,7 +441,12 @@ impl Generator {
     }
 
     /// Writes one item record, without sums.
-    pub fn report(&mut self, index: i32, iflags: ItemFlags, xname: Option<Vec<u8>>) -> Result<(), Fatal> {
+    pub fn report(
+        &mut self,
+        index: i32,
+        iflags: ItemFlags,
+        xname: Option<Vec<u8>>,
+    ) -> Result<(), Fatal> {
         let mut head = ItemHead { ndx: index, iflags, basis: None, xname };
         if head.xname.is_some() {
             head.iflags |= ItemFlags::XNAME_FOLLOWS;

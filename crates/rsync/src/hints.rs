@@ -18,18 +18,42 @@ pub fn for_client(said: &str, opts: &Options) -> Option<&'static str> {
         });
     }
     let table: [(&str, &'static str); 12] = [
-        ("Unknown module", "ask for the list with rsync://HOST/ ; a denied host is told the same when the module is not listed"),
-        ("access denied to", "this address is not admitted: see hosts allow and hosts deny of the module"),
-        ("max connections", "all slots of the module are taken: raise max connections there, or wait"),
-        ("chdir failed", "the module's path does not exist on the daemon's side, or it may not enter it: mkdir -p, and check uid and gid"),
-        ("chroot failed", "the daemon lacks the right to chroot: run it as root, or set use chroot = no"),
-        ("setgroups failed", "the daemon does not run as root: remove uid and gid from its configuration"),
+        (
+            "Unknown module",
+            "ask for the list with rsync://HOST/ ; a denied host is told the same when the module is not listed",
+        ),
+        (
+            "access denied to",
+            "this address is not admitted: see hosts allow and hosts deny of the module",
+        ),
+        (
+            "max connections",
+            "all slots of the module are taken: raise max connections there, or wait",
+        ),
+        (
+            "chdir failed",
+            "the module's path does not exist on the daemon's side, or it may not enter it: mkdir -p, and check uid and gid",
+        ),
+        (
+            "chroot failed",
+            "the daemon lacks the right to chroot: run it as root, or set use chroot = no",
+        ),
+        (
+            "setgroups failed",
+            "the daemon does not run as root: remove uid and gid from its configuration",
+        ),
         ("invalid uid", "the module's uid names no user on the daemon's side"),
         ("invalid gid", "the module's gid names no group on the daemon's side"),
-        ("module is read only", "set read only = no for this module on the daemon's side, and have it reloaded"),
+        (
+            "module is read only",
+            "set read only = no for this module on the daemon's side, and have it reloaded",
+        ),
         ("module is write only", "set write only = no for this module on the daemon's side"),
         ("Connection refused", "nothing listens there: start the daemon, or check host and port"),
-        ("No route to host", "a firewall or the network is in the way: open the port (873/tcp unless told otherwise)"),
+        (
+            "No route to host",
+            "a firewall or the network is in the way: open the port (873/tcp unless told otherwise)",
+        ),
     ];
     table.iter().find(|(text, _)| has(text)).map(|(_, hint)| *hint)
 }
@@ -42,7 +66,9 @@ mod tests {
     fn known_refusals_have_a_fix() {
         let opts = Options::default();
         let hint = |said| for_client(said, &opts);
-        assert!(hint("@ERROR: auth failed on module m").is_some_and(|h| h.contains("--password-file")));
+        assert!(
+            hint("@ERROR: auth failed on module m").is_some_and(|h| h.contains("--password-file"))
+        );
         assert!(hint("ERROR: module is read only").is_some_and(|h| h.contains("read only = no")));
         assert!(hint("failed to connect to h (::1): Connection refused (111)").is_some());
         assert_eq!(hint("some files/attrs were not transferred"), None);

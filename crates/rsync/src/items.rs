@@ -59,7 +59,11 @@ impl ItemPrinter {
     }
 
     /// The printer of a server, which shows nothing and may log.
-    pub fn server(opts: Arc<Options>, sending: bool, log: Option<(OutFormat, Peer)>) -> ItemPrinter {
+    pub fn server(
+        opts: Arc<Options>,
+        sending: bool,
+        log: Option<(OutFormat, Peer)>,
+    ) -> ItemPrinter {
         let (log_format, peer) = match log {
             Some((format, peer)) => (Some(Arc::new(format)), Some(Arc::new(peer))),
             None => (None, None),

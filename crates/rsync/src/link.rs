@@ -263,7 +263,9 @@ impl LinkReader {
             if !self.muxed || self.frame_left > 0 {
                 return Ok(if self.available() > 0 { Peek::Data } else { Peek::Nothing });
             }
-            let Some(header) = self.buf.get(self.pos..self.pos + 4) else { return Ok(Peek::Nothing) };
+            let Some(header) = self.buf.get(self.pos..self.pos + 4) else {
+                return Ok(Peek::Nothing);
+            };
             let header = <[u8; 4]>::try_from(header).unwrap_or_default();
             let (tag, len) = mux::parse(header)?;
             if tag != mux::DATA {
@@ -412,7 +414,9 @@ impl LinkReader {
             match byte[0] {
                 b'\n' => return Ok(line),
                 b'\r' => {}
-                0 => return Err(Fatal::new(ExitCode::StartClient, "unexpected NUL in a text line")),
+                0 => {
+                    return Err(Fatal::new(ExitCode::StartClient, "unexpected NUL in a text line"));
+                }
                 b if line.len() < max => line.push(b),
                 _ => return Err(Fatal::new(ExitCode::StartClient, "over-long text line")),
             }
@@ -601,10 +605,8 @@ impl LinkWriter {
         }
         let timeout = Timespec::try_from(self.traffic.lull().min(STOP_CHECK)).ok();
         let readable = {
-            let mut fds = [
-                PollFd::new(&*self.fd, PollFlags::OUT),
-                PollFd::new(&*reader.fd, PollFlags::IN),
-            ];
+            let mut fds =
+                [PollFd::new(&*self.fd, PollFlags::OUT), PollFd::new(&*reader.fd, PollFlags::IN)];
             match poll(&mut fds, timeout.as_ref()) {
                 Ok(0) => {
                     self.traffic.check_idle()?;

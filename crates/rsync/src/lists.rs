@@ -111,9 +111,7 @@ impl Lists {
                 }
             }
             dir = match number {
-                -1 if !list.is_empty() && list.get(0).base_name() == b"." => {
-                    self.take_dir(0)
-                }
+                -1 if !list.is_empty() && list.get(0).base_name() == b"." => self.take_dir(0),
                 -1 => None,
                 n => self.take_dir(n),
             };

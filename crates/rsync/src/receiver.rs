@@ -231,19 +231,31 @@ impl ReceiverRole {
         self.receive_file(&segment, pos, &head)
     }
 
-    fn print(&mut self, segment: &Segment, place: &Place, head: &ItemHead, done: Option<&ItemLine>) {
+    fn print(
+        &mut self,
+        segment: &Segment,
+        place: &Place,
+        head: &ItemHead,
+        done: Option<&ItemLine>,
+    ) {
         self.printer.item(&self.recv.reporter, segment, place, head, done, &|_| &b""[..]);
     }
 
     /// Takes one file's tokens.
-    fn receive_file(&mut self, segment: &Segment, pos: usize, head: &ItemHead) -> Result<(), Fatal> {
+    fn receive_file(
+        &mut self,
+        segment: &Segment,
+        pos: usize,
+        head: &ItemHead,
+    ) -> Result<(), Fatal> {
         let entry = segment.list.get(pos);
         let name = entry.name();
         let read_before = self.reader.traffic().read.load(Ordering::Relaxed);
         if !self.printer.after_transfer() {
             self.print(segment, &Place::Entry(pos), head, None);
         }
-        let sum_head = SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
+        let sum_head =
+            SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
         self.printer.begin_progress(&self.recv.reporter, &name, entry.len());
         let mut target = self.open_target(&entry, &name, head);
         let received = self.tokens_into(&mut target, &sum_head, &name);
@@ -429,7 +441,8 @@ impl ReceiverRole {
         }
         let wanted = attributes::wanted(&self.recv, entry, old.as_ref().filter(|m| m.is_file()));
         let shown = self.recv.shown_path(name);
-        for (what, error) in stage.set_attributes(wanted.uid, wanted.gid, wanted.mtime, wanted.perm) {
+        for (what, error) in stage.set_attributes(wanted.uid, wanted.gid, wanted.mtime, wanted.perm)
+        {
             let recv = &self.recv;
             attributes::failed(recv, Role::Receiver, what, &temp_shown(&shown), name, &error);
         }
@@ -498,7 +511,13 @@ impl ReceiverRole {
         }
     }
 
-    fn keep_stage(&mut self, mut stage: Stage, _dir: &Dir, place: &RelPathBuf, entry: &EntryView<'_>) {
+    fn keep_stage(
+        &mut self,
+        mut stage: Stage,
+        _dir: &Dir,
+        place: &RelPathBuf,
+        entry: &EntryView<'_>,
+    ) {
         if self.recv.opts.inplace {
             stage.leave();
             return;

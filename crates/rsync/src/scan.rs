@@ -295,7 +295,12 @@ impl Scanner {
     }
 
     /// Looks at an argument; `follow` for forms that end in a slash.
-    fn look_argument(&mut self, root: u16, path: &RelPath, follow: bool) -> io::Result<Option<Meta>> {
+    fn look_argument(
+        &mut self,
+        root: u16,
+        path: &RelPath,
+        follow: bool,
+    ) -> io::Result<Option<Meta>> {
         let source = &mut self.roots[usize::from(root)];
         let Some(name) = path.name() else {
             return source.cache.dir(path)?.stat_self().map(Some);
@@ -461,7 +466,8 @@ impl Scanner {
             return;
         }
         if name.len() > wire::limits::NAME_MAX_LEN {
-            self.reporter.error_line(&[b"rsync: [sender] skipping overly long name: ", name].concat());
+            self.reporter
+                .error_line(&[b"rsync: [sender] skipping overly long name: ", name].concat());
             self.reporter.add_io_error(IO_GENERAL);
             return;
         }
@@ -506,8 +512,7 @@ impl Scanner {
     }
 
     fn is_excluded(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
-        self.is_hidden(root, rel, is_dir)
-            || self.filters.is_excluded(rel, is_dir, Side::Sender)
+        self.is_hidden(root, rel, is_dir) || self.filters.is_excluded(rel, is_dir, Side::Sender)
     }
 
     /// Brings the per-directory rules in line with a directory.
@@ -517,7 +522,8 @@ impl Scanner {
             return;
         }
         let cache = &mut self.roots[usize::from(root)].cache;
-        let entered = self.filters.move_to_dir(rel, &mut |dir, file| read_in_walk(cache, dir, file));
+        let entered =
+            self.filters.move_to_dir(rel, &mut |dir, file| read_in_walk(cache, dir, file));
         if let Err(error) = entered {
             let line = [b"rsync: [sender] ".as_slice(), error.text()].concat();
             self.reporter.error_line(&line);
@@ -531,7 +537,11 @@ impl Scanner {
         if self.filter_root != Some(root) {
             self.filter_root = Some(root);
             let shown = &self.roots[usize::from(root)].shown;
-            let absolute = if shown.starts_with(b"/") { shown.clone() } else { [b"/".as_slice(), shown].concat() };
+            let absolute = if shown.starts_with(b"/") {
+                shown.clone()
+            } else {
+                [b"/".as_slice(), shown].concat()
+            };
             self.filters.set_root(&absolute);
         }
     }
@@ -546,7 +556,14 @@ impl Scanner {
         }
     }
 
-    fn entry_in(&mut self, root: u16, dir: &Dir, base: &Name, name: &[u8], meta: &Meta) -> Option<Entry> {
+    fn entry_in(
+        &mut self,
+        root: u16,
+        dir: &Dir,
+        base: &Name,
+        name: &[u8],
+        meta: &Meta,
+    ) -> Option<Entry> {
         let mut entry = self.plain_entry(root, name, meta);
         if meta.is_link() {
             match dir.read_link(base) {
@@ -641,7 +658,11 @@ impl SourceStart {
         match self {
             SourceStart::Operator { cwd } if !base.starts_with(b"/") => {
                 let cleaned = clean(base);
-                if cleaned.is_empty() { cwd.clone() } else { [cwd.as_slice(), b"/", &cleaned].concat() }
+                if cleaned.is_empty() {
+                    cwd.clone()
+                } else {
+                    [cwd.as_slice(), b"/", &cleaned].concat()
+                }
             }
             SourceStart::Operator { .. } => {
                 let cleaned = clean(base);
@@ -657,7 +678,11 @@ impl SourceStart {
 
 /// `a/b/c` without `--relative`: `c`, seen from `a/b`. `a/b/` is `.` seen from `a/b`.
 fn cut_plain(arg: &[u8]) -> Argument {
-    let dotted = arg.ends_with(b"/") || arg.ends_with(b"/.") || arg == b"." || arg.ends_with(b"/..") || arg == b"..";
+    let dotted = arg.ends_with(b"/")
+        || arg.ends_with(b"/.")
+        || arg == b"."
+        || arg.ends_with(b"/..")
+        || arg == b"..";
     if dotted {
         return Argument { base: arg.to_vec(), name: b".".to_vec(), contents: true };
     }

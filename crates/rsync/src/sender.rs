@@ -420,7 +420,8 @@ impl Sender {
             head.encode(&mut self.writer.data, &mut self.ndx_out)?;
             return Ok(());
         }
-        let sum_head = SumHead::decode(&mut self.reader, self.agreed.transfer_sum.kind.digest_len())?;
+        let sum_head =
+            SumHead::decode(&mut self.reader, self.agreed.transfer_sum.kind.digest_len())?;
         let sums = BlockSums::decode(&mut self.reader, sum_head)?;
         self.send_file(&segment, pos, &head, sums)
     }
@@ -435,7 +436,13 @@ impl Sender {
         }
     }
 
-    fn print(&mut self, segment: &Segment, place: &Place, head: &ItemHead, sent: Option<&ItemLine>) {
+    fn print(
+        &mut self,
+        segment: &Segment,
+        place: &Place,
+        head: &ItemHead,
+        sent: Option<&ItemLine>,
+    ) {
         self.printer.item(&self.reporter, segment, place, head, sent, &|root| {
             self.scanner.roots.get(usize::from(root)).map_or(&b""[..], |r| &r.given)
         });
@@ -498,7 +505,10 @@ impl Sender {
     }
 
     fn shown(&self, root: u16, name: &[u8]) -> Vec<u8> {
-        self.scanner.roots.get(usize::from(root)).map_or_else(|| name.to_vec(), |r| r.shown_path(name))
+        self.scanner
+            .roots
+            .get(usize::from(root))
+            .map_or_else(|| name.to_vec(), |r| r.shown_path(name))
     }
 
     fn open_source(&mut self, root: u16, name: &[u8]) -> io::Result<std::fs::File> {
@@ -510,7 +520,13 @@ impl Sender {
         source.cache.parent(path)?.open_read(base)
     }
 
-    fn no_send(&mut self, index: i32, root: u16, name: &[u8], error: &io::Error) -> Result<(), Fatal> {
+    fn no_send(
+        &mut self,
+        index: i32,
+        root: u16,
+        name: &[u8],
+        error: &io::Error,
+    ) -> Result<(), Fatal> {
         let shown = self.shown(root, name);
         if error.kind() == io::ErrorKind::NotFound {
             let mut line = b"file has vanished: ".to_vec();
@@ -520,7 +536,13 @@ impl Sender {
             self.reporter.warning(&line);
             self.reporter.add_io_error(IO_VANISHED);
         } else {
-            self.reporter.path_error(Role::Sender, "send_files failed to open", &shown, name, error);
+            self.reporter.path_error(
+                Role::Sender,
+                "send_files failed to open",
+                &shown,
+                name,
+                error,
+            );
             self.reporter.add_io_error(IO_GENERAL);
         }
         self.writer.message(&Message::NoSend(index));
@@ -574,7 +596,8 @@ impl Sender {
         sums: BlockSums,
         hasher: &mut FileHasher,
     ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
-        let mut window = SourceWindow::new(file).map_err(|e| Fatal::new(ExitCode::FileIo, e.to_string()))?;
+        let mut window =
+            SourceWindow::new(file).map_err(|e| Fatal::new(ExitCode::FileIo, e.to_string()))?;
         let in_place = self.opts.inplace && head.basis.unwrap_or(0x80) == 0x80;
         let table = SumTable::new(sums);
         let work = wire::delta::search::work_limit(window.size(), table.head());

@@ -141,8 +141,7 @@ impl Server {
         };
         let names = NameLists::from_env();
         let seed = random_seed();
-        let agreed =
-            setup::server(&self.opts, protocol, &names, seed, &mut reader, &mut writer)?;
+        let agreed = setup::server(&self.opts, protocol, &names, seed, &mut reader, &mut writer)?;
         let policy = if self.opts.sender {
             MessagePolicy::from_receiving_client()
         } else {

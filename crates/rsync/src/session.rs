@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::unbounded;
 use wire::exit::ExitCode;
-use wire::filter::{FilterList, Side};
 use wire::filter::RequestedNames;
+use wire::filter::{FilterList, Side};
 use wire::flist::decode::Decoder;
 use wire::ndx::{self, NdxReader};
 
@@ -98,7 +98,12 @@ pub fn receive(setup: ReceivingSetup) -> Received {
         Ok(root) => root,
         Err(error) => {
             let fatal = Fatal::new(wire::exit::ExitCode::FileSelect, error.to_string());
-            return Received { counters: Counters::default(), writer: Some(writer), started: false, result: Err(fatal) };
+            return Received {
+                counters: Counters::default(),
+                writer: Some(writer),
+                started: false,
+                result: Err(fatal),
+            };
         }
     };
     let mut recv = Receiving {
@@ -139,7 +144,12 @@ pub fn receive(setup: ReceivingSetup) -> Received {
         Err(fatal) => return give_up(&recv, reader, writer, fatal),
     };
     if empty && !setup.server {
-        return Received { counters: Counters::default(), writer: Some(writer), started: false, result: Ok(()) };
+        return Received {
+            counters: Counters::default(),
+            writer: Some(writer),
+            started: false,
+            result: Ok(()),
+        };
     }
     let shown = recv.shown.clone();
     recv.filters.set_side(Side::Receiver);
@@ -150,7 +160,12 @@ pub fn receive(setup: ReceivingSetup) -> Received {
     let role = match made {
         Ok(role) => role,
         Err(fatal) => {
-            return Received { counters: Counters::default(), writer: Some(writer), started: false, result: Err(fatal) };
+            return Received {
+                counters: Counters::default(),
+                writer: Some(writer),
+                started: false,
+                result: Err(fatal),
+            };
         }
     };
     let generator = Generator::new(recv.clone(), writer, inbox, setup.printer);
@@ -158,7 +173,12 @@ pub fn receive(setup: ReceivingSetup) -> Received {
 }
 
 /// Ends before the roles exist: says why, tells the peer, waits for it to go.
-fn give_up(recv: &Receiving, mut reader: LinkReader, mut writer: LinkWriter, mut fatal: Fatal) -> Received {
+fn give_up(
+    recv: &Receiving,
+    mut reader: LinkReader,
+    mut writer: LinkWriter,
+    mut fatal: Fatal,
+) -> Received {
     if recv.server {
         crate::server::explain(&recv.reporter, Role::SoleReceiver, &fatal);
         fatal.explained = true;
@@ -166,7 +186,12 @@ fn give_up(recv: &Receiving, mut reader: LinkReader, mut writer: LinkWriter, mut
     fatal.role = fatal.role.or(Some(Role::SoleReceiver));
     crate::farewell::announce(&recv.agreed, &mut writer, &fatal);
     crate::farewell::wait_for_peer(&mut reader, &fatal);
-    Received { counters: Counters::default(), writer: Some(writer), started: false, result: Err(fatal) }
+    Received {
+        counters: Counters::default(),
+        writer: Some(writer),
+        started: false,
+        result: Err(fatal),
+    }
 }
 
 /// Runs the two roles, the receiver on a thread of its own.
@@ -180,7 +205,12 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
         Err(error) => {
             let text = format!("cannot start a thread: {error}");
             let result = Err(Fatal::new(wire::exit::ExitCode::Ipc, text));
-            return Received { counters: Counters::default(), writer: Some(generator.writer), started: true, result };
+            return Received {
+                counters: Counters::default(),
+                writer: Some(generator.writer),
+                started: true,
+                result,
+            };
         }
     };
     let generated = generator.run();
@@ -199,7 +229,10 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
         told = true;
         // The peer ends once it has read this; until then its data is read and dropped.
         recv.traffic.set_timeout(FAREWELL_S);
-        if fatal.from_peer || !recv.agreed.protocol.has_error_exit() || fatal.exit == ExitCode::Signal {
+        if fatal.from_peer
+            || !recv.agreed.protocol.has_error_exit()
+            || fatal.exit == ExitCode::Signal
+        {
             writer.shut_down();
         }
     }
@@ -310,12 +343,16 @@ fn side_dirs(recv: &Receiving, start: &DestStart) -> Result<SideDirs, Fatal> {
         side.temp = Some(start.side_dir(&recv.root, temp, "temp-dir")?.top().clone());
     }
     if let Some(backup) = recv.opts.backup_dir.as_ref().filter(|_| recv.opts.backup) {
-        side.backup = Some(start.side_dir_made(&recv.root, backup, "backup-dir", recv.privileges.umask)?);
+        side.backup =
+            Some(start.side_dir_made(&recv.root, backup, "backup-dir", recv.privileges.umask)?);
     }
     if let Partial::Dir(partial) = &recv.opts.partial
         && partial.starts_with(b"/")
     {
-        side.partial = start.side_dir_made(&recv.root, partial, "partial-dir", 0o077).ok().map(|r| r.top().clone());
+        side.partial = start
+            .side_dir_made(&recv.root, partial, "partial-dir", 0o077)
+            .ok()
+            .map(|r| r.top().clone());
     }
     Ok(side)
 }

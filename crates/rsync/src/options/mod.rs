@@ -421,7 +421,9 @@ impl Options {
 
     /// Whether the format of items has the itemize letters.
     pub fn shows_letters(&self) -> bool {
-        self.out_format.as_ref().is_some_and(|format| crate::report::format::OutFormat::has(format, b'i'))
+        self.out_format
+            .as_ref()
+            .is_some_and(|format| crate::report::format::OutFormat::has(format, b'i'))
     }
 
     /// Whether deletion counts travel at the end.

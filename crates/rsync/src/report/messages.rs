@@ -120,7 +120,9 @@ impl Reporter {
                 self.close_line();
                 self.console.out(&crate::report::escape::for_terminal(line, self.eight_bit));
             }
-            Outlet::Split(posts) | Outlet::Framed(posts) => posts.post(&Message::Info(line.to_vec())),
+            Outlet::Split(posts) | Outlet::Framed(posts) => {
+                posts.post(&Message::Info(line.to_vec()))
+            }
         }
     }
 
@@ -275,7 +277,9 @@ impl Reporter {
 
     /// Takes the problems so far, and whether these are all.
     pub fn take_problems(&self) -> (Vec<Problem>, bool) {
-        self.problems.lock().map_or((Vec::new(), false), |mut p| std::mem::replace(&mut *p, (Vec::new(), true)))
+        self.problems
+            .lock()
+            .map_or((Vec::new(), false), |mut p| std::mem::replace(&mut *p, (Vec::new(), true)))
     }
 
     /// Adds I/O error bits.

@@ -55,7 +55,9 @@ pub fn command(
         words.extend([b"-l".to_vec(), user.to_vec()]);
     }
     let base = words.first().map(|w| w.rsplit(|&b| b == b'/').next().unwrap_or(w).to_vec());
-    if base.as_deref() == Some(b"ssh") && let Some(family) = opts.family {
+    if base.as_deref() == Some(b"ssh")
+        && let Some(family) = opts.family
+    {
         words.push(format!("-{family}").into_bytes());
     }
     words.push(host.to_vec());
