@@ -34,22 +34,24 @@ pub fn wanted(recv: &Receiving, entry: &EntryView<'_>, existing: Option<&Meta>) 
     }
 }
 
-/// Applies `wanted` to the item `name` in `dir`, which now is as `meta` says. Failures are
+/// The generator's way: applies `wanted` to the item `name` in `dir` (or to `dir` itself), which
+/// now is as `meta` says and which the lists call `path`. Failures are
 /// reported; after one to set the times nothing else is tried, as in the reference. False when
 /// something failed. With `exact`, times are set unless equal to the
 /// nanosecond; else they are compared as the quick check does.
 pub fn apply(
     recv: &Receiving,
-    role: Role,
     dir: &Dir,
     name: Option<&Name>,
     meta: &Meta,
     wanted: &Wanted,
-    shown: &[u8],
     path: &[u8],
     exact: bool,
 ) -> bool {
     let mut all = true;
+    let trouble = |what: &str, error: &io::Error| {
+        failed(recv, Role::Generator, what, &recv.shown_path(path), path, error);
+    };
     let mut mode = meta.mode;
     let uid = wanted.uid.filter(|&uid| uid != meta.uid);
     let gid = wanted.gid.filter(|&gid| gid != meta.gid);
@@ -60,7 +62,7 @@ pub fn apply(
             Ok(()) => {}
             Err(error) => {
                 all = false;
-                failed(recv, role, "chown", shown, path, &error);
+                trouble("chown", &error);
             }
         }
     }
@@ -74,7 +76,7 @@ pub fn apply(
                 |d| d.set_times_self(mtime.0, mtime.1),
             );
             if let Err(error) = set {
-                failed(recv, role, "failed to set times on", shown, path, &error);
+                trouble("failed to set times on", &error);
                 return false;
             }
         }
@@ -85,7 +87,7 @@ pub fn apply(
     {
         let set = on(dir, name, |d, n| d.chmod(n, perm), |d| d.chmod_self(perm));
         if let Err(error) = set {
-            failed(recv, role, "failed to set permissions on", shown, path, &error);
+            trouble("failed to set permissions on", &error);
             return false;
         }
     }

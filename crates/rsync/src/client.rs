@@ -118,7 +118,7 @@ impl Client {
     #[allow(clippy::too_many_arguments)]
     fn send(
         &mut self,
-        mut open: Open,
+        open: Open,
         agreed: Agreed,
         filters: FilterList,
         start: &SourceStart,
@@ -214,7 +214,7 @@ impl Client {
 
     fn receive(
         &mut self,
-        mut open: Open,
+        open: Open,
         agreed: Agreed,
         filters: FilterList,
         requested: Option<RequestedNames>,
@@ -346,7 +346,7 @@ impl Client {
         remote: &Location,
         paths: &[&Location],
         words: Vec<Vec<u8>>,
-        sending: bool,
+        _sending: bool,
     ) -> Result<Option<(Open, Protocol)>, Fatal> {
         let Location::Daemon { user, host, port, module_path, via_shell } = remote else {
             return Err(Fatal::silent(ExitCode::Syntax));

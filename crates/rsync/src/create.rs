@@ -5,7 +5,6 @@
 
 use std::io;
 
-use tree::dir::Dir;
 use tree::meta::Meta;
 use tree::path::{Name, RelPath};
 use wire::flist::entry::Entry;
@@ -16,7 +15,6 @@ use crate::attributes::{self, Wanted};
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::quick_check::attribute_flags;
-use crate::report::messages::Role;
 
 impl Generator {
     /// What stands at a path: `None` when nothing does, or when its directory is missing.
@@ -211,35 +209,16 @@ impl Generator {
         name: &[u8],
         exact: bool,
     ) {
-        let shown = self.recv.shown_path(name);
         let recv = self.recv.clone();
         let applied = match path.name() {
-            Some(base) => self.cache.parent(path).map(|dir| {
-                attributes::apply(
-                    &recv,
-                    Role::Generator,
-                    dir,
-                    Some(base),
-                    meta,
-                    wanted,
-                    &shown,
-                    name,
-                    exact,
-                )
-            }),
-            None => self.cache.dir(path).map(|dir| {
-                attributes::apply(
-                    &recv,
-                    Role::Generator,
-                    dir,
-                    None,
-                    meta,
-                    wanted,
-                    &shown,
-                    name,
-                    exact,
-                )
-            }),
+            Some(base) => self
+                .cache
+                .parent(path)
+                .map(|dir| attributes::apply(&recv, dir, Some(base), meta, wanted, name, exact)),
+            None => self
+                .cache
+                .dir(path)
+                .map(|dir| attributes::apply(&recv, dir, None, meta, wanted, name, exact)),
         };
         match applied {
             Ok(true) => {}
@@ -375,18 +354,7 @@ impl Generator {
         }
         if let Some(made) = dir.lstat(target)? {
             let wanted = attributes::wanted(&self.recv, entry, None);
-            let shown = self.recv.shown_path(name);
-            attributes::apply(
-                &self.recv,
-                Role::Generator,
-                &dir,
-                Some(target),
-                &made,
-                &wanted,
-                &shown,
-                name,
-                true,
-            );
+            attributes::apply(&self.recv, &dir, Some(target), &made, &wanted, name, true);
         }
         if temp.is_some()
             && let Err(error) = dir.rename(target, &dir, base)

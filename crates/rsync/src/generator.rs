@@ -152,9 +152,7 @@ impl Generator {
             if next.is_some() {
                 return Ok(next);
             }
-            if self.lists_complete && !self.walks.is_empty()
-                || self.lists_complete && self.recv.agreed.inc()
-            {
+            if self.lists_complete && (!self.walks.is_empty() || self.recv.agreed.inc()) {
                 return Ok(None);
             }
             self.wait()?;
@@ -301,11 +299,9 @@ impl Generator {
     /// Walks one list.
     fn walk(&mut self, segment: &Arc<Segment>) -> Result<(), Fatal> {
         let inc = self.recv.agreed.inc();
-        if inc {
-            if let Some(dir) = &segment.dir {
-                let index = segment.start() - 1;
-                self.directory_of_list(segment, &dir.clone(), index)?;
-            }
+        if inc && let Some(dir) = &segment.dir {
+            let index = segment.start() - 1;
+            self.directory_of_list(segment, &dir.clone(), index)?;
         }
         for pos in 0..segment.list.len() {
             if !segment.list.is_active(pos) {

@@ -212,7 +212,7 @@ impl Generator {
         redo: bool,
         name: &[u8],
     ) -> Result<(), Fatal> {
-        let sum = self.recv.agreed.transfer_sum.clone();
+        let sum = self.recv.agreed.transfer_sum;
         let digest_len = sum.kind.digest_len();
         let head = SumHead::for_basis(len, digest_len, redo, self.recv.opts.block_size);
         let Some(head) = head.filter(|h| h.count > 0) else {

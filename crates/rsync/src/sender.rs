@@ -15,7 +15,6 @@ use std::sync::atomic::Ordering;
 
 use tree::path::RelPath;
 use wire::checksum::strong::FileHasher;
-use wire::codec::ByteSource;
 use wire::delta::search::{MatchStats, Token};
 use wire::delta::table::SumTable;
 use wire::error::Error;
@@ -601,7 +600,7 @@ impl Sender {
         let in_place = self.opts.inplace && head.basis.unwrap_or(0x80) == 0x80;
         let table = SumTable::new(sums);
         let work = wire::delta::search::work_limit(window.size(), table.head());
-        let sum = self.agreed.transfer_sum.clone();
+        let sum = self.agreed.transfer_sum;
         let (tokens, writer, reader) = (&mut self.tokens, &mut self.writer, &mut self.reader);
         let stats = {
             let mut emit = |token: Token<'_>| -> Result<(), Fatal> {

@@ -45,7 +45,7 @@ pub struct DaemonPart {
     /// Module timeout in seconds, told to the client; 0 none.
     pub timeout_s: u32,
     /// Where log lines go.
-    pub log: Box<dyn Fn(&[u8]) + Send + Sync>,
+    pub log: crate::report::messages::LogSink,
     /// Format and peer of the transfer log.
     pub transfer_log: Option<(crate::report::format::OutFormat, crate::report::format::Peer)>,
     /// A refusal of options, to be told once the client can read it: whole lines.

@@ -97,7 +97,7 @@ pub fn receive(setup: ReceivingSetup) -> Received {
     let root = match setup.start.root() {
         Ok(root) => root,
         Err(error) => {
-            let fatal = Fatal::new(wire::exit::ExitCode::FileSelect, error.to_string());
+            let fatal = Fatal::new(ExitCode::FileSelect, error.to_string());
             return Received {
                 counters: Counters::default(),
                 writer: Some(writer),
@@ -204,7 +204,7 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
         Ok(handle) => handle,
         Err(error) => {
             let text = format!("cannot start a thread: {error}");
-            let result = Err(Fatal::new(wire::exit::ExitCode::Ipc, text));
+            let result = Err(Fatal::new(ExitCode::Ipc, text));
             return Received {
                 counters: Counters::default(),
                 writer: Some(generator.writer),
@@ -295,7 +295,7 @@ fn first_lists(
             }
             other => {
                 return Err(wire::error::Error::misbehaved(
-                    wire::exit::ExitCode::Protocol,
+                    ExitCode::Protocol,
                     "ndx",
                     format!("Invalid file index: {other} [Receiver]"),
                 )
@@ -309,8 +309,8 @@ fn first_lists(
 /// Opens the destination and the directories options name; true when there is nothing to do.
 fn prepare(recv: &mut Receiving, start: &DestStart, dest: &[u8]) -> Result<bool, Fatal> {
     let first = {
-        let lists = recv.lists.lock().map_err(|_| Fatal::silent(wire::exit::ExitCode::Crashed))?;
-        let list = lists.oldest().map(|s| s.clone());
+        let lists = recv.lists.lock().map_err(|_| Fatal::silent(ExitCode::Crashed))?;
+        let list = lists.oldest().cloned();
         FirstList {
             entries: lists.total,
             first_is_dir: list.is_some_and(|s| !s.list.is_empty() && s.list.get(0).is_dir()),

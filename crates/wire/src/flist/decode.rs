@@ -84,12 +84,14 @@ impl Decoder {
             None => self.read_fields(src, word)?,
         };
         entry.name = self.name.clone();
-        if word & flags::HLINKED != 0 && self.opts.hard_links && !entry.is_dir() {
-            if word & flags::HLINK_FIRST != 0 {
-                entry.hard_link = Some(HardLink::Group { id: own, first: true });
-                self.declared.insert(own);
-                self.leaders.insert(own, entry.clone());
-            }
+        if word & flags::HLINKED != 0
+            && self.opts.hard_links
+            && !entry.is_dir()
+            && word & flags::HLINK_FIRST != 0
+        {
+            entry.hard_link = Some(HardLink::Group { id: own, first: true });
+            self.declared.insert(own);
+            self.leaders.insert(own, entry.clone());
         }
         if entry.is_dir() {
             entry.top_dir = word & flags::TOP_DIR != 0;
@@ -244,7 +246,8 @@ impl Decoder {
             entry.mode & 0o170_000,
             0o040_000 | 0o100_000 | 0o120_000 | 0o060_000 | 0o020_000 | 0o010_000 | 0o140_000
         );
-        if !known && !(entry.mode == 0 && self.opts.delete_missing_args) || entry.mode > 0o177_777 {
+        let deletes = entry.mode == 0 && self.opts.delete_missing_args;
+        if !(known || deletes) || entry.mode > 0o177_777 {
             let text = format!("invalid file mode 0{:o} from the sender", entry.mode);
             return Err(Error::misbehaved(ExitCode::Protocol, "flist-mode", text));
         }
