@@ -228,6 +228,16 @@ pub fn choose(
             let root = start.open(path).map_err(|e| change_dir(reporter, &shown, &e))?;
             Ok(Destination { root, shown, rename: None, missing: false, made: false })
         }
+        Some(false) if slash => {
+            let error = io::Error::from_raw_os_error(libc::ENOTDIR);
+            let mut shown = shown;
+            shown.push(b'/');
+            let mut text = b"ERROR: cannot stat destination ".to_vec();
+            text.extend_from_slice(&reporter.quoted(&shown));
+            text.extend_from_slice(b": ");
+            text.extend_from_slice(errno_text(&error).as_bytes());
+            Err(Fatal { explained: false, ..Fatal::new(ExitCode::FileSelect, text) })
+        }
         Some(false) if many => Err(Fatal::new(
             ExitCode::FileSelect,
             "ERROR: destination must be a directory when copying more than 1 file",
@@ -236,9 +246,6 @@ pub fn choose(
             ExitCode::FileSelect,
             "ERROR: cannot overwrite non-directory with a directory",
         )),
-        Some(false) if slash => {
-            Err(Fatal::new(ExitCode::Syntax, "ERROR: destination path is not a directory"))
-        }
         None if many || slash || first.first_is_dir => {
             make(opts, start, path, shown, reporter, umask)
         }

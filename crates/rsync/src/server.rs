@@ -219,6 +219,10 @@ impl Server {
         self.role = Role::Sender;
         let mut filters = FilterList::new();
         read_filters(&mut reader, &mut filters)?;
+        if self.opts.cvs_exclude {
+            // The client sends nothing for the option itself.
+            crate::merge_files::add_cvs(&mut filters)?;
+        }
         let (start, printer, rules) = match daemon {
             None => {
                 let printer = ItemPrinter::server(self.opts.clone(), true, None);
