@@ -28,6 +28,7 @@ pub struct Destination {
 }
 
 /// Where destinations are looked up.
+#[derive(Clone)]
 pub enum DestStart {
     /// A path of the operator, resolved with trust in the owners of its links.
     Operator {
@@ -83,25 +84,24 @@ impl DestStart {
         })
     }
 
-    /// Like [`Self::side_dir`], and makes the directory where it is missing.
-    pub fn side_dir_made(
-        &self,
-        dest: &Root,
-        path: &[u8],
-        option: &str,
-        umask: u32,
-    ) -> Result<Root, Fatal> {
-        if let Err(error) = self.open_side(dest, path)
-            && error.kind() == io::ErrorKind::NotFound
-        {
-            let made = if path.starts_with(b"/") {
-                self.mkdir(path, 0o777 & !umask)
-            } else {
-                make_below(dest, path, umask)
-            };
-            made.map_err(|e| Fatal::io(ExitCode::FileIo, "mkdir", path, &e))?;
+    /// Like [`Self::side_dir`], and makes the directory where it is missing; whether it was made.
+    pub fn side_dir_made(&self, dest: &Root, path: &[u8], umask: u32) -> io::Result<(Root, bool)> {
+        match self.open_side(dest, path) {
+            Ok(root) => Ok((root, false)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let (parent, name) = split(path);
+                let name = tree::path::Name::new(name).map_err(|_| invalid())?;
+                let (above, _) = self.side_dir_made(dest, parent, umask)?;
+                match above.top().mkdir(name, 0o777 & !umask) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                        return Err(error);
+                    }
+                    _ => {}
+                }
+                Ok((self.open_side(dest, path)?, true))
+            }
+            Err(error) => Err(error),
         }
-        self.side_dir(dest, path, option)
     }
 
     fn open_side(&self, dest: &Root, path: &[u8]) -> io::Result<Root> {
@@ -170,21 +170,6 @@ impl DestStart {
             }
         }
     }
-}
-
-/// Makes the missing components of a path below the destination.
-fn make_below(dest: &Root, path: &[u8], umask: u32) -> io::Result<()> {
-    let clean = module_path(path);
-    let rel = RelPath::new(&clean).map_err(|_| invalid())?;
-    let mut at = dest.top().clone();
-    for part in rel.components() {
-        match at.mkdir(part, 0o777 & !umask) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        at = at.open_dir(part)?;
-    }
-    Ok(())
 }
 
 fn module_path(path: &[u8]) -> Vec<u8> {
