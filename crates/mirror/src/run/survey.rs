@@ -37,6 +37,9 @@ pub struct Survey {
     outside: HashMap<FileId, usize>,
 }
 
+/// A file with several names, and how many.
+type Several = (FileId, usize);
+
 /// What is known of files with several names.
 #[derive(Debug)]
 enum LinkMap {
@@ -183,7 +186,7 @@ impl Survey {
     }
 
     /// The identity of a file with several names, and how many.
-    fn several(&self, root: &Root, path: &[u8]) -> Option<(FileId, usize)> {
+    fn several(&self, root: &Root, path: &[u8]) -> Option<Several> {
         let meta = self.source.look(root, path).ok().flatten()?;
         several(&meta)
     }
@@ -212,7 +215,7 @@ impl Survey {
     }
 
     /// All files with several names below `path`; `None` when there are too many.
-    fn scan(&self, root: &Root, path: &[u8]) -> Option<Vec<(Vec<u8>, (FileId, usize))>> {
+    fn scan(&self, root: &Root, path: &[u8]) -> Option<Vec<(Vec<u8>, Several)>> {
         let mut found = Vec::new();
         let mut open = vec![path.to_vec()];
         while let Some(at) = open.pop() {
@@ -237,7 +240,7 @@ impl Survey {
     }
 }
 
-fn several(meta: &Meta) -> Option<(FileId, usize)> {
+fn several(meta: &Meta) -> Option<Several> {
     let names = usize::try_from(meta.nlink).unwrap_or(usize::MAX);
     // Links and special files can have several names too.
     (!meta.is_dir() && names > 1).then_some(((meta.dev, meta.ino), names))
