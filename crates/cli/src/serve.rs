@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use rsync::control::Control;
 use rsync::daemon::connection::{self, Arrival};
-use rsync::daemon::listen::{self, ListenArgs, Respawn, Surroundings};
+use rsync::daemon::listen::{self, ListenArgs, ListenerContext, Respawn};
 use rsync::daemon::module::ServeFlags;
 use rsync::daemon::peer;
 use rsync::daemon::service::{ConfigSource, Service, default_config};
@@ -177,7 +177,7 @@ fn listen_until_signal(service: &Service, args: &ListenArgs, stay: bool) -> i32 
         program: OsString::from("/proc/self/exe"),
         args: vec![OsString::from_vec(CONNECTION.to_vec())],
     };
-    let around = Surroundings {
+    let around = ListenerContext {
         console: &Terminal,
         detach: &tree::jail::detach,
         stay,

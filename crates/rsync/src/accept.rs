@@ -9,7 +9,8 @@ use wire::flist::list::FileList;
 use crate::fatal::Fatal;
 use crate::receiving::Receiving;
 
-/// A segment's entry must lie directly in the directory that the segment was announced for.
+/// A segment's entry must lie directly in the directory that the segment was announced for
+/// ([flist-parent]).
 pub fn check_parent(entry: &Entry, parent: &[u8]) -> Result<(), Fatal> {
     let dir = match entry.name.iter().rposition(|&b| b == b'/') {
         Some(at) => &entry.name[..at],
@@ -49,7 +50,7 @@ pub fn check_parents(recv: &Receiving, list: &FileList) -> Result<(), Fatal> {
     Ok(())
 }
 
-/// Checks an entry against what was asked for, and keeps the names of its owners.
+/// Checks an entry against what was asked for ([flist-requested]), and keeps the names of its owners.
 pub fn check_entry(recv: &Receiving, entry: &mut Entry) -> Result<(), Fatal> {
     let rel = crate::scan::trim_root(&entry.name);
     if let Some(requested) = &recv.requested

@@ -104,12 +104,12 @@ impl Client {
         mut open: Open,
         protocol: Protocol,
         sources: &[Location],
-        names: files_from::Source,
+        names: files_from::NameSource,
     ) -> Result<(), Fatal> {
         let agreed = self.agree(&mut open, protocol, true)?;
         let filters = self.filters()?;
         self.send_filters(&filters, true, &mut open)?;
-        if agreed.protocol.raw_files_from() && matches!(names, files_from::Source::Connection) {
+        if agreed.protocol.raw_files_from() && matches!(names, files_from::NameSource::Connection) {
             return Err(crate::server::raw_list());
         }
         open.writer.flush()?;
@@ -296,7 +296,7 @@ impl Client {
         &mut self,
         mut open: Open,
         sources: &[Location],
-        names: files_from::Source,
+        names: files_from::NameSource,
     ) -> Result<(), Fatal> {
         let protocol = setup::versions(&self.opts, &mut open.reader, &mut open.writer)?;
         let agreed = self.agree(&mut open, protocol, true)?;

@@ -10,7 +10,7 @@ use crate::link::LinkReader;
 use crate::options::{FilesFrom, Options};
 
 /// Where a sender gets its names.
-pub enum Source {
+pub enum NameSource {
     /// There is no list: the arguments stand for themselves.
     None,
     /// Read already.
@@ -19,25 +19,27 @@ pub enum Source {
     Connection,
 }
 
-impl Source {
+impl NameSource {
     /// The names, read from the connection if that is where they are.
     pub fn read(self, reader: &mut LinkReader) -> Result<Option<Vec<Vec<u8>>>, Fatal> {
         match self {
-            Source::None => Ok(None),
-            Source::Names(names) => Ok(Some(names)),
-            Source::Connection => receive(reader).map(Some),
+            NameSource::None => Ok(None),
+            NameSource::Names(names) => Ok(Some(names)),
+            NameSource::Connection => receive(reader).map(Some),
         }
     }
 }
 
 /// What a sending client does about its list.
-pub fn for_sender(opts: &Options) -> Result<Source, Fatal> {
+pub fn for_sender(opts: &Options) -> Result<NameSource, Fatal> {
     Ok(match &opts.files_from {
-        None => Source::None,
-        Some(FilesFrom::Names(names)) => Source::Names((**names).clone()),
-        Some(FilesFrom::Remote { .. }) => Source::Connection,
-        Some(FilesFrom::Local(path)) => Source::Names(split(&read_file(path)?, opts.from0, true)),
-        Some(FilesFrom::Stdin) => Source::Names(split(&read_stdin()?, opts.from0, true)),
+        None => NameSource::None,
+        Some(FilesFrom::Names(names)) => NameSource::Names((**names).clone()),
+        Some(FilesFrom::Remote { .. }) => NameSource::Connection,
+        Some(FilesFrom::Local(path)) => {
+            NameSource::Names(split(&read_file(path)?, opts.from0, true))
+        }
+        Some(FilesFrom::Stdin) => NameSource::Names(split(&read_stdin()?, opts.from0, true)),
     })
 }
 
@@ -65,16 +67,16 @@ pub fn for_forwarding(opts: &Options) -> Result<Option<Vec<u8>>, Fatal> {
 pub fn for_server(
     opts: &Options,
     open: impl FnOnce(&[u8]) -> std::io::Result<std::fs::File>,
-) -> Result<Source, Fatal> {
+) -> Result<NameSource, Fatal> {
     Ok(match &opts.files_from {
-        None => Source::None,
-        Some(FilesFrom::Stdin) => Source::Connection,
+        None => NameSource::None,
+        Some(FilesFrom::Stdin) => NameSource::Connection,
         Some(FilesFrom::Local(path)) => {
             let mut text = Vec::new();
             open(path)
                 .and_then(|mut f| f.read_to_end(&mut text))
                 .map_err(|e| cannot_open(path, &e))?;
-            Source::Names(split(&text, opts.from0, true))
+            NameSource::Names(split(&text, opts.from0, true))
         }
         Some(_) => {
             return Err(Fatal::new(

@@ -164,9 +164,6 @@ impl Scanner {
             Some(names) => {
                 let empty = b".".to_vec();
                 let base = args.first().unwrap_or(&empty);
-                if matches!(self.opts.files_from, Some(FilesFrom::Names(_))) {
-                    self.implied_top(start, base, &mut out);
-                }
                 for name in names {
                     self.listed_name(start, base, name, deep, &mut out)?;
                 }
@@ -175,8 +172,7 @@ impl Scanner {
         Ok(out)
     }
 
-    /// A batch of the live side changes its top directory too, whose time must follow; a user's
-    /// list says so with a leading `./`.
+    /// A name with a leading `./` brings the top directory with it, as an implied parent.
     fn implied_top(&mut self, start: &SourceStart, base: &[u8], out: &mut Vec<Entry>) {
         if let Ok(root) = self.root_for(start, base)
             && let Ok(meta) = self.roots[usize::from(root)].root.top().stat_self()

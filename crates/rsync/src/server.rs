@@ -241,7 +241,7 @@ impl Server {
             ),
         };
         let names = files_from::for_server(&self.opts, |path| open_list(&start, path))?;
-        if agreed.protocol.raw_files_from() && matches!(names, files_from::Source::Connection) {
+        if agreed.protocol.raw_files_from() && matches!(names, files_from::NameSource::Connection) {
             return Err(raw_list());
         }
         let names = names.read(&mut reader)?;

@@ -67,7 +67,7 @@ pub struct ReceivingSetup {
 }
 
 /// What a receiving side hands back.
-pub struct Received {
+pub struct ReceiveEnd {
     /// Numbers of the run.
     pub counters: Counters,
     /// The halves of the connection, for what follows an error.
@@ -78,40 +78,73 @@ pub struct Received {
     pub result: Result<(), Fatal>,
 }
 
+impl ReceiveEnd {
+    /// Nothing was run.
+    fn not_started(writer: LinkWriter, result: Result<(), Fatal>) -> ReceiveEnd {
+        ReceiveEnd { counters: Counters::default(), writer: Some(writer), started: false, result }
+    }
+}
+
 /// Runs generator and receiver to the end.
-pub fn receive(setup: ReceivingSetup) -> Received {
-    let ReceivingSetup { opts, agreed, mut reader, writer, .. } = setup;
+pub fn receive(setup: ReceivingSetup) -> ReceiveEnd {
     let (notes, inbox) = unbounded();
-    let posts = writer.posts();
     let wake = notes.clone();
-    posts.set_wake(Box::new(move || {
+    setup.writer.posts().set_wake(Box::new(move || {
         let _ = wake.send(Note::Wake);
     }));
-    let privileges = Privileges {
-        root: tree::owner::am_root(),
-        uid: tree::owner::effective_uid(),
-        umask: tree::owner::umask(),
+    let ReceivingParts { mut recv, mut reader, writer, printer, dest } = match parts(setup, notes) {
+        Ok(parts) => parts,
+        Err(failed) => return ReceiveEnd::not_started(failed.0, Err(failed.1)),
     };
-    let chmod = ChmodRules::from_options(&opts.chmod).ok().flatten().filter(|_| !setup.server);
-    let whole_file = opts.whole_file.unwrap_or(setup.local);
+    let mut decoder = Decoder::new(flist_options(&recv.opts, &recv.agreed));
+    let mut ndx_in = NdxReader::new();
+    let started = first_lists(&recv, &mut reader, &mut decoder, &mut ndx_in);
+    let empty = match started.and_then(|()| prepare(&mut recv, &dest)) {
+        Ok(empty) => empty,
+        Err(fatal) => return give_up(&recv, reader, writer, fatal),
+    };
+    if empty && !recv.server {
+        return ReceiveEnd::not_started(writer, Ok(()));
+    }
+    let shown = recv.shown.clone();
+    recv.filters.set_side(Side::Receiver);
+    recv.filters.set_root(if shown.starts_with(b"/") { &shown } else { b"/" });
+    let recv = Arc::new(recv);
+    reader.set_on_message(crate::receiver::on_message(&recv, printer.clone()));
+    let role = match ReceiverRole::new(recv.clone(), reader, decoder, ndx_in, printer.clone()) {
+        Ok(role) => role,
+        Err(fatal) => return ReceiveEnd::not_started(writer, Err(fatal)),
+    };
+    let generator = Generator::new(recv.clone(), writer, inbox, printer);
+    join(recv, role, generator)
+}
+
+/// A set-up taken apart: what is shared, and what each role gets.
+struct ReceivingParts {
+    recv: Receiving,
+    reader: LinkReader,
+    writer: LinkWriter,
+    printer: ItemPrinter,
+    dest: Vec<u8>,
+}
+
+fn parts(
+    setup: ReceivingSetup,
+    notes: crossbeam_channel::Sender<Note>,
+) -> Result<ReceivingParts, Box<(LinkWriter, Fatal)>> {
     let root = match setup.start.root() {
         Ok(root) => root,
         Err(error) => {
             let fatal = Fatal::new(ExitCode::FileSelect, error.to_string());
-            return Received {
-                counters: Counters::default(),
-                writer: Some(writer),
-                started: false,
-                result: Err(fatal),
-            };
+            return Err(Box::new((setup.writer, fatal)));
         }
     };
-    let mut recv = Receiving {
-        agreed: agreed.clone(),
-        traffic: reader.traffic().clone(),
-        reporter: setup.reporter.clone(),
-        control: setup.control.clone(),
-        lists: Mutex::new(Lists::new(agreed.inc())),
+    let opts = setup.opts;
+    let recv = Receiving {
+        traffic: setup.reader.traffic().clone(),
+        reporter: setup.reporter,
+        control: setup.control,
+        lists: Mutex::new(Lists::new(setup.agreed.inc())),
         root,
         shown: Vec::new(),
         top_slash: setup.start.top_slash(),
@@ -119,14 +152,18 @@ pub fn receive(setup: ReceivingSetup) -> Received {
         dest_missing: false,
         dest_made: false,
         ids: Mutex::new(IdMap::new(&opts)),
-        privileges,
+        privileges: Privileges {
+            root: tree::owner::am_root(),
+            uid: tree::owner::effective_uid(),
+            umask: tree::owner::umask(),
+        },
         side: SideDirs::default(),
-        start: setup.start.clone(),
+        start: setup.start,
         filters: setup.filters,
         daemon_filters: setup.daemon_filters,
         daemon_chmod: setup.daemon_chmod,
-        chmod,
-        whole_file,
+        chmod: ChmodRules::from_options(&opts.chmod).ok().flatten().filter(|_| !setup.server),
+        whole_file: opts.whole_file.unwrap_or(setup.local),
         server: setup.server,
         munge: setup.munge,
         requested: setup.requested,
@@ -135,42 +172,11 @@ pub fn receive(setup: ReceivingSetup) -> Received {
         flist_size: AtomicU64::new(0),
         literal: AtomicU64::new(0),
         matched: AtomicU64::new(0),
-        opts: opts.clone(),
+        agreed: setup.agreed,
+        opts,
     };
-    let mut decoder = Decoder::new(flist_options(&opts, &agreed));
-    let mut ndx_in = NdxReader::new();
-    let started = first_lists(&recv, &mut reader, &mut decoder, &mut ndx_in);
-    let empty = match started.and_then(|()| prepare(&mut recv, &setup.start, &setup.dest)) {
-        Ok(empty) => empty,
-        Err(fatal) => return give_up(&recv, reader, writer, fatal),
-    };
-    if empty && !setup.server {
-        return Received {
-            counters: Counters::default(),
-            writer: Some(writer),
-            started: false,
-            result: Ok(()),
-        };
-    }
-    let shown = recv.shown.clone();
-    recv.filters.set_side(Side::Receiver);
-    recv.filters.set_root(if shown.starts_with(b"/") { &shown } else { b"/" });
-    let recv = Arc::new(recv);
-    reader.set_on_message(crate::receiver::on_message(&recv, setup.printer.clone()));
-    let made = ReceiverRole::new(recv.clone(), reader, decoder, ndx_in, setup.printer.clone());
-    let role = match made {
-        Ok(role) => role,
-        Err(fatal) => {
-            return Received {
-                counters: Counters::default(),
-                writer: Some(writer),
-                started: false,
-                result: Err(fatal),
-            };
-        }
-    };
-    let generator = Generator::new(recv.clone(), writer, inbox, setup.printer);
-    join(recv, role, generator)
+    let (reader, writer, printer, dest) = (setup.reader, setup.writer, setup.printer, setup.dest);
+    Ok(ReceivingParts { recv, reader, writer, printer, dest })
 }
 
 /// Ends before the roles exist: says why, tells the peer, waits for it to go.
@@ -179,7 +185,7 @@ fn give_up(
     mut reader: LinkReader,
     mut writer: LinkWriter,
     mut fatal: Fatal,
-) -> Received {
+) -> ReceiveEnd {
     if recv.server {
         crate::server::explain(&recv.reporter, Role::SoleReceiver, &fatal);
         fatal.explained = true;
@@ -187,7 +193,7 @@ fn give_up(
     fatal.role = fatal.role.or(Some(Role::SoleReceiver));
     crate::farewell::announce(&recv.agreed, &mut writer, &fatal);
     crate::farewell::wait_for_peer(&mut reader, &fatal);
-    Received {
+    ReceiveEnd {
         counters: Counters::default(),
         writer: Some(writer),
         started: false,
@@ -196,7 +202,7 @@ fn give_up(
 }
 
 /// Runs the two roles, the receiver on a thread of its own.
-fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) -> Received {
+fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) -> ReceiveEnd {
     let spawned = std::thread::Builder::new().name("receiver".into()).spawn(move || {
         let result = role.run();
         (result, role)
@@ -206,7 +212,7 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
         Err(error) => {
             let text = format!("cannot start a thread: {error}");
             let result = Err(Fatal::new(ExitCode::Ipc, text));
-            return Received {
+            return ReceiveEnd {
                 counters: Counters::default(),
                 writer: Some(generator.writer),
                 started: true,
@@ -256,7 +262,7 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
     counters.literal = recv.literal.load(Ordering::Relaxed);
     counters.matched = recv.matched.load(Ordering::Relaxed);
     counters.deleted = crate::items::deleted_counts(&deleted);
-    Received { counters, writer, started: true, result }
+    ReceiveEnd { counters, writer, started: true, result }
 }
 
 /// Reads the first list, and where one entry leaves it open what the destination is, one more.
@@ -308,7 +314,7 @@ fn first_lists(
 }
 
 /// Opens the destination and the directories options name; true when there is nothing to do.
-fn prepare(recv: &mut Receiving, start: &DestStart, dest: &[u8]) -> Result<bool, Fatal> {
+fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
     let first = {
         let lists = recv.lists.lock().map_err(|_| Fatal::silent(ExitCode::Crashed))?;
         let list = lists.oldest().cloned();
@@ -324,13 +330,14 @@ fn prepare(recv: &mut Receiving, start: &DestStart, dest: &[u8]) -> Result<bool,
         return Ok(false);
     }
     let umask = recv.privileges.umask;
-    let chosen = crate::dest::choose(&recv.opts, start, dest, &first, &recv.reporter, umask)?;
+    let start = recv.start.clone();
+    let chosen = crate::dest::choose(&recv.opts, &start, dest, &first, &recv.reporter, umask)?;
     recv.root = chosen.root;
     recv.shown = chosen.shown;
     recv.rename = chosen.rename;
     recv.dest_missing = chosen.missing;
     recv.dest_made = chosen.made;
-    recv.side = side_dirs(recv, start)?;
+    recv.side = side_dirs(recv, &start)?;
     Ok(false)
 }
 

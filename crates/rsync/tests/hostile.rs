@@ -1,6 +1,9 @@
 //! A client that pushes what no honest one would: the server refuses, and nothing appears outside
 //! the destination.
 
+// A case that cannot be set up is a failure.
+#![allow(clippy::unwrap_used)]
+
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;

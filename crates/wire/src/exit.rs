@@ -92,7 +92,7 @@ const ALL: [ExitCode; 26] = {
 };
 
 impl ExitCode {
-    /// The number a process exits with, and `[error-exit]` carries.
+    /// The number a process exits with, and `[msg-error-exit]` carries.
     pub fn code(self) -> i32 {
         i32::from(self as u8)
     }

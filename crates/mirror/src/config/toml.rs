@@ -36,7 +36,7 @@ impl fmt::Display for ConfigError {
 }
 
 /// One key of a `[[sync]]` table.
-pub struct Row {
+pub struct KeyRow {
     /// The key.
     pub key: &'static str,
     /// What it means, for help and manual.
@@ -271,7 +271,7 @@ fn exclude_from(sync: &mut SyncConfig, value: &DeValue<'_>) -> Result<(), String
 /// A row whose value switches a field of the options.
 macro_rules! switch {
     ($key:literal, $field:ident, $help:literal) => {
-        Row {
+        KeyRow {
             key: $key,
             help: $help,
             set: |sync, value| {
@@ -285,7 +285,7 @@ macro_rules! switch {
 /// A row whose value is set by an expression of the sync and the value.
 macro_rules! row {
     ($key:literal, $help:literal, |$sync:ident, $value:ident| $set:expr) => {
-        Row {
+        KeyRow {
             key: $key,
             help: $help,
             set: |$sync, $value| {
@@ -297,7 +297,7 @@ macro_rules! row {
 }
 
 /// All keys of a `[[sync]]` table.
-pub const ROWS: &[Row] = &[
+pub const ROWS: &[KeyRow] = &[
     row!("name", "Name in messages; the source if left out", |sync, v| {
         sync.name = String::from_utf8_lossy(&bytes(v)?).into_owned()
     }),
@@ -330,7 +330,7 @@ pub const ROWS: &[Row] = &[
     row!("include", "Patterns to keep in, as rsync's --include", |sync, v| {
         sync.options.filters.extend(list(v)?.into_iter().map(FilterArg::Include))
     }),
-    Row { key: "exclude_from", help: "Files of such patterns, one a line", set: exclude_from },
+    KeyRow { key: "exclude_from", help: "Files of such patterns, one a line", set: exclude_from },
     row!("filter", "Rules, as rsync's --filter", |sync, v| {
         sync.options.filters.extend(list(v)?.into_iter().map(FilterArg::Rule))
     }),

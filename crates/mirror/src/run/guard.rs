@@ -26,16 +26,16 @@ pub struct Refusal {
 
 /// A source directory with the identity it had at the start.
 #[derive(Debug)]
-pub struct Source {
+pub struct GuardedSource {
     path: Vec<u8>,
     dev: u64,
     ino: u64,
 }
 
-impl Source {
+impl GuardedSource {
     /// Opens the source and remembers which directory it is. Errors: it is missing or no directory.
-    pub fn open(path: &[u8]) -> Result<Source, Refusal> {
-        let mut source = Source { path: path.to_vec(), dev: 0, ino: 0 };
+    pub fn open(path: &[u8]) -> Result<GuardedSource, Refusal> {
+        let mut source = GuardedSource { path: path.to_vec(), dev: 0, ino: 0 };
         let meta = source.open_dir().and_then(|(_, dir)| dir.stat_self());
         let meta = meta.map_err(|e| source.missing(&e))?;
         (source.dev, source.ino) = (meta.dev, meta.ino);
@@ -89,7 +89,7 @@ impl Source {
         }
     }
 
-    /// The text of [`Source::moved`].
+    /// The text of [`GuardedSource::moved`].
     pub fn moved_text(&self) -> String {
         format!("{} was removed, renamed or unmounted", self.shown())
     }

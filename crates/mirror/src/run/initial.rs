@@ -10,7 +10,7 @@ use rsync::problem::Outcome;
 use serde::Serialize;
 use std::sync::atomic::Ordering;
 
-use super::guard::{Refusal, Source};
+use super::guard::{GuardedSource, Refusal};
 use super::job::Transfer;
 use crate::report::{bytes, seconds};
 
@@ -94,7 +94,7 @@ pub enum Hold {
 
 /// Weighs an empty source against the target: with deletions on, everything there would go.
 pub fn weigh_empty(
-    source: &Source,
+    source: &GuardedSource,
     transfer: &dyn Transfer,
     allow_empty: bool,
     delete: bool,

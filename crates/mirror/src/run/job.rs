@@ -42,9 +42,9 @@ pub trait Transfer: Send {
 #[derive(Debug)]
 pub struct Job {
     options: Options,
-    /// Source argument of a comparison of everything.
+    /// GuardedSource argument of a comparison of everything.
     whole: Vec<u8>,
-    /// Source argument that names are relative to.
+    /// GuardedSource argument that names are relative to.
     base: Vec<u8>,
     target: Location,
     target_dir: Location,

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use tree::meta::Meta;
 use tree::root::Root;
 
-use super::guard::Source;
+use super::guard::GuardedSource;
 use crate::aggregate::combine::{Dirty, Kind};
 use crate::aggregate::queue::parent;
 use crate::plan::exclude::Exclude;
@@ -29,7 +29,7 @@ use crate::watch::join;
 /// Looks at one source.
 #[derive(Debug)]
 pub struct Survey {
-    source: Arc<Source>,
+    source: Arc<GuardedSource>,
     exclude: Arc<Exclude>,
     hard_links: bool,
     links: LinkMap,
@@ -53,7 +53,7 @@ enum LinkMap {
 
 impl Survey {
     /// For one sync; `hard_links` tells whether its transfers keep them.
-    pub fn new(source: &Arc<Source>, exclude: &Arc<Exclude>, hard_links: bool) -> Survey {
+    pub fn new(source: &Arc<GuardedSource>, exclude: &Arc<Exclude>, hard_links: bool) -> Survey {
         let (source, exclude) = (Arc::clone(source), Arc::clone(exclude));
         Survey { source, exclude, hard_links, links: LinkMap::Unknown, outside: HashMap::new() }
     }

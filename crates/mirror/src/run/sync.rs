@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use rsync::problem::Outcome;
 use wire::exit::ExitCode;
 
-use super::guard::{Refusal, Source, refuse_overlap};
+use super::guard::{GuardedSource, Refusal, refuse_overlap};
 use super::initial::{Hold, weigh_empty};
 use super::job::{Job, Transfer};
 use super::retry::{Verdict, backoff, deletions_owed, litter_possible, remedy, verdict};
@@ -40,7 +40,7 @@ pub struct Mirror {
     config: SyncConfig,
     prefix: Vec<u8>,
     shared: Arc<Shared>,
-    source: Arc<Source>,
+    source: Arc<GuardedSource>,
     survey: Survey,
     transfer: Box<dyn Transfer>,
     reporter: Reporter,
@@ -140,7 +140,7 @@ impl Mirror {
         let (_, prefix) = config.base_and_prefix();
         let exclude = Exclude::new(&config.options.filters, &prefix)
             .map_err(|text| Refusal { text, remedy: "correct the rule".into() })?;
-        let (source, exclude) = (Arc::new(Source::open(&config.source)?), Arc::new(exclude));
+        let (source, exclude) = (Arc::new(GuardedSource::open(&config.source)?), Arc::new(exclude));
         let opened = watch::open(&source, &exclude, config.backend)?;
         shared.lock().numbers.backend = opened.backend.into();
         let sync = Mirror {

@@ -17,14 +17,14 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use tree::notify::fanotify::{
-    Anchor, Fanotify, FanotifyRecord, Place, mask, open_anchor, path_of, resolve,
+    Anchor, EventPlace, Fanotify, FanotifyRecord, mask, open_anchor, path_of, resolve,
 };
 use tree::notify::mounts;
 
 use super::event::{Change, Event};
 use super::{Pace, join};
 use crate::plan::exclude::Exclude;
-use crate::run::guard::Source;
+use crate::run::guard::GuardedSource;
 
 /// A watch by one mark on the source's file system.
 pub struct FanotifyWatch {
@@ -35,7 +35,7 @@ pub struct FanotifyWatch {
 
 /// What is needed to make events of records.
 struct View {
-    source: Arc<Source>,
+    source: Arc<GuardedSource>,
     /// Absolute path of the source as the kernel prints it.
     root: Vec<u8>,
     exclude: Arc<Exclude>,
@@ -52,7 +52,7 @@ impl std::fmt::Debug for FanotifyWatch {
 impl FanotifyWatch {
     /// Opens the watch. Errors: why it cannot be used here, as a phrase.
     pub fn open(
-        source: &Arc<Source>,
+        source: &Arc<GuardedSource>,
         exclude: &Arc<Exclude>,
         anchor: &Anchor,
     ) -> Result<FanotifyWatch, String> {
@@ -161,7 +161,7 @@ impl View {
     }
 
     /// The absolute path of a place; `None` when it is gone or cannot concern the source.
-    fn locate(&mut self, anchor: &Anchor, place: Place<'_>) -> Option<Vec<u8>> {
+    fn locate(&mut self, anchor: &Anchor, place: EventPlace<'_>) -> Option<Vec<u8>> {
         if !self.paths.contains_key(place.handle) {
             // A handle that cannot be opened for another reason is one of a directory that is
             // gone in another way: its own deletion is an event too.

@@ -24,12 +24,12 @@ use super::descriptors::{Descriptors, Watch};
 use super::event::{Change, Event};
 use super::{Pace, join};
 use crate::plan::exclude::Exclude;
-use crate::run::guard::{Refusal, Source};
+use crate::run::guard::{GuardedSource, Refusal};
 
 /// A watch by one inotify watch for each directory.
 pub struct InotifyWatch {
     kernel: Inotify,
-    source: Arc<Source>,
+    source: Arc<GuardedSource>,
     exclude: Arc<Exclude>,
     known: Descriptors,
     leaving: Vec<Leaving>,
@@ -71,7 +71,10 @@ impl std::fmt::Debug for InotifyWatch {
 impl InotifyWatch {
     /// Opens an instance and watches every directory of the source. Errors: the source is not fit,
     /// or the system's limits on watches are too low.
-    pub fn open(source: &Arc<Source>, exclude: &Arc<Exclude>) -> Result<InotifyWatch, Refusal> {
+    pub fn open(
+        source: &Arc<GuardedSource>,
+        exclude: &Arc<Exclude>,
+    ) -> Result<InotifyWatch, Refusal> {
         let kernel = Inotify::open().map_err(|e| Refusal {
             text: format!("cannot use inotify: {e}"),
             remedy: "raise the limit: sysctl fs.inotify.max_user_instances=1024".into(),

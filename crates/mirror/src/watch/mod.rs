@@ -15,7 +15,7 @@ use serde::Serialize;
 use tree::notify::{fanotify as kernel_fanotify, mounts};
 
 use crate::plan::exclude::Exclude;
-use crate::run::guard::{Refusal, Source};
+use crate::run::guard::{GuardedSource, Refusal};
 use event::Event;
 
 /// Which back-end to use.
@@ -66,7 +66,7 @@ impl Watcher {
 /// Opens a watch on `source`. Errors: the source is not fit, or no allowed back-end works; the
 /// refusal says what to do.
 pub fn open(
-    source: &Arc<Source>,
+    source: &Arc<GuardedSource>,
     exclude: &Arc<Exclude>,
     choice: BackendChoice,
 ) -> Result<Opened, Refusal> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mirror::plan::exclude::Exclude;
 use mirror::report::What;
-use mirror::run::guard::Source;
+use mirror::run::guard::GuardedSource;
 use mirror::watch::BackendChoice;
 use mirror::watch::inotify::InotifyWatch;
 use rsync::options::FilterArg;
@@ -64,7 +64,7 @@ fn a_directory_moved_out_is_watched_no_more() {
     });
     let scratch = Scratch::new();
     fs::create_dir_all(scratch.src("a/b/c")).unwrap();
-    let source = Arc::new(Source::open(&scratch.config().source).unwrap());
+    let source = Arc::new(GuardedSource::open(&scratch.config().source).unwrap());
     let exclude = Arc::new(Exclude::new(&[], b"").unwrap());
     let mut watch = InotifyWatch::open(&source, &exclude).unwrap();
     assert_eq!(watch.directories(), 4);

@@ -11,7 +11,7 @@ use super::glob;
 
 /// What is known of the peer.
 #[derive(Clone, Debug)]
-pub struct Peer {
+pub struct ClientPeer {
     /// Its address.
     pub addr: IpAddr,
     /// Scope of a link-local IPv6 address, as a name (`eth0`).
@@ -42,7 +42,12 @@ enum List {
 }
 
 /// Decides whether the peer may use a module with these two lists; an empty list is unset.
-pub fn check(allow: &[u8], deny: &[u8], peer: &Peer, forward: ForwardLookup<'_>) -> AccessVerdict {
+pub fn check(
+    allow: &[u8],
+    deny: &[u8],
+    peer: &ClientPeer,
+    forward: ForwardLookup<'_>,
+) -> AccessVerdict {
     let mut verdict = AccessVerdict::default();
     let (allow, deny) = (allow.trim_ascii(), deny.trim_ascii());
     let allowed = !allow.is_empty() && matches(allow, List::Allow, peer, forward, &mut verdict);
@@ -66,7 +71,7 @@ pub fn tokens(list: &[u8]) -> Vec<String> {
 fn matches(
     list: &[u8],
     kind: List,
-    peer: &Peer,
+    peer: &ClientPeer,
     forward: ForwardLookup<'_>,
     verdict: &mut AccessVerdict,
 ) -> bool {
@@ -101,7 +106,7 @@ fn is_plain_name(token: &str) -> bool {
 }
 
 /// Compares an address, or a network of it, with the peer's.
-fn address_matches(token: &str, peer: &Peer) -> Result<bool, String> {
+fn address_matches(token: &str, peer: &ClientPeer) -> Result<bool, String> {
     if token.contains(['*', '?', '[']) || token.starts_with('@') {
         return Ok(false);
     }
@@ -180,8 +185,8 @@ pub(crate) fn matches_nobody(token: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn peer(addr: &str, host: &str) -> Peer {
-        Peer { addr: addr.parse().unwrap(), scope: None, host: host.into() }
+    fn peer(addr: &str, host: &str) -> ClientPeer {
+        ClientPeer { addr: addr.parse().unwrap(), scope: None, host: host.into() }
     }
 
     fn allowed(allow: &str, deny: &str, addr: &str, host: &str) -> bool {

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 
 use super::access;
-use super::config::{Config, Place, Section};
+use super::config::{ConfigPlace, DaemonConfig, Section};
 use super::files::{self, SecretsFile};
 use super::module::Module;
 use super::params::{Param, ParamKind, ROWS};
@@ -18,7 +18,7 @@ use super::secrets;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advice {
     /// Where.
-    pub place: Place,
+    pub place: ConfigPlace,
     /// What, without a newline.
     pub text: String,
 }
@@ -51,7 +51,7 @@ const FREE_TEXT: &[Param] = &[
 ];
 
 /// All remarks about a configuration on this system.
-pub fn lint(config: &Config) -> Vec<Advice> {
+pub fn lint(config: &DaemonConfig) -> Vec<Advice> {
     let facts = LintFacts {
         directory: &files::check_directory,
         secrets: &files::read_secrets,
@@ -61,7 +61,7 @@ pub fn lint(config: &Config) -> Vec<Advice> {
 }
 
 /// The same with the facts as arguments.
-pub fn lint_with(config: &Config, facts: &LintFacts<'_>) -> Vec<Advice> {
+pub fn lint_with(config: &DaemonConfig, facts: &LintFacts<'_>) -> Vec<Advice> {
     let mut found: Vec<Advice> = Vec::new();
     for section in &config.sections {
         let Ok(module) = Module::resolve(section, &files::system_variable) else { continue };

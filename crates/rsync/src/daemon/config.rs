@@ -25,14 +25,14 @@ const INCLUDE_DEPTH_MAX: usize = 16;
 
 /// A line of a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Place {
+pub struct ConfigPlace {
     /// Path as it was given or included; a command line option if that is where it came from.
     pub file: Arc<[u8]>,
     /// Counted from 1; 0 when it is not from a file.
     pub line: usize,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for ConfigPlace {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = String::from_utf8_lossy(&self.file);
         match self.line {
@@ -48,7 +48,7 @@ pub struct Setting {
     /// What it was set to.
     pub value: ParamValue,
     /// Where.
-    pub place: Place,
+    pub place: ConfigPlace,
 }
 
 /// What a module, or the global part, sets; unset parameters have the default of their row.
@@ -102,7 +102,7 @@ impl Values {
     }
 
     /// Sets a parameter.
-    pub fn set(&mut self, id: Param, value: ParamValue, place: Place) {
+    pub fn set(&mut self, id: Param, value: ParamValue, place: ConfigPlace) {
         if let Some(slot) = self.0.get_mut(id as usize) {
             *slot = Some(Setting { value, place });
         }
@@ -115,7 +115,7 @@ pub struct Section {
     /// Name of the header, blanks single.
     pub header: Vec<u8>,
     /// Where the header stands.
-    pub place: Place,
+    pub place: ConfigPlace,
     /// Its parameters, the defaults in force at its header included.
     pub values: Values,
 }
@@ -131,7 +131,7 @@ impl Section {
 
 /// A configuration as read.
 #[derive(Clone, Debug, Default)]
-pub struct Config {
+pub struct DaemonConfig {
     /// The global part: its own parameters and the defaults for modules at the end of the file.
     pub globals: Values,
     /// The modules in the order of their first header.
@@ -142,11 +142,11 @@ pub struct Config {
 
 /// Why a configuration cannot be used.
 #[derive(Debug)]
-pub enum ConfigError {
+pub enum DaemonConfigError {
     /// A file could not be read.
     Unreadable {
         /// Which file, or the place that names it.
-        place: Place,
+        place: ConfigPlace,
         /// `open` or `stat` and the path.
         what: String,
         /// Why.
@@ -155,45 +155,45 @@ pub enum ConfigError {
     /// The text cannot be understood.
     Grammar {
         /// Where.
-        place: Place,
+        place: ConfigPlace,
         /// What is wrong.
         text: String,
     },
     /// A parameter that this build does not have.
     Absent {
         /// Where it is set.
-        place: Place,
+        place: ConfigPlace,
         /// Its name.
         name: &'static str,
     },
 }
 
-impl ConfigError {
+impl DaemonConfigError {
     /// How a daemon that cannot start because of it ends.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            ConfigError::Absent { .. } => ExitCode::Unsupported,
+            DaemonConfigError::Absent { .. } => ExitCode::Unsupported,
             _ => ExitCode::Syntax,
         }
     }
 
-    fn grammar(place: &Place, text: impl Into<String>) -> Self {
-        ConfigError::Grammar { place: place.clone(), text: text.into() }
+    fn grammar(place: &ConfigPlace, text: impl Into<String>) -> Self {
+        DaemonConfigError::Grammar { place: place.clone(), text: text.into() }
     }
 }
 
-impl fmt::Display for ConfigError {
+impl fmt::Display for DaemonConfigError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConfigError::Unreadable { place, what, cause } => {
+            DaemonConfigError::Unreadable { place, what, cause } => {
                 let cause = super::log::cause(cause);
                 match place.line {
                     0 => write!(out, "unable to {what}: {cause}"),
                     _ => write!(out, "{place}: unable to {what}: {cause}"),
                 }
             }
-            ConfigError::Grammar { place, text } => write!(out, "{place}: {text}"),
-            ConfigError::Absent { place, name } => write!(
+            DaemonConfigError::Grammar { place, text } => write!(out, "{place}: {text}"),
+            DaemonConfigError::Absent { place, name } => write!(
                 out,
                 "{place}: \"{name}\" is not implemented here: remove it, or leave it at its default"
             ),
@@ -201,7 +201,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl std::error::Error for ConfigError {}
+impl std::error::Error for DaemonConfigError {}
 
 /// A file to include: its path and content.
 pub type Loaded = (Vec<u8>, Vec<u8>);
@@ -217,16 +217,16 @@ pub fn parse(
     overrides: &[Vec<u8>],
     load: Loader<'_>,
     environment: Environment<'_>,
-) -> Result<Config, ConfigError> {
-    let place = Place { file: path.into(), line: 0 };
+) -> Result<DaemonConfig, DaemonConfigError> {
+    let place = ConfigPlace { file: path.into(), line: 0 };
     let shown = String::from_utf8_lossy(path);
-    let loaded = load(path, "").map_err(|cause| ConfigError::Unreadable {
+    let loaded = load(path, "").map_err(|cause| DaemonConfigError::Unreadable {
         place,
         what: format!("open config file \"{shown}\""),
         cause,
     })?;
     let mut reader = Reader {
-        config: Config::default(),
+        config: DaemonConfig::default(),
         current: None,
         overrides: Some(overrides),
         load,
@@ -241,7 +241,7 @@ pub fn parse(
 }
 
 struct Reader<'a> {
-    config: Config,
+    config: DaemonConfig,
     /// The module being read; none in the global part.
     current: Option<usize>,
     /// Words of `--dparam`, until they are applied.
@@ -251,10 +251,10 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn file(&mut self, path: &[u8], content: &[u8], depth: usize) -> Result<(), ConfigError> {
+    fn file(&mut self, path: &[u8], content: &[u8], depth: usize) -> Result<(), DaemonConfigError> {
         let file: Arc<[u8]> = path.into();
         for Line { number, item } in lines(content) {
-            let place = Place { file: file.clone(), line: number };
+            let place = ConfigPlace { file: file.clone(), line: number };
             match item {
                 Item::Section(name) => self.section(name, place)?,
                 Item::Directive { name, value } => self.directive(&name, &value, &place, depth)?,
@@ -263,21 +263,21 @@ impl Reader<'_> {
                 Item::Unclosed(text) => {
                     let text = String::from_utf8_lossy(&text);
                     let text = format!("Badly formed line in config file: [{text} (no \"]\")");
-                    return Err(ConfigError::grammar(&place, text));
+                    return Err(DaemonConfigError::grammar(&place, text));
                 }
             }
         }
         Ok(())
     }
 
-    fn section(&mut self, header: Vec<u8>, place: Place) -> Result<(), ConfigError> {
+    fn section(&mut self, header: Vec<u8>, place: ConfigPlace) -> Result<(), DaemonConfigError> {
         if header.is_empty() {
-            return Err(ConfigError::grammar(&place, "Empty section name in config file."));
+            return Err(DaemonConfigError::grammar(&place, "Empty section name in config file."));
         }
         if header.contains(&b'/') {
             let header = String::from_utf8_lossy(&header);
             let text = format!("invalid section name in configuration file: {header}");
-            return Err(ConfigError::grammar(&place, text));
+            return Err(DaemonConfigError::grammar(&place, text));
         }
         if params::squeezed(&header) == b"global" {
             self.current = None;
@@ -299,22 +299,22 @@ impl Reader<'_> {
         &mut self,
         name: &[u8],
         value: &[u8],
-        place: &Place,
+        place: &ConfigPlace,
         depth: usize,
-    ) -> Result<(), ConfigError> {
+    ) -> Result<(), DaemonConfigError> {
         let suffix = match name {
             b"include" => ".conf",
             b"merge" => ".inc",
             _ => {
                 let text = format!("Unknown directive: &{}.", String::from_utf8_lossy(name));
-                return Err(ConfigError::grammar(place, text));
+                return Err(DaemonConfigError::grammar(place, text));
             }
         };
         if depth >= INCLUDE_DEPTH_MAX {
             let text = format!("files are included more than {INCLUDE_DEPTH_MAX} levels deep");
-            return Err(ConfigError::grammar(place, text));
+            return Err(DaemonConfigError::grammar(place, text));
         }
-        let loaded = (self.load)(value, suffix).map_err(|cause| ConfigError::Unreadable {
+        let loaded = (self.load)(value, suffix).map_err(|cause| DaemonConfigError::Unreadable {
             place: place.clone(),
             what: format!("stat config file \"{}\"", String::from_utf8_lossy(value)),
             cause,
@@ -333,9 +333,17 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn setting(&mut self, name: &[u8], value: &[u8], place: &Place) -> Result<(), ConfigError> {
+    fn setting(
+        &mut self,
+        name: &[u8],
+        value: &[u8],
+        place: &ConfigPlace,
+    ) -> Result<(), DaemonConfigError> {
         if name.is_empty() {
-            return Err(ConfigError::grammar(place, "Invalid parameter name in config file."));
+            return Err(DaemonConfigError::grammar(
+                place,
+                "Invalid parameter name in config file.",
+            ));
         }
         let shown = String::from_utf8_lossy(name);
         let Some(row) = params::lookup(name) else {
@@ -354,7 +362,7 @@ impl Reader<'_> {
     }
 
     /// Sets a parameter where the reader stands; a value that cannot be read is a remark.
-    fn assign(&mut self, row: &ParamRow, value: &[u8], place: &Place) {
+    fn assign(&mut self, row: &ParamRow, value: &[u8], place: &ConfigPlace) {
         let expanded = match row.kind {
             ParamKind::Text | ParamKind::Path => None,
             _ => expand(value, self.environment),
@@ -377,7 +385,7 @@ impl Reader<'_> {
         values.set(row.id, value, place.clone());
     }
 
-    fn malformed(&mut self, text: &[u8], place: Place) {
+    fn malformed(&mut self, text: &[u8], place: ConfigPlace) {
         let shown = String::from_utf8_lossy(text);
         let hint = match params::lookup(text) {
             Some(row) if row.kind == ParamKind::Bool || row.kind == ParamKind::Tri => {
@@ -389,22 +397,22 @@ impl Reader<'_> {
         self.remark(&place, text);
     }
 
-    fn remark(&mut self, place: &Place, text: String) {
+    fn remark(&mut self, place: &ConfigPlace, text: String) {
         self.config.remarks.push(Advice { place: place.clone(), text });
     }
 
-    fn apply_overrides(&mut self) -> Result<(), ConfigError> {
-        let place = Place { file: b"--dparam".as_slice().into(), line: 0 };
+    fn apply_overrides(&mut self) -> Result<(), DaemonConfigError> {
+        let place = ConfigPlace { file: b"--dparam".as_slice().into(), line: 0 };
         for word in self.overrides.take().unwrap_or_default() {
             let shown = String::from_utf8_lossy(word);
             let Some(at) = word.iter().position(|b| *b == b'=') else {
                 let text = format!("--dparam value is missing an '=': {shown}");
-                return Err(ConfigError::grammar(&place, text));
+                return Err(DaemonConfigError::grammar(&place, text));
             };
             let (name, value) = word.split_at(at);
             let Some(row) = params::lookup(name) else {
                 let text = format!("Unknown parameter \"{}\"", String::from_utf8_lossy(name));
-                return Err(ConfigError::grammar(&place, text));
+                return Err(DaemonConfigError::grammar(&place, text));
             };
             let outer = self.current.take();
             self.assign(row, value.get(1..).unwrap_or_default().trim_ascii(), &place);
@@ -415,21 +423,24 @@ impl Reader<'_> {
 }
 
 /// Refuses the first parameter without support that is set to anything but its default.
-fn refuse_absent(config: &Config) -> Result<(), ConfigError> {
+fn refuse_absent(config: &DaemonConfig) -> Result<(), DaemonConfigError> {
     let all = config.sections.iter().map(|section| &section.values);
     for values in all.chain(std::iter::once(&config.globals)) {
         for row in ROWS.iter().filter(|row| row.support == ParamSupport::Absent) {
             let Some(setting) = values.setting(row.id) else { continue };
             if setting.value != params::default_value(row.id) {
                 let place = setting.place.clone();
-                return Err(ConfigError::Absent { place, name: row.name });
+                return Err(DaemonConfigError::Absent { place, name: row.name });
             }
         }
         for id in [Param::HostsAllow, Param::HostsDeny] {
             let netgroup = |token: &String| token.starts_with('@');
             if super::access::tokens(&values.text(id)).iter().any(netgroup) {
                 let place = values.setting(id).map(|s| s.place.clone()).unwrap_or_default();
-                return Err(ConfigError::Absent { place, name: "@NETGROUP in a list of hosts" });
+                return Err(DaemonConfigError::Absent {
+                    place,
+                    name: "@NETGROUP in a list of hosts",
+                });
             }
         }
     }

@@ -15,7 +15,7 @@ fn load(path: &[u8], suffix: &str) -> io::Result<Vec<Loaded>> {
     }
 }
 
-fn read_with(text: &str, overrides: &[&str]) -> Result<Config, ConfigError> {
+fn read_with(text: &str, overrides: &[&str]) -> Result<DaemonConfig, DaemonConfigError> {
     let overrides: Vec<Vec<u8>> = overrides.iter().map(|word| word.as_bytes().to_vec()).collect();
     let loader = |path: &[u8], suffix: &str| match path {
         b"conf" => Ok(vec![(b"conf".to_vec(), text.as_bytes().to_vec())]),
@@ -25,7 +25,7 @@ fn read_with(text: &str, overrides: &[&str]) -> Result<Config, ConfigError> {
     parse(b"conf", &overrides, &loader, &environment)
 }
 
-fn read(text: &str) -> Config {
+fn read(text: &str) -> DaemonConfig {
     read_with(text, &[]).unwrap()
 }
 

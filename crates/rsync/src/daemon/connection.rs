@@ -15,9 +15,9 @@ use wire::greeting::{Greeting, format_greeting, parse_greeting};
 use wire::limits;
 use wire::version::Protocol;
 
-use super::access::{self, Peer};
+use super::access::{self, ClientPeer};
 use super::arguments::{self, Arguments};
-use super::config::Config;
+use super::config::DaemonConfig;
 use super::deadline::{PhaseError, TextStream};
 use super::enter::{self, Entered};
 use super::log::{DaemonLog, LogTarget, cause};
@@ -103,7 +103,7 @@ pub fn run(arrival: Arrival<'_>, serve: &dyn Fn(DaemonSession) -> ExitCode) -> E
         globals,
         log,
         stream,
-        peer: Peer { addr, scope: None, host: peer::UNDETERMINED.to_vec() },
+        peer: ClientPeer { addr, scope: None, host: peer::UNDETERMINED.to_vec() },
         variables: Vec::new(),
     };
     match connection.admit() {
@@ -131,11 +131,11 @@ pub(crate) fn open_log(service: &Service, module: &Module) -> DaemonLog {
 /// A client that is being let in.
 pub(crate) struct Connection<'a> {
     service: &'a Service,
-    config: Config,
+    config: DaemonConfig,
     globals: Globals,
     pub(crate) log: DaemonLog,
     pub(crate) stream: TextStream,
-    pub(crate) peer: Peer,
+    pub(crate) peer: ClientPeer,
     /// Variables of this connection, by name.
     variables: Vec<(&'static str, Vec<u8>)>,
 }

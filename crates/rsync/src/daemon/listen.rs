@@ -49,7 +49,7 @@ pub struct Respawn {
 }
 
 /// What the listener needs from the program it runs in.
-pub struct Surroundings<'a> {
+pub struct ListenerContext<'a> {
     /// Where what happens at start is told.
     pub console: &'a dyn Console,
     /// Puts the process into the background; not called with `stay`.
@@ -78,7 +78,7 @@ pub fn serve(
     service: &Service,
     args: &ListenArgs,
     respawn: &Respawn,
-    around: &Surroundings<'_>,
+    around: &ListenerContext<'_>,
 ) -> ExitCode {
     match start(service, args, around) {
         Ok(listener) => listener.run(service, respawn, around),
@@ -108,7 +108,7 @@ struct Listener {
 fn start(
     service: &Service,
     args: &ListenArgs,
-    around: &Surroundings<'_>,
+    around: &ListenerContext<'_>,
 ) -> Result<Listener, Failure> {
     let system = |name: &[u8]| files::system_variable(name);
     let (config, globals) = service.load(&system).map_err(|error| {
@@ -246,7 +246,7 @@ fn bind(
 }
 
 impl Listener {
-    fn run(self, service: &Service, respawn: &Respawn, around: &Surroundings<'_>) -> ExitCode {
+    fn run(self, service: &Service, respawn: &Respawn, around: &ListenerContext<'_>) -> ExitCode {
         let mut children: Vec<Child> = Vec::new();
         loop {
             children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));

@@ -14,7 +14,7 @@ fn serve_once(service: &Service, stay: bool) -> (ExitCode, String, String, usize
     rustix::io::write(&writer, b"x").unwrap();
     let console = Captured::default();
     let detached = AtomicUsize::new(0);
-    let around = Surroundings {
+    let around = ListenerContext {
         console: &console,
         detach: &|| {
             detached.fetch_add(1, Ordering::Relaxed);

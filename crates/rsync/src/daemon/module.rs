@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::config::{Config, Place, Section, Values};
+use super::config::{ConfigPlace, DaemonConfig, Section, Values};
 use super::expand::{Environment, expand};
 use super::params::{Param, ParamValue, ROWS};
 
@@ -207,7 +207,7 @@ pub struct Globals {
     pub defaults: Module,
 }
 
-impl Config {
+impl DaemonConfig {
     /// The global part with its variables replaced.
     pub fn globals(&self, environment: Environment<'_>) -> Result<Globals, Overgrown> {
         let text = |id| expand(&self.globals.text(id), environment).ok_or(Overgrown(id));
@@ -249,13 +249,13 @@ fn literal(text: &[u8]) -> ParamValue {
     ParamValue::Text(text.to_vec())
 }
 
-impl Config {
+impl DaemonConfig {
     /// A configuration without a file: writable modules, served as the user who runs the program
     /// (`owner`: user and group id), nobody's file needed. Names and paths count as written, so a
     /// `%VAR%` in them is refused, as is what a name or path cannot be.
     pub fn from_flags(flags: &ServeFlags, owner: (u32, u32)) -> Result<Self, String> {
-        let place = |flag: &str| Place { file: flag.as_bytes().into(), line: 0 };
-        let mut config = Config::default();
+        let place = |flag: &str| ConfigPlace { file: flag.as_bytes().into(), line: 0 };
+        let mut config = DaemonConfig::default();
         if flags.modules.is_empty() {
             return Err("--module NAME=PATH is missing".into());
         }
@@ -346,16 +346,16 @@ mod tests {
             port: Some(0),
             ..ServeFlags::default()
         };
-        let config = Config::from_flags(&flags, (0, 0)).unwrap();
+        let config = DaemonConfig::from_flags(&flags, (0, 0)).unwrap();
         let module = Module::resolve(&config.sections[1], &|_| None).unwrap();
         assert_eq!((&module.path[..], &module.uid[..]), (&b"/b"[..], &b"0"[..]));
         assert!(!module.read_only);
         assert_eq!(config.globals(&|_| None).unwrap().port, 0);
         flags.user = Some(b"bob".to_vec());
-        assert!(Config::from_flags(&flags, (0, 0)).is_err());
+        assert!(DaemonConfig::from_flags(&flags, (0, 0)).is_err());
         flags.secrets = Some(b"/s".to_vec());
-        assert!(Config::from_flags(&flags, (0, 0)).is_ok());
+        assert!(DaemonConfig::from_flags(&flags, (0, 0)).is_ok());
         flags.modules.push((b"a".to_vec(), b"/c".to_vec()));
-        assert!(Config::from_flags(&flags, (0, 0)).is_err());
+        assert!(DaemonConfig::from_flags(&flags, (0, 0)).is_err());
     }
 }

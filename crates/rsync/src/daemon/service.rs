@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use wire::exit::ExitCode;
 
-use super::config::{self, Config, ConfigError};
+use super::config::{self, DaemonConfig, DaemonConfigError};
 use super::expand::Environment;
 use super::files;
 use super::module::{Globals, Overgrown, ServeFlags};
@@ -38,7 +38,7 @@ pub fn default_config(via_shell: bool) -> ConfigSource {
 #[derive(Debug)]
 pub enum LoadError {
     /// The file is missing or wrong.
-    File(ConfigError),
+    File(DaemonConfigError),
     /// The command line is wrong.
     Flags(String),
     /// A global value is too long with its variables.
@@ -100,13 +100,13 @@ impl Service {
     }
 
     /// Reads the configuration and resolves its global part.
-    pub fn load(&self, environment: Environment<'_>) -> Result<(Config, Globals), LoadError> {
+    pub fn load(&self, environment: Environment<'_>) -> Result<(DaemonConfig, Globals), LoadError> {
         let config = self.read(environment)?;
         let globals = config.globals(environment).map_err(LoadError::Overgrown)?;
         Ok((config, globals))
     }
 
-    fn read(&self, environment: Environment<'_>) -> Result<Config, LoadError> {
+    fn read(&self, environment: Environment<'_>) -> Result<DaemonConfig, LoadError> {
         match &self.source {
             ConfigSource::File(path) => {
                 config::parse(path, &self.overrides, &files::load_config, environment)
@@ -114,7 +114,7 @@ impl Service {
             }
             ConfigSource::Flags(flags) => {
                 let owner = (rustix::process::geteuid(), rustix::process::getegid());
-                Config::from_flags(flags, (owner.0.as_raw(), owner.1.as_raw()))
+                DaemonConfig::from_flags(flags, (owner.0.as_raw(), owner.1.as_raw()))
                     .map_err(LoadError::Flags)
             }
         }

@@ -4,9 +4,9 @@
 //! whole vector is read again with the rows of [`super::rows_daemon`].
 
 use super::parse::{Action, UsageError};
-use super::scan::{Scanned, Scanner};
+use super::scan::{Scanned, WordScanner};
 use super::size;
-use super::table::{Kind, Opt, Row};
+use super::table::{Opt, OptionKind, Row};
 
 /// The command line of a daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -48,7 +48,7 @@ const HINT: &[u8] = b"(Type \"rsync --daemon --help\" for assistance with daemon
 pub(super) fn parse(args: &[Vec<u8>], server: bool) -> Result<Action, UsageError> {
     let mut daemon = DaemonArgs { server, ..DaemonArgs::default() };
     let mut seen = false;
-    let mut scanner = Scanner::new(args, true);
+    let mut scanner = WordScanner::new(args, true);
     loop {
         let (row, negated, value) = match scanner.next_element() {
             Err(error) => return Err(word_error(&daemon, scanner.last_word(), error.text())),
@@ -59,7 +59,7 @@ pub(super) fn parse(args: &[Vec<u8>], server: bool) -> Result<Action, UsageError
         match row.opt {
             Opt::Daemon => seen = true,
             Opt::Help => return Ok(Action::DaemonHelp),
-            _ if row.kind == Kind::Int => {
+            _ if row.kind == OptionKind::Int => {
                 let number = size::parse_int(&value)
                     .map_err(|error| word_error(&daemon, scanner.last_word(), error.text()))?;
                 match row.opt {

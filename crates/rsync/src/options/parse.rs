@@ -14,7 +14,7 @@ use wire::exit::ExitCode;
 
 use super::daemon_args::{self, DaemonArgs};
 use super::info::{self, FLAG_COUNT, InfoWords};
-use super::scan::{Scanned, Scanner};
+use super::scan::{Scanned, WordScanner};
 use super::size;
 use super::table::{Opt, Row};
 use super::{FilterArg, Options, StderrMode, check};
@@ -167,7 +167,7 @@ pub fn parse_refusing(
         return Err(UsageError::help(draft.role()));
     }
     let mut words = Vec::new();
-    let mut scanner = Scanner::new(args, false);
+    let mut scanner = WordScanner::new(args, false);
     loop {
         let (row, negated, value) = match scanner.next_element() {
             Err(error) => return Err(draft.word_error(scanner.last_word(), error.text())),
@@ -226,20 +226,20 @@ fn apply(
     value: Vec<u8>,
     word: &[u8],
 ) -> Result<Applied, UsageError> {
-    use super::table::Kind;
-    if row.kind == Kind::Flag || negated {
+    use super::table::OptionKind;
+    if row.kind == OptionKind::Flag || negated {
         apply_flag(draft, row.opt, !negated);
         return Ok(Applied::Done);
     }
     match row.kind {
-        Kind::Int => {
+        OptionKind::Int => {
             let number =
                 size::parse_int(&value).map_err(|error| draft.word_error(word, error.text()))?;
             apply_int(draft, row.opt, number);
             Ok(Applied::Done)
         }
-        Kind::Size => apply_size(draft, row, &value).map(|()| Applied::Done),
-        Kind::Flag | Kind::Text => apply_text(draft, row.opt, value),
+        OptionKind::Size => apply_size(draft, row, &value).map(|()| Applied::Done),
+        OptionKind::Flag | OptionKind::Text => apply_text(draft, row.opt, value),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rows of the options that decide what is updated and how content is moved.
 
-use super::table::Kind::{Flag, Int, Size, Text};
+use super::table::OptionKind::{Flag, Int, Size, Text};
 use super::table::{Opt, Row};
 
 /// See [`super::table::ROWS`].

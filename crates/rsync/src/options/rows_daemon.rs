@@ -1,6 +1,6 @@
 //! Rows of the options of daemon mode.
 
-use super::table::Kind::{Int, Text};
+use super::table::OptionKind::{Int, Text};
 use super::table::{Opt, Row};
 
 /// See [`super::table::DAEMON_ROWS`].

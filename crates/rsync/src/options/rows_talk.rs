@@ -1,6 +1,6 @@
 //! Rows of the options about output, the connection and the other side.
 
-use super::table::Kind::{Flag, Int, Size, Text};
+use super::table::OptionKind::{Flag, Int, Size, Text};
 use super::table::{Opt, Row};
 
 /// See [`super::table::ROWS`].

@@ -5,7 +5,7 @@
 //! leading `=`) or the next word. `--` ends the options, `-` alone is an operand. What the letters
 //! and names mean is the table's business, what they do `parse`'s.
 
-use super::table::{self, Kind, Row};
+use super::table::{self, OptionKind, Row};
 
 /// One element of a command line.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl ScanError {
 }
 
 /// The position in an argument vector.
-pub struct Scanner<'a> {
+pub struct WordScanner<'a> {
     words: &'a [Vec<u8>],
     /// Index of the next word.
     next: usize,
@@ -56,10 +56,10 @@ pub struct Scanner<'a> {
     daemon: bool,
 }
 
-impl<'a> Scanner<'a> {
+impl<'a> WordScanner<'a> {
     /// Starts at the first of `words`, which do not include the program's name.
     pub fn new(words: &'a [Vec<u8>], daemon: bool) -> Self {
-        Scanner { words, next: 0, letter: None, only_operands: false, daemon }
+        WordScanner { words, next: 0, letter: None, only_operands: false, daemon }
     }
 
     /// The word taken last, which messages quote.
@@ -99,7 +99,7 @@ impl<'a> Scanner<'a> {
             None => (text, None),
         };
         let (row, negated) = table::by_long_name(name, self.daemon).ok_or(ScanError::Unknown)?;
-        let value = match (row.kind == Kind::Flag || negated, value) {
+        let value = match (row.kind == OptionKind::Flag || negated, value) {
             (true, Some(_)) => return Err(ScanError::NoValue),
             (true, None) => Vec::new(),
             (false, Some(value)) => value.to_vec(),
@@ -113,9 +113,9 @@ impl<'a> Scanner<'a> {
         let row = table::by_letter(letter, self.daemon).ok_or(ScanError::Unknown)?;
         let rest = word.get(offset + 1..).unwrap_or_default();
         let value = match (row.kind, rest) {
-            (Kind::Flag, [b'=', ..]) => return Err(ScanError::NoValue),
-            (Kind::Flag, []) => Vec::new(),
-            (Kind::Flag, _) => {
+            (OptionKind::Flag, [b'=', ..]) => return Err(ScanError::NoValue),
+            (OptionKind::Flag, []) => Vec::new(),
+            (OptionKind::Flag, _) => {
                 self.letter = Some(offset + 1);
                 Vec::new()
             }

@@ -11,7 +11,7 @@ use super::{rows_copy, rows_daemon, rows_files, rows_talk};
 
 /// What kind of value an option takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum OptionKind {
     /// None; repeating may count.
     Flag,
     /// Any text.
@@ -146,7 +146,7 @@ pub struct Row {
     /// Names that, after `--no-`, undo it.
     pub no: &'static [&'static str],
     /// What value it takes.
-    pub kind: Kind,
+    pub kind: OptionKind,
     /// The value's name in the help.
     pub arg: &'static str,
     /// One line of help; empty for options that programs use among themselves.
@@ -169,7 +169,7 @@ impl Row {
             names,
             short: letter(short),
             no,
-            kind: Kind::Flag,
+            kind: OptionKind::Flag,
             arg: "",
             help,
             supported: true,
@@ -179,7 +179,7 @@ impl Row {
     /// An option with a value of the given kind.
     pub const fn value(
         opt: Opt,
-        kind: Kind,
+        kind: OptionKind,
         names: &'static [&'static str],
         short: &[u8],
         no: &'static [&'static str],
@@ -191,7 +191,7 @@ impl Row {
 
     /// An option known by name only.
     pub const fn refused(
-        kind: Kind,
+        kind: OptionKind,
         names: &'static [&'static str],
         short: &[u8],
         no: &'static [&'static str],

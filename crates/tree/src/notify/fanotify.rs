@@ -48,7 +48,7 @@ pub mod mask {
 
 /// A directory handle with a name in it, both as the kernel gave them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct EventPlace<'a> {
     /// The kernel's `struct file_handle`: byte count, type, that many bytes. Usable as a key.
     pub handle: &'a [u8],
     /// One component, or `.` for the directory itself.
@@ -61,9 +61,9 @@ pub struct FanotifyRecord<'a> {
     /// What happened, [`mask`] bits; several at once when the kernel merged them.
     pub mask: u64,
     /// Where; on a rename the old place. Absent on overflow and on a rename from elsewhere.
-    pub place: Option<Place<'a>>,
+    pub place: Option<EventPlace<'a>>,
     /// On a rename the new place.
-    pub new_place: Option<Place<'a>>,
+    pub new_place: Option<EventPlace<'a>>,
 }
 
 impl Fanotify {
@@ -263,7 +263,7 @@ fn next_record<'a>(bytes: &mut Bytes<'a>) -> io::Result<Option<FanotifyRecord<'a
                 record.place = place;
             }
             libc::FAN_EVENT_INFO_TYPE_DFID => {
-                record.place = place.map(|p| Place { name: b".", ..p });
+                record.place = place.map(|p| EventPlace { name: b".", ..p });
             }
             libc::FAN_EVENT_INFO_TYPE_NEW_DFID_NAME => record.new_place = place,
             _ => {}
@@ -273,7 +273,7 @@ fn next_record<'a>(bytes: &mut Bytes<'a>) -> io::Result<Option<FanotifyRecord<'a
 }
 
 /// Takes one information record: its type and, when it has that shape, the place it names.
-fn next_info<'a>(info: &mut Bytes<'a>) -> Option<(u8, Option<Place<'a>>)> {
+fn next_info<'a>(info: &mut Bytes<'a>) -> Option<(u8, Option<EventPlace<'a>>)> {
     let mut head = Bytes(info.0);
     let kind = head.u8()?;
     head.take(1)?;
@@ -283,7 +283,7 @@ fn next_info<'a>(info: &mut Bytes<'a>) -> Option<(u8, Option<Place<'a>>)> {
         body.take(8)?; // the file system's id: one mark, one file system
         let bytes = usize::try_from(Bytes(body.0).u32()?).ok()?;
         let handle = body.take(HANDLE_HEAD.checked_add(bytes)?)?;
-        Some(Place { handle, name: until_nul(body.0) })
+        Some(EventPlace { handle, name: until_nul(body.0) })
     })();
     Some((kind, place))
 }

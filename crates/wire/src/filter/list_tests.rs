@@ -1,3 +1,5 @@
+//! What the filter list decides.
+
 use super::*;
 
 fn no_files(_: &[u8], _: &[u8]) -> Option<Vec<u8>> {

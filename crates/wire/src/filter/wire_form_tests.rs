@@ -1,3 +1,5 @@
+//! The rules as they travel.
+
 use super::*;
 use crate::codec::SliceSource;
 

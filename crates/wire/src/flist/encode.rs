@@ -216,7 +216,7 @@ impl Encoder {
         }
     }
 
-    /// Appends the end of a list. `io_error` is 0 where there is nothing (new) to tell.
+    /// Appends the end of a list ([flist-end]). `io_error` is 0 where there is nothing (new) to tell.
     pub fn end(&mut self, out: &mut Vec<u8>, io_error: i32) {
         flags::put_end(out, &self.opts, io_error);
     }

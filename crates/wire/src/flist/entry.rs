@@ -43,9 +43,9 @@ pub struct Entry {
     pub uid: u32,
     /// Group. Source: [flist-gid].
     pub gid: u32,
-    /// Name of the owner, where it travels with the entry.
+    /// Name of the owner, where it travels with the entry. Source: [flist-uname].
     pub user_name: Option<Vec<u8>>,
-    /// Name of the group, where it travels with the entry.
+    /// Name of the group, where it travels with the entry. Source: [flist-gname].
     pub group_name: Option<Vec<u8>>,
     /// Major and minor number of a device. Source: [flist-rdev].
     pub rdev: (u32, u32),

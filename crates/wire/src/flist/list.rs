@@ -124,7 +124,7 @@ impl FileList {
     }
 
     /// Sorts the list and marks duplicates. `receiving` marks them of any kind; else only
-    /// duplicate directories are marked, as a sender does.
+    /// duplicate directories are marked, as a sender does. Source: [flist-duplicates].
     pub fn finish(&mut self, receiving: bool) {
         let mut entries = std::mem::take(&mut self.entries);
         entries.sort_by(|a, b| self.order(a, b));
