@@ -1,0 +1,376 @@
+//! Runs each scenario with each pairing of the two programs and compares what comes out.
+//!
+//! A cell is a scenario in a pairing. Its steps:
+//! 1. make the tree anew and run the reference at both ends, at least twice: what it does is the
+//!    set of its outcomes, since some of its output depends on the clock;
+//! 2. make the tree anew and run each form with ours at one end or both;
+//! 3. compare the trees, the exit code and both outputs, line by line in their order.
+//!
+//! An outcome of ours is right when it equals one of the reference's.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::lines::{difference, normalise};
+use crate::peer::{Programs, Server, Side, run};
+use crate::report::{self, Difference, What};
+use crate::scenario::{self, Scenario};
+use crate::tree_text;
+
+/// Time for one command.
+const COMMAND_MAX: Duration = Duration::from_secs(10);
+/// Cells that run at the same time.
+const WORKERS: usize = 2;
+/// Runs of the reference when the first two are not alike.
+const NOISY_RUNS: usize = 6;
+/// Runs of ours, when it differs from a reference that is not alike itself.
+const NOISY_TRIES: usize = 4;
+
+/// Stands in for a remote shell: like ssh it drops the host, joins the words and has a shell read
+/// them, in the directory that it is started in.
+const SHELL: &str = "#!/bin/sh\nshift\nexec /bin/sh -c \"$*\"\n";
+
+/// How the two ends meet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pairing {
+    /// One command, no peer.
+    Local,
+    /// The client sends through a remote shell.
+    ShellPush,
+    /// The client receives through a remote shell.
+    ShellPull,
+    /// The client sends to a daemon.
+    DaemonPush,
+    /// The client receives from a daemon.
+    DaemonPull,
+}
+
+use Pairing::{DaemonPull, DaemonPush, Local, ShellPull, ShellPush};
+use Side::{Ours, Theirs};
+
+impl Pairing {
+    fn word(self) -> &'static str {
+        match self {
+            Local => "local",
+            ShellPush => "shell-push",
+            ShellPull => "shell-pull",
+            DaemonPush => "daemon-push",
+            DaemonPull => "daemon-pull",
+        }
+    }
+
+    /// (client, server) of each form with ours in it.
+    fn forms(self) -> &'static [(Side, Side)] {
+        match self {
+            Local => &[(Ours, Ours)],
+            _ => &[(Ours, Theirs), (Theirs, Ours), (Ours, Ours)],
+        }
+    }
+
+    fn daemon(self) -> bool {
+        matches!(self, DaemonPush | DaemonPull)
+    }
+
+    fn means(self, scenario: &Scenario) -> bool {
+        match self {
+            Local => scenario.local,
+            ShellPush | DaemonPush => scenario.remote && scenario.dest.is_some(),
+            ShellPull | DaemonPull => scenario.remote,
+        }
+    }
+}
+
+/// Everything of a group that its cells share.
+struct Group {
+    programs: Programs,
+    scratch: PathBuf,
+    pairing: Pairing,
+    protocol: Option<u32>,
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.scratch);
+    }
+}
+
+/// What one run of a scenario left and said.
+#[derive(Clone, PartialEq, Eq)]
+struct Outcome {
+    exit: Vec<Option<i32>>,
+    stdout: Vec<String>,
+    stderr: Vec<String>,
+    source: Vec<String>,
+    tree: Vec<String>,
+}
+
+/// Runs all scenarios in one pairing, with `--protocol` forced if a version is given.
+///
+/// `LIVEMIRROR_MATRIX=TEXT[,TEXT]` keeps only cells whose `SCENARIO PAIRING` holds one of the texts.
+///
+/// # Panics
+/// When a cell differs that the list of expected differences does not name, or the reverse.
+pub fn check(pairing: Pairing, protocol: Option<u32>) {
+    let Some(programs) = Programs::find() else {
+        println!("left out: no reference program (LIVEMIRROR_NO_ORACLE=1)");
+        return;
+    };
+    // Groups take turns: together they would only slow each other down.
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let text = check_in_turn(programs, pairing, protocol);
+    drop(turn);
+    assert!(text.is_empty(), "\n{text}");
+}
+
+fn check_in_turn(programs: &Programs, pairing: Pairing, protocol: Option<u32>) -> String {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let label = protocol.map_or(String::new(), |version| format!("-p{version}"));
+    let name = format!("livemirror-{}{label}-{}", pairing.word(), std::process::id());
+    let scratch = std::env::temp_dir().join(name);
+    std::fs::create_dir(&scratch).expect("a scratch directory");
+    std::fs::create_dir(scratch.join("home")).expect("a home");
+    let programs = programs.with_copy_of_ours(scratch.join("livemirror"));
+    std::fs::write(scratch.join("shell"), SHELL).expect("a remote shell");
+    std::fs::set_permissions(scratch.join("shell"), PermissionsExt::from_mode(0o755)).unwrap();
+    let group = Group { programs, scratch, pairing, protocol };
+
+    let filter = std::env::var("LIVEMIRROR_MATRIX").unwrap_or_default();
+    let wanted = |s: &Scenario| {
+        let cell = format!("{} {}{label}", s.name, pairing.word());
+        filter.split(',').any(|part| cell.contains(part))
+    };
+    let scenarios: Vec<Scenario> = scenario::all()
+        .into_iter()
+        .filter(|s| pairing.means(s) && wanted(s) && (protocol.is_none() || s.protocols))
+        .collect();
+    let (next, found) = (AtomicUsize::new(0), Mutex::new((Vec::new(), Vec::new())));
+    std::thread::scope(|threads| {
+        for _ in 0..WORKERS {
+            threads.spawn(|| {
+                while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let (cells, differences) = group.cell(scenario);
+                    let mut found = found.lock().expect("no panic while it is held");
+                    found.0.extend(cells);
+                    found.1.extend(differences);
+                }
+            });
+        }
+    });
+    let (ran, found) = found.into_inner().expect("no panic while it is held");
+    report::write(&found, ran.len());
+    report::judge(&ran, &found)
+}
+
+impl Group {
+    /// Runs one scenario; its cells as (scenario, cell), and what differs in them.
+    fn cell(&self, scenario: &Scenario) -> (Vec<(String, String)>, Vec<Difference>) {
+        let mut servers = Servers::default();
+        let mut outcomes: Vec<Outcome> = Vec::new();
+        let (mut ran, mut found) = (Vec::new(), Vec::new());
+        let command = self.shown(scenario);
+        let mut note = |cell: &str, what: What, lines: Vec<String>| {
+            let lines = std::iter::once(command.clone()).chain(lines).collect();
+            let (scenario, cell) = (scenario.name.clone(), cell.to_owned());
+            found.push(Difference { scenario, cell, what, lines });
+        };
+        for attempt in 0..NOISY_RUNS {
+            if attempt >= 2 && outcomes.len() == 1 {
+                break;
+            }
+            match self.observe(scenario, Theirs, Theirs, &mut servers) {
+                Ok(outcome) if outcomes.contains(&outcome) => {}
+                Ok(outcome) => outcomes.push(outcome),
+                Err(text) => {
+                    note(&self.label(Theirs, Theirs), What::Setup, vec![text]);
+                    return (ran, found);
+                }
+            }
+        }
+        if outcomes.iter().any(|o| o.exit.iter().any(|code| *code != Some(scenario.exit))) {
+            let said = format!("the reference ends with {:?}", outcomes[0].exit);
+            let mut lines = vec![said];
+            lines.extend(outcomes[0].stderr.iter().cloned());
+            note(&self.label(Theirs, Theirs), What::Setup, lines);
+        }
+        for &(client, server) in self.pairing.forms() {
+            let label = self.label(client, server);
+            let tries = if outcomes.len() > 1 { NOISY_TRIES } else { 1 };
+            for attempt in 1..=tries {
+                match self.observe(scenario, client, server, &mut servers) {
+                    Ok(ours) if outcomes.contains(&ours) => break,
+                    Ok(_) if attempt < tries => {}
+                    Ok(ours) => {
+                        for (what, lines) in compare(&outcomes, &ours) {
+                            note(&label, what, lines);
+                        }
+                    }
+                    Err(text) => {
+                        note(&label, What::Setup, vec![text]);
+                        break;
+                    }
+                }
+            }
+            ran.push((scenario.name.clone(), label));
+        }
+        (ran, found)
+    }
+
+    fn label(&self, client: Side, server: Side) -> String {
+        let version = self.protocol.map_or(String::new(), |version| format!("-p{version}"));
+        format!("{}{version}:{}-{}", self.pairing.word(), client.word(), server.word())
+    }
+
+    /// The scenario's command line for a reader.
+    fn shown(&self, scenario: &Scenario) -> String {
+        let words = scenario.options.iter().chain(&scenario.sources).chain(&scenario.dest);
+        let words: Vec<String> = words.map(|w| w.escape_ascii().to_string()).collect();
+        format!("$ rsync {}", words.join(" "))
+    }
+
+    /// Makes the tree anew, runs the command, and tells what came of it.
+    fn observe(
+        &self,
+        scenario: &Scenario,
+        client: Side,
+        server: Side,
+        servers: &mut Servers,
+    ) -> Result<Outcome, String> {
+        let dir = self.scratch.join("runs").join(&scenario.name);
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("a directory to run in");
+        tree_text::make(&dir, &scenario.tree);
+        let port = match self.pairing.daemon() {
+            true => servers.port(self, server, &dir, &scenario.name)?,
+            false => 0,
+        };
+        let stdin = match &scenario.stdin {
+            Some(name) => std::fs::read(dir.join(name)).expect("the input that the mark names"),
+            None => Vec::new(),
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
+        // The kernel stamps files with a clock that lags a little.
+        let fresh_from = now.as_secs() as i64 - 1;
+        let mut outcome = Outcome {
+            exit: Vec::new(),
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+            source: Vec::new(),
+            tree: Vec::new(),
+        };
+        let run_dir = dir.to_str().expect("a directory in UTF-8");
+        for _ in 0..if scenario.twice { 2 } else { 1 } {
+            let command = self.command(scenario, client, server, &dir, port);
+            let result = run(command, stdin.clone(), COMMAND_MAX);
+            outcome.exit.push(result.code);
+            outcome.stdout.extend(normalise(&result.stdout, run_dir));
+            outcome.stderr.extend(normalise(&result.stderr, run_dir));
+        }
+        let all = tree_text::dump(&dir, fresh_from);
+        (outcome.source, outcome.tree) = all.into_iter().partition(|l| l.starts_with("src"));
+        let _ = std::fs::remove_dir_all(&dir);
+        Ok(outcome)
+    }
+
+    fn command(
+        &self,
+        scenario: &Scenario,
+        client: Side,
+        server: Side,
+        dir: &Path,
+        port: u16,
+    ) -> Command {
+        let words = self.programs.words(client);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).current_dir(dir).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("HOME", self.scratch.join("home")).env("LC_ALL", "C").env("TZ", "UTC");
+        if matches!(self.pairing, ShellPush | ShellPull) {
+            command.arg("-e").arg(self.scratch.join("shell"));
+            command.arg(format!("--rsync-path={}", self.programs.words(server).join(" ")));
+        }
+        if let Some(version) = self.protocol {
+            command.arg(format!("--protocol={version}"));
+        }
+        let pushes = matches!(self.pairing, ShellPush | DaemonPush);
+        let pulls = matches!(self.pairing, ShellPull | DaemonPull);
+        let place = |path: &[u8], remote: bool| {
+            let start = match (remote, self.pairing.daemon()) {
+                (false, _) => String::new(),
+                (true, false) => "host:".to_owned(),
+                (true, true) => format!("rsync://127.0.0.1:{port}/m/"),
+            };
+            OsString::from_vec([start.as_bytes(), path].concat())
+        };
+        command.args(scenario.options.iter().map(|word| OsString::from_vec(word.clone())));
+        command.args(scenario.sources.iter().map(|path| place(path, pulls)));
+        command.args(scenario.dest.iter().map(|path| place(path, pushes)));
+        command
+    }
+}
+
+/// Daemons of a cell, started when first needed.
+#[derive(Default)]
+struct Servers {
+    ours: Option<Server>,
+    theirs: Option<Server>,
+}
+
+impl Servers {
+    fn port(&mut self, group: &Group, side: Side, dir: &Path, name: &str) -> Result<u16, String> {
+        let slot = match side {
+            Ours => &mut self.ours,
+            Theirs => &mut self.theirs,
+        };
+        if let Some(server) = slot {
+            return Ok(server.port);
+        }
+        let file = |end: &str| group.scratch.join(format!("{name}.{}.{end}", side.word()));
+        let config = format!(
+            "use chroot = no\nuid = 0\ngid = 0\nread only = no\nmunge symlinks = no\n\
+             max verbosity = 4\nlog file = {}\n[m]\npath = {}\n",
+            file("log").display(),
+            dir.display()
+        );
+        std::fs::write(file("conf"), config).expect("a configuration");
+        let server = Server::start(&group.programs.words(side), &file("conf"), &file("out"))?;
+        Ok(slot.insert(server).port)
+    }
+}
+
+/// What differs between an outcome and the nearest of the reference's.
+fn compare(outcomes: &[Outcome], ours: &Outcome) -> Vec<(What, Vec<String>)> {
+    let differences = |theirs: &Outcome| {
+        let mut out = Vec::new();
+        if ours.exit.contains(&None) {
+            out.push((What::Time, vec![format!("no end after {COMMAND_MAX:?}")]));
+        } else if theirs.exit != ours.exit {
+            let codes = |exit: &[Option<i32>]| {
+                format!("exit {:?}", exit.iter().flatten().collect::<Vec<_>>())
+            };
+            let lines =
+                vec![format!("- {}", codes(&theirs.exit)), format!("+ {}", codes(&ours.exit))];
+            out.push((What::Exit, lines));
+        }
+        let parts = [
+            (What::Source, &theirs.source, &ours.source),
+            (What::Tree, &theirs.tree, &ours.tree),
+            (What::Stdout, &theirs.stdout, &ours.stdout),
+            (What::Stderr, &theirs.stderr, &ours.stderr),
+        ];
+        for (what, theirs, ours) in parts {
+            let lines = difference(theirs, ours);
+            if !lines.is_empty() {
+                out.push((what, lines));
+            }
+        }
+        out
+    };
+    outcomes.iter().map(differences).min_by_key(Vec::len).unwrap_or_default()
+}
