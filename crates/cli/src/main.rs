@@ -4,6 +4,7 @@
 //! the only one that prints, handles signals or ends the process.
 
 mod console;
+mod live;
 mod rsync_door;
 mod serve;
 mod signals;
@@ -15,7 +16,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 const USAGE: &str = "\
 livemirror: a live copy of a directory tree on another machine
 
+  livemirror watch SRC... DEST      mirror now and keep mirroring; `watch --help` tells more
+  livemirror run CONFIG.toml        the same from a file, several mirrors in one process
+  livemirror status [NAME]          what running mirrors do
+  livemirror serve CONFIG           the receiving daemon (rsyncd.conf), or --module NAME=PATH
   livemirror rsync ARGS...          rsync's own command line
+
+  DEST is a path, host:path (over ssh), host::module/path or rsync://[user@]host[:port]/module/path
 ";
 
 fn main() {
@@ -30,6 +37,11 @@ fn main() {
 fn door(args: &[Vec<u8>]) -> i32 {
     match args.first().map(Vec::as_slice) {
         Some(b"rsync") => rsync_door::run(&args[1..]),
+        Some(b"serve") => serve::serve(&args[1..]),
+        Some(serve::CONNECTION) => serve::connection(&args[1..]),
+        Some(b"watch") => live::watch(&args[1..]),
+        Some(b"run") => live::run(&args[1..]),
+        Some(b"status") => live::status(&args[1..]),
         Some(b"--version" | b"-V") => {
             console::out(format!("livemirror {}\n", env!("CARGO_PKG_VERSION")).as_bytes());
             0

@@ -98,7 +98,8 @@ fn serve(args: &[Vec<u8>], parsed: Parsed) -> Result<i32, UsageError> {
 /// Words that a client sends ahead of the session: NUL-terminated, an empty one at the end; the
 /// first is a program name.
 fn read_secluded() -> Result<Vec<Vec<u8>>, UsageError> {
-    let broken = || UsageError::plain("rsync: on remote machine: broken list of arguments", "server");
+    let broken =
+        || UsageError::plain("rsync: on remote machine: broken list of arguments", "server");
     let (mut words, mut word, mut total) = (Vec::new(), Vec::new(), 0);
     let mut stdin = Unbuffered;
     loop {
@@ -112,7 +113,8 @@ fn read_secluded() -> Result<Vec<Vec<u8>>, UsageError> {
             0 => words.push(std::mem::take(&mut word)),
             other => word.push(other),
         }
-        if words.len() > wire::limits::DAEMON_ARGS_MAX || total > wire::limits::FILES_FROM_BYTES_MAX {
+        if words.len() > wire::limits::DAEMON_ARGS_MAX || total > wire::limits::FILES_FROM_BYTES_MAX
+        {
             return Err(broken());
         }
     }

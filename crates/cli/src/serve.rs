@@ -1,3 +1,222 @@
-//! TEMP
+//! `livemirror serve` and `rsync --daemon`: the listener, and the process of each connection.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use rsync::control::Control;
+use rsync::daemon::connection::{self, Arrival};
+use rsync::daemon::listen::{self, ListenArgs, Respawn, Surroundings};
+use rsync::daemon::module::ServeFlags;
+use rsync::daemon::peer;
+use rsync::daemon::service::{ConfigSource, Service, default_config};
 use rsync::options::daemon_args::DaemonArgs;
-pub(crate) fn rsync_daemon(_a: &DaemonArgs) -> i32 { 4 }
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use wire::exit::ExitCode;
+
+use crate::console::{self, Terminal};
+
+/// First word of a connection's process.
+pub(crate) const CONNECTION: &[u8] = b"__connection";
+
+const HELP: &str = "\
+livemirror serve CONFIG [--port N] [--address A] [--detach]
+livemirror serve --module NAME=PATH... [--user NAME --secrets FILE] [--port N] [--address A]
+
+The receiving daemon: an rsync daemon for clients of any age. CONFIG is an rsyncd.conf; with
+--module no file is needed, and the modules may be written to. It stays in the foreground unless
+--detach is given; --check reads the configuration, says what is wrong or risky, and ends.
+";
+
+/// `rsync --daemon`.
+pub(crate) fn rsync_daemon(args: &DaemonArgs) -> i32 {
+    if args.temp_dir.is_some() || args.protocol.is_some() {
+        console::err(
+            b"livemirror: --temp-dir and --protocol are not supported in daemon mode yet\n",
+        );
+        return ExitCode::Unsupported.code();
+    }
+    let source =
+        args.config.clone().map_or_else(|| default_config(args.server), ConfigSource::File);
+    let service = Service {
+        overrides: args
+            .dparams
+            .iter()
+            .map(|(name, value)| [name, value.as_slice()].join(&b'='))
+            .collect(),
+        log_file: args.log_file.clone(),
+        log_format: args.log_format.clone(),
+        bwlimit: u64::from(args.bwlimit_kib) * 1024,
+        socket_options: args.sockopts.clone(),
+        verbose: args.verbose,
+        ..Service::new(source)
+    };
+    let stdin = io::stdin().as_fd().try_clone_to_owned();
+    if args.server || stdin.as_ref().is_ok_and(peer::is_connection) {
+        return attend(&service, args.server);
+    }
+    let listen = ListenArgs { address: args.address.clone(), port: args.port, family: args.family };
+    listen_until_signal(&service, &listen, args.no_detach)
+}
+
+/// `livemirror serve`.
+pub(crate) fn serve(args: &[Vec<u8>]) -> i32 {
+    match parse(args) {
+        Ok(Wanted::Help) => {
+            console::out(HELP.as_bytes());
+            0
+        }
+        Ok(Wanted::Check(service)) => check(&service),
+        Ok(Wanted::Serve(service, listen, stay)) => listen_until_signal(&service, &listen, stay),
+        Err(text) => {
+            console::err(format!("livemirror: {text}\n").as_bytes());
+            ExitCode::Syntax.code()
+        }
+    }
+}
+
+enum Wanted {
+    Help,
+    Check(Service),
+    Serve(Service, ListenArgs, bool),
+}
+
+fn parse(args: &[Vec<u8>]) -> Result<Wanted, String> {
+    let mut flags = ServeFlags::default();
+    let mut file = None;
+    let (mut stay, mut check) = (true, false);
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        let (name, given) = match word.iter().position(|&b| b == b'=') {
+            Some(at) if word.starts_with(b"--") => (&word[..at], Some(word[at + 1..].to_vec())),
+            _ => (&word[..], None),
+        };
+        let shown = String::from_utf8_lossy(name).into_owned();
+        let mut value = || {
+            given.clone().or_else(|| words.next().cloned()).ok_or(format!("{shown} needs a value"))
+        };
+        match name {
+            b"--help" | b"-h" => return Ok(Wanted::Help),
+            b"--check" => check = true,
+            b"--detach" => stay = false,
+            b"--no-detach" => stay = true,
+            b"--module" => {
+                let text = value()?;
+                let at = text.iter().position(|&b| b == b'=').ok_or("--module is NAME=PATH")?;
+                flags.modules.push((text[..at].to_vec(), text[at + 1..].to_vec()));
+            }
+            b"--user" => flags.user = Some(value()?),
+            b"--secrets" => flags.secrets = Some(value()?),
+            b"--address" => flags.address = Some(value()?),
+            b"--port" => {
+                let text = String::from_utf8_lossy(&value()?).into_owned();
+                flags.port = Some(text.parse().map_err(|_| format!("--port: {text} is no port"))?);
+            }
+            _ if word.starts_with(b"-") => {
+                return Err(format!("unknown option {shown} (livemirror serve --help)"));
+            }
+            _ if file.is_some() => return Err("give one configuration file".into()),
+            _ => file = Some(word.clone()),
+        }
+    }
+    let listen = ListenArgs { address: flags.address.clone(), port: flags.port, family: None };
+    let service = match file {
+        Some(_) if !flags.modules.is_empty() => {
+            return Err("give a file or --module, not both".into());
+        }
+        Some(file) => Service::new(ConfigSource::File(file)),
+        None if flags.modules.is_empty() => {
+            return Err("give a configuration file or --module NAME=PATH".into());
+        }
+        None => Service::new(ConfigSource::Flags(flags)),
+    };
+    Ok(if check { Wanted::Check(service) } else { Wanted::Serve(service, listen, stay) })
+}
+
+fn check(service: &Service) -> i32 {
+    let env = |name: &[u8]| {
+        use std::os::unix::ffi::OsStrExt;
+        std::env::var_os(std::ffi::OsStr::from_bytes(name)).map(OsStringExt::into_vec)
+    };
+    match service.load(&env) {
+        Err(error) => {
+            console::err(format!("{error}\n").as_bytes());
+            2
+        }
+        Ok((config, _)) => {
+            let advice = rsync::daemon::advice::lint(&config);
+            for one in &advice {
+                console::out(format!("{one}\n").as_bytes());
+            }
+            i32::from(!advice.is_empty())
+        }
+    }
+}
+
+fn listen_until_signal(service: &Service, args: &ListenArgs, stay: bool) -> i32 {
+    let Ok((readable, wake)) = UnixStream::pair() else { return ExitCode::Ipc.code() };
+    let last = Arc::new(AtomicI32::new(0));
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        let (Ok(wake), last) = (wake.try_clone(), last.clone()) else {
+            return ExitCode::Ipc.code();
+        };
+        // A handler may only do what is safe at any moment: a store and a write.
+        let act = move || {
+            last.store(signal, Ordering::Release);
+            let _ = rustix::io::write(&wake, b"x");
+        };
+        if register(signal, act).is_err() {
+            return ExitCode::Ipc.code();
+        }
+    }
+    let respawn = Respawn {
+        program: OsString::from("/proc/self/exe"),
+        args: vec![OsString::from_vec(CONNECTION.to_vec())],
+    };
+    let around = Surroundings {
+        console: &Terminal,
+        detach: &tree::jail::detach,
+        stay,
+        stop: readable.as_fd(),
+        stop_code: &|| match last.load(Ordering::Acquire) {
+            SIGTERM => ExitCode::Ok,
+            _ => ExitCode::Signal,
+        },
+    };
+    listen::serve(service, args, &respawn, &around).code()
+}
+
+#[allow(unsafe_code)]
+fn register(signal: i32, act: impl Fn() + Send + Sync + 'static) -> io::Result<()> {
+    // SAFETY: the action only stores to an atomic and writes one byte to a descriptor, both of
+    // which are async-signal-safe.
+    unsafe { signal_hook::low_level::register(signal, act) }.map(drop)
+}
+
+/// The process of one connection: descriptors 0 and 1 are the client.
+pub(crate) fn connection(args: &[Vec<u8>]) -> i32 {
+    let words: Vec<OsString> = args.iter().cloned().map(OsString::from_vec).collect();
+    match Service::from_words(&words) {
+        Some(service) => attend(&service, false),
+        None => ExitCode::Syntax.code(),
+    }
+}
+
+/// Serves the client on standard input and output.
+fn attend(service: &Service, via_shell: bool) -> i32 {
+    let own = |fd: std::os::fd::BorrowedFd<'_>| -> io::Result<OwnedFd> { fd.try_clone_to_owned() };
+    let (Ok(input), Ok(output)) = (own(io::stdin().as_fd()), own(io::stdout().as_fd())) else {
+        return ExitCode::Ipc.code();
+    };
+    let arrival = Arrival { service, input, output, via_shell };
+    let serve = |session| {
+        let control = Arc::new(Control::default());
+        crate::signals::stop_on_signal(&control);
+        rsync::daemon_session::run(session, Arc::new(Terminal), control)
+    };
+    connection::run(arrival, &serve).code()
+}

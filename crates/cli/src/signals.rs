@@ -1,6 +1,7 @@
 //! Signals become requests: stop after the file in hand, stop now.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rsync::control::Control;
@@ -17,6 +18,21 @@ pub(crate) fn stop_on_signal(control: &Arc<Control>) {
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }
             control.request_stop();
+        }
+    };
+    // Without the thread the signals keep their default meaning, which also stops the run.
+    let _ = thread::Builder::new().name("signals".into()).spawn(watch);
+}
+
+/// From now on INT, TERM and HUP set the flag; a second one ends the process at once.
+pub(crate) fn set_on_signal(flag: &Arc<AtomicBool>) {
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
+    let flag = flag.clone();
+    let watch = move || {
+        for signal in signals.forever() {
+            if flag.swap(true, Ordering::AcqRel) {
+                let _ = signal_hook::low_level::emulate_default_handler(signal);
+            }
         }
     };
     // Without the thread the signals keep their default meaning, which also stops the run.

@@ -2,7 +2,7 @@
 
 use wire::error::Error;
 use wire::exit::ExitCode;
-use wire::filter::list::Side;
+use wire::filter::RequestVerdict;
 use wire::flist::entry::Entry;
 
 use crate::fatal::Fatal;
@@ -31,15 +31,15 @@ pub fn check_entry(recv: &Receiving, entry: &mut Entry) -> Result<(), Fatal> {
     if let Some(requested) = &recv.requested
         && rel != b"."
     {
-        match requested.check(rel, entry.is_dir()) {
-            wire::filter::requested::Verdict::Accepted => {}
-            wire::filter::requested::Verdict::ImpliedParent => {
+        match requested.judge(rel, entry.is_dir()) {
+            RequestVerdict::Requested => {}
+            RequestVerdict::ImpliedParent => {
                 entry.top_dir = true;
                 entry.content_dir = false;
             }
-            wire::filter::requested::Verdict::Refused => return Err(rejected(b"unrequested", rel)),
+            RequestVerdict::Unrequested => return Err(rejected(b"unrequested", rel)),
         }
-        if !recv.filters.has_dir_merge() && recv.filters.is_excluded(rel, entry.is_dir(), Side::Sender) {
+        if recv.filters.refuses_received(rel, entry.is_dir()) {
             return Err(rejected(b"excluded", rel));
         }
     }

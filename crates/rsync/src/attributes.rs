@@ -34,20 +34,24 @@ pub fn wanted(recv: &Receiving, entry: &EntryView<'_>, existing: Option<&Meta>) 
     }
 }
 
-/// Applies `wanted` to the item `name` in `dir`, which now is as `meta` says. Failures are
-/// reported one by one and do not stop the others. With `exact`, times are set unless equal to the
+/// The generator's way: applies `wanted` to the item `name` in `dir` (or to `dir` itself), which
+/// now is as `meta` says and which the lists call `path`. Failures are
+/// reported; after one to set the times nothing else is tried, as in the reference. False when
+/// something failed. With `exact`, times are set unless equal to the
 /// nanosecond; else they are compared as the quick check does.
 pub fn apply(
     recv: &Receiving,
-    role: Role,
     dir: &Dir,
     name: Option<&Name>,
     meta: &Meta,
     wanted: &Wanted,
-    shown: &[u8],
     path: &[u8],
     exact: bool,
-) {
+) -> bool {
+    let mut all = true;
+    let trouble = |what: &str, error: &io::Error| {
+        failed(recv, Role::Generator, what, &recv.shown_path(path), path, error);
+    };
     let mut mode = meta.mode;
     let uid = wanted.uid.filter(|&uid| uid != meta.uid);
     let gid = wanted.gid.filter(|&gid| gid != meta.gid);
@@ -56,7 +60,10 @@ pub fn apply(
             // The kernel drops these bits when the owner changes.
             Ok(()) if mode & 0o6000 != 0 && !meta.is_link() && !meta.is_dir() => mode &= !0o6000,
             Ok(()) => {}
-            Err(error) => failed(recv, role, "chown", shown, path, &error),
+            Err(error) => {
+                all = false;
+                trouble("chown", &error);
+            }
         }
     }
     if let Some(mtime) = wanted.mtime {
@@ -69,7 +76,8 @@ pub fn apply(
                 |d| d.set_times_self(mtime.0, mtime.1),
             );
             if let Err(error) = set {
-                failed(recv, role, "failed to set times on", shown, path, &error);
+                trouble("failed to set times on", &error);
+                return false;
             }
         }
     }
@@ -79,9 +87,11 @@ pub fn apply(
     {
         let set = on(dir, name, |d, n| d.chmod(n, perm), |d| d.chmod_self(perm));
         if let Err(error) = set {
-            failed(recv, role, "failed to set permissions on", shown, path, &error);
+            trouble("failed to set permissions on", &error);
+            return false;
         }
     }
+    all
 }
 
 fn on(
@@ -97,7 +107,14 @@ fn on(
 }
 
 /// Reports an attribute that could not be set.
-pub fn failed(recv: &Receiving, role: Role, what: &str, shown: &[u8], path: &[u8], error: &io::Error) {
+pub fn failed(
+    recv: &Receiving,
+    role: Role,
+    what: &str,
+    shown: &[u8],
+    path: &[u8],
+    error: &io::Error,
+) {
     let mut line = format!("rsync: [{}] {what} ", role.word()).into_bytes();
     line.extend_from_slice(&recv.reporter.quoted(shown));
     // `chown` and its like fail; the sentences that begin with `failed` need no second word.

@@ -115,12 +115,7 @@ pub fn back_up(
 }
 
 /// Copies the item aside before it is updated in place.
-pub fn copy_aside(
-    recv: &Receiving,
-    dir: &Dir,
-    base: &Name,
-    path: &RelPath,
-) -> io::Result<()> {
+pub fn copy_aside(recv: &Receiving, dir: &Dir, base: &Name, path: &RelPath) -> io::Result<()> {
     let (to, name) = place(recv, dir, base, path)?;
     if to.lstat(&name)?.is_some() {
         to.unlink(&name)?;

@@ -46,6 +46,13 @@ pub struct ChmodRules {
 }
 
 impl ChmodRules {
+    /// Reads a comma list of `[DF][ugoa]*[-+=][rwxXst]*`, `[DF][ugoa]*[-+=][ugo]` and
+    /// `[DF]OCTAL`; `None` if any of it has another form.
+    pub fn parse(text: &[u8]) -> Option<ChmodRules> {
+        let clauses: Option<Vec<Clause>> = text.split(|&b| b == b',').map(clause).collect();
+        clauses.filter(|c| c.len() <= CLAUSES_MAX).map(|clauses| ChmodRules { clauses })
+    }
+
     /// The rules of all occurrences of the option together; `None` where there is none.
     /// Errors: text that is no rule (exit 1).
     pub fn from_options(texts: &[Vec<u8>]) -> Result<Option<ChmodRules>, Fatal> {
@@ -53,7 +60,10 @@ impl ChmodRules {
         for text in texts {
             let rules = ChmodRules::parse(text).ok_or_else(|| {
                 let shown = String::from_utf8_lossy(text);
-                Fatal::new(ExitCode::Syntax, format!("Invalid argument passed to --chmod ({shown})"))
+                Fatal::new(
+                    ExitCode::Syntax,
+                    format!("Invalid argument passed to --chmod ({shown})"),
+                )
             })?;
             match &mut all {
                 Some(all) => all.extend(rules),
@@ -61,13 +71,6 @@ impl ChmodRules {
             }
         }
         Ok(all)
-    }
-
-    /// Reads a comma list of `[DF][ugoa]*[-+=][rwxXst]*`, `[DF][ugoa]*[-+=][ugo]` and
-    /// `[DF]OCTAL`; `None` if any of it has another form.
-    pub fn parse(text: &[u8]) -> Option<ChmodRules> {
-        let clauses: Option<Vec<Clause>> = text.split(|&b| b == b',').map(clause).collect();
-        clauses.filter(|c| c.len() <= CLAUSES_MAX).map(|clauses| ChmodRules { clauses })
     }
 
     /// Adds the rules of a further occurrence, which are applied after these.
@@ -90,8 +93,9 @@ impl Clause {
         }
         let reach = if self.who == 0 { 0o777 & !umask } else { self.who };
         let mut bits = self.copy.map_or(self.bits, |shift| mode >> shift & 7);
-        if self.execute_if_any && (is_dir || mode & 0o111 != 0) {
-            bits |= 1;
+        // With `X` an `x` beside it is as conditional.
+        if self.execute_if_any {
+            bits = bits & !1 | u32::from(is_dir || mode & 0o111 != 0);
         }
         let wanted = (bits | bits << 3 | bits << 6) & reach | self.special;
         match self.operation {
@@ -224,6 +228,7 @@ mod tests {
         ("D755", 0o644, 0o644),
         ("F640", 0o4755, 0o640),
         ("u=X", 0o755, 0o155),
+        ("g=Xx", 0o644, 0o604),
     ];
 
     #[test]

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use wire::exit::ExitCode;
-use wire::filter::list::FilterList;
-use wire::filter::requested::Requested;
+use wire::filter::FilterList;
+use wire::filter::RequestedNames;
+use wire::filter::requested::RequestShape;
 use wire::message::{Message, MessagePolicy};
 use wire::version::Protocol;
 
@@ -78,7 +79,12 @@ struct Open {
 
 impl Client {
     fn transfer(&mut self, sources: &[Location], dest: Option<&Location>) -> Result<(), Fatal> {
-        let first = sources.first().ok_or_else(|| Fatal::new(ExitCode::Syntax, "no source given"))?;
+        let first =
+            sources.first().ok_or_else(|| Fatal::new(ExitCode::Syntax, "no source given"))?;
+        self.role = match first {
+            Location::Local(_) => Role::Sender,
+            _ => Role::SoleReceiver,
+        };
         match (first, dest) {
             (Location::Local(_), None | Some(Location::Local(_))) => self.local(sources, dest),
             (Location::Local(_), Some(remote)) => self.push(sources, remote),
@@ -101,8 +107,8 @@ impl Client {
         names: files_from::Source,
     ) -> Result<(), Fatal> {
         let agreed = self.agree(&mut open, protocol, true)?;
-        let filters = self.filters(protocol)?;
-        self.send_filters(&filters, &agreed, true, &mut open)?;
+        let filters = self.filters()?;
+        self.send_filters(&filters, true, &mut open)?;
         let names = names.read(&mut open.reader)?;
         let args = local_paths(sources);
         let start = SourceStart::Operator { cwd: cwd() };
@@ -112,7 +118,7 @@ impl Client {
     #[allow(clippy::too_many_arguments)]
     fn send(
         &mut self,
-        mut open: Open,
+        open: Open,
         agreed: Agreed,
         filters: FilterList,
         start: &SourceStart,
@@ -190,14 +196,14 @@ impl Client {
         forward: Option<Vec<u8>>,
     ) -> Result<(), Fatal> {
         let agreed = self.agree(&mut open, protocol, false)?;
-        let filters = self.filters(protocol)?;
-        self.send_filters(&filters, &agreed, false, &mut open)?;
+        let filters = self.filters()?;
+        self.send_filters(&filters, false, &mut open)?;
         if let Some(names) = &forward {
             open.writer.data.extend_from_slice(names);
         }
         open.writer.flush()?;
         self.list_heading(&agreed, false);
-        self.role = Role::Receiver;
+        self.role = Role::Generator;
         let requested = self.requested(sources, forward.as_deref());
         let dest = match dest {
             Some(Location::Local(path)) => path.clone(),
@@ -208,10 +214,10 @@ impl Client {
 
     fn receive(
         &mut self,
-        mut open: Open,
+        open: Open,
         agreed: Agreed,
         filters: FilterList,
-        requested: Option<Requested>,
+        requested: Option<RequestedNames>,
         dest: Vec<u8>,
         local: bool,
     ) -> Result<(), Fatal> {
@@ -235,6 +241,9 @@ impl Client {
             server: false,
             munge: false,
         });
+        if !received.started && self.role == Role::Generator {
+            self.role = Role::SoleReceiver;
+        }
         self.counters = received.counters;
         self.count_traffic(&traffic);
         received.result
@@ -255,7 +264,7 @@ impl Client {
                 Some(Location::Local(path)) => path.clone(),
                 _ => b".".to_vec(),
             },
-            filters: self.filters(self.opts.protocol)?,
+            filters: self.filters()?,
             reporter: self.reporter.clone(),
             console: self.console.clone(),
             control: self.control.clone(),
@@ -268,7 +277,9 @@ impl Client {
         let result = self.local_session(open, sources, names);
         let other = other.join().unwrap_or_else(|_| Err(Fatal::silent(ExitCode::Crashed)));
         match (result, other) {
-            (Err(ours), Err(theirs)) if ours.from_peer || ours.exit == ExitCode::StreamIo => Err(theirs),
+            (Err(ours), Err(theirs)) if ours.from_peer || ours.exit == ExitCode::StreamIo => {
+                Err(theirs)
+            }
             (Ok(()), other) => other,
             (ours, _) => ours,
         }
@@ -282,7 +293,7 @@ impl Client {
     ) -> Result<(), Fatal> {
         let protocol = setup::versions(&self.opts, &mut open.reader, &mut open.writer)?;
         let agreed = self.agree(&mut open, protocol, true)?;
-        let filters = self.filters(protocol)?;
+        let filters = self.filters()?;
         let names = names.read(&mut open.reader)?;
         let start = SourceStart::Operator { cwd: cwd() };
         self.send(open, agreed, filters, &start, &local_paths(sources), names, true)
@@ -310,8 +321,13 @@ impl Client {
                 let mut argv = crate::options::server_args::escape_words(&words, &self.opts);
                 argv.push(b".".to_vec());
                 argv.extend(crate::options::server_args::shell_paths(paths, &self.opts, sending));
-                let (argv, secluded) = crate::options::server_args::seclude(&self.opts, &words, argv, paths);
-                let streams = remote_shell::start(&self.opts, user.as_deref(), host, &argv)?;
+                let (argv, secluded) =
+                    crate::options::server_args::seclude(&self.opts, &words, argv, paths);
+                let command = remote_shell::command(&self.opts, user.as_deref(), host, &argv);
+                if self.opts.verbose > 1 {
+                    self.reporter.info(&remote_shell::shown(&command));
+                }
+                let streams = remote_shell::start(&command)?;
                 let mut open = self.wrap(streams);
                 open.writer.data.extend_from_slice(&secluded);
                 let protocol = setup::versions(&self.opts, &mut open.reader, &mut open.writer)
@@ -319,7 +335,9 @@ impl Client {
                 Ok(Some((open, protocol)))
             }
             Location::Daemon { .. } => self.connect_daemon(remote, paths, words, sending),
-            Location::Local(_) => Err(Fatal::new(ExitCode::Syntax, "local path where a remote was expected")),
+            Location::Local(_) => {
+                Err(Fatal::new(ExitCode::Syntax, "local path where a remote was expected"))
+            }
         }
     }
 
@@ -328,7 +346,7 @@ impl Client {
         remote: &Location,
         paths: &[&Location],
         words: Vec<Vec<u8>>,
-        sending: bool,
+        _sending: bool,
     ) -> Result<Option<(Open, Protocol)>, Fatal> {
         let Location::Daemon { user, host, port, module_path, via_shell } = remote else {
             return Err(Fatal::silent(ExitCode::Syntax));
@@ -341,7 +359,7 @@ impl Client {
         }
         let streams = if *via_shell {
             let argv = [b"--server".to_vec(), b"--daemon".to_vec(), b".".to_vec()];
-            remote_shell::start(&self.opts, None, host, &argv)?
+            remote_shell::start(&remote_shell::command(&self.opts, None, host, &argv))?
         } else {
             let port = port.or(self.opts.port).unwrap_or(tcp::DAEMON_PORT);
             tcp::connect(&self.opts, &String::from_utf8_lossy(host), port)?
@@ -357,7 +375,9 @@ impl Client {
             &mut open.writer,
             &self.reporter,
         )
-        .map_err(|f| if f.exit == ExitCode::StreamIo { crate::farewell::no_daemon(f) } else { f })?;
+        .map_err(|f| {
+            if f.exit == ExitCode::StreamIo { crate::farewell::no_daemon(f) } else { f }
+        })?;
         let Welcome::Session(protocol) = welcome else { return Ok(None) };
         let args = crate::options::server_args::daemon_words(&self.opts, words, paths, &module);
         daemon_login::send_args(&args.outer, &mut open.writer)?;
@@ -378,11 +398,21 @@ impl Client {
         }
     }
 
-    fn agree(&mut self, open: &mut Open, protocol: Protocol, sending: bool) -> Result<Agreed, Fatal> {
+    fn agree(
+        &mut self,
+        open: &mut Open,
+        protocol: Protocol,
+        sending: bool,
+    ) -> Result<Agreed, Fatal> {
         let names = NameLists::from_env();
         self.protocol = protocol;
-        let agreed = setup::client(&self.opts, protocol, &names, &mut open.reader, &mut open.writer)?;
-        let policy = if sending { MessagePolicy::from_receiving_server() } else { MessagePolicy::from_sending_server() };
+        let agreed =
+            setup::client(&self.opts, protocol, &names, &mut open.reader, &mut open.writer)?;
+        let policy = if sending {
+            MessagePolicy::from_receiving_server()
+        } else {
+            MessagePolicy::from_sending_server()
+        };
         let reporter = self.reporter.clone();
         open.reader.start_mux(
             policy,
@@ -395,42 +425,46 @@ impl Client {
         Ok(agreed)
     }
 
-    fn filters(&self, protocol: Protocol) -> Result<FilterList, Fatal> {
-        crate::merge_files::client_filters(&self.opts, protocol)
+    fn filters(&self) -> Result<FilterList, Fatal> {
+        crate::merge_files::client_filters(&self.opts)
     }
 
     /// Sends the rules the other side needs, or the end of them.
     fn send_filters(
         &self,
         filters: &FilterList,
-        agreed: &Agreed,
         sending: bool,
         open: &mut Open,
     ) -> Result<(), Fatal> {
         if sending && !self.opts.deletes() {
             return Ok(());
         }
-        filters.encode_for_peer(agreed.protocol, sending, &mut open.writer.data)?;
+        let rules = filters.encode_for_peer(sending);
+        wire::filter::wire_form::put_rules(&mut open.writer.data, &rules)?;
         Ok(())
     }
 
-    fn requested(&self, sources: &[Location], forwarded: Option<&[u8]>) -> Option<Requested> {
+    /// The names a sender may send; `None` where it is trusted.
+    fn requested(&self, sources: &[Location], forwarded: Option<&[u8]>) -> Option<RequestedNames> {
         let remote_list = matches!(self.opts.files_from, Some(FilesFrom::Remote { .. }));
         if self.opts.trust_sender || self.opts.old_args > 0 || remote_list {
             return None;
         }
-        let mut requested =
-            Requested::new(self.opts.relative, self.opts.recurse, self.opts.dirs);
+        let daemon = matches!(sources.first(), Some(Location::Daemon { .. }));
+        let mut requested = RequestedNames::new(RequestShape {
+            relative: self.opts.relative,
+            recurse: self.opts.recurse,
+            dirs: self.opts.dirs,
+            module_first: daemon && forwarded.is_none(),
+            literal: forwarded.is_some(),
+        });
         if let Some(names) = forwarded {
             names.split(|&b| b == 0).filter(|n| !n.is_empty()).for_each(|n| requested.add(n));
             return Some(requested);
         }
         for source in sources {
             match source {
-                Location::Daemon { module_path, .. } => {
-                    let cut = module_path.iter().position(|&b| b == b'/');
-                    requested.add(cut.map_or(&b""[..], |at| &module_path[at + 1..]));
-                }
+                Location::Daemon { module_path, .. } => requested.add(module_path),
                 Location::Shell { path, .. } => requested.add(path),
                 Location::Local(_) => {}
             }
@@ -439,7 +473,9 @@ impl Client {
     }
 
     fn list_heading(&self, agreed: &Agreed, sending: bool) {
-        if self.opts.info.flist == 0 || self.opts.list_only && !self.opts.recurse && self.opts.verbose == 0 {
+        if self.opts.info.flist == 0
+            || self.opts.list_only && !self.opts.recurse && self.opts.verbose == 0
+        {
             return;
         }
         let line: &[u8] = match (agreed.inc(), sending) {
@@ -458,10 +494,7 @@ impl Client {
     }
 
     /// Collects a remote shell after the session.
-    fn finish_child(
-        &mut self,
-        result: Result<(), Fatal>,
-    ) -> Result<(), Fatal> {
+    fn finish_child(&mut self, result: Result<(), Fatal>) -> Result<(), Fatal> {
         if let Some(child) = self.child.take() {
             self.child_status = remote_shell::collect(child).unwrap_or(ExitCode::WaitChild.code());
         }
@@ -476,7 +509,8 @@ impl Client {
         };
         if result.is_ok() {
             let elapsed = self.started.elapsed();
-            let text = crate::report::summary::render(&self.counters, &self.opts, self.protocol, elapsed);
+            let text =
+                crate::report::summary::render(&self.counters, &self.opts, self.protocol, elapsed);
             self.reporter.plain(&text);
             if self.child_status > exit.code() {
                 exit = ExitCode::from_code(self.child_status).unwrap_or(exit);
@@ -495,6 +529,13 @@ impl Client {
                 reason.clone_from(&line);
             }
             self.reporter.final_error(line.as_bytes());
+            let said = self.reporter.refusal_said().unwrap_or_else(|| reason.clone());
+            if let Some(hint) = crate::hints::for_client(&said, &self.opts) {
+                self.reporter.final_error(format!("livemirror: {hint}").as_bytes());
+                reason = format!("{said}: {hint}");
+            } else if !said.is_empty() {
+                reason = said;
+            }
         }
         let (problems, complete) = self.reporter.take_problems();
         let raw = result.as_ref().err().and_then(|fatal| fatal.raw_status);

@@ -5,7 +5,6 @@
 
 use std::io;
 
-use tree::dir::Dir;
 use tree::meta::Meta;
 use tree::path::{Name, RelPath};
 use wire::flist::entry::Entry;
@@ -16,7 +15,6 @@ use crate::attributes::{self, Wanted};
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::quick_check::attribute_flags;
-use crate::report::messages::Role;
 
 impl Generator {
     /// What stands at a path: `None` when nothing does, or when its directory is missing.
@@ -42,7 +40,7 @@ impl Generator {
         if implied && !self.recv.opts.implied_dirs && self.recv.opts.relative {
             return Ok(true);
         }
-        let early = self.made_early.remove(&name);
+        let early = self.made_early.remove(&name) || name == b"." && self.recv.dest_made;
         let mut meta = match self.look(&path) {
             Ok(meta) => meta,
             Err(error) => {
@@ -118,7 +116,8 @@ impl Generator {
         }
         for dir in missing.into_iter().rev() {
             if let Some(name) = dir.name() {
-                let made = self.cache.parent(&dir)?.mkdir(name, 0o777 & !self.recv.privileges.umask);
+                let made =
+                    self.cache.parent(&dir)?.mkdir(name, 0o777 & !self.recv.privileges.umask);
                 if let Err(error) = made
                     && error.kind() != io::ErrorKind::AlreadyExists
                 {
@@ -187,7 +186,8 @@ impl Generator {
         }
         let name = view.name();
         let Some(path) = self.recv.dest_path(&name) else { return };
-        if let Ok(Some(meta)) = self.look(&path)
+        if !self.unsettable.contains(&name)
+            && let Ok(Some(meta)) = self.look(&path)
             && meta.is_dir()
         {
             let mut wanted = attributes::wanted(&self.recv, &view, Some(&meta));
@@ -201,19 +201,33 @@ impl Generator {
     }
 
     /// Applies attributes to the item at a path.
-    pub fn apply_to(&mut self, path: &RelPath, meta: &Meta, wanted: &Wanted, name: &[u8], exact: bool) {
-        let shown = self.recv.shown_path(name);
+    pub fn apply_to(
+        &mut self,
+        path: &RelPath,
+        meta: &Meta,
+        wanted: &Wanted,
+        name: &[u8],
+        exact: bool,
+    ) {
         let recv = self.recv.clone();
         let applied = match path.name() {
-            Some(base) => self.cache.parent(path).map(|dir| {
-                attributes::apply(&recv, Role::Generator, dir, Some(base), meta, wanted, &shown, name, exact);
-            }),
-            None => self.cache.dir(path).map(|dir| {
-                attributes::apply(&recv, Role::Generator, dir, None, meta, wanted, &shown, name, exact);
-            }),
+            Some(base) => self
+                .cache
+                .parent(path)
+                .map(|dir| attributes::apply(&recv, dir, Some(base), meta, wanted, name, exact)),
+            None => self
+                .cache
+                .dir(path)
+                .map(|dir| attributes::apply(&recv, dir, None, meta, wanted, name, exact)),
         };
-        if let Err(error) = applied {
-            self.path_error("failed to reach", name, &error);
+        match applied {
+            Ok(true) => {}
+            // What could not be set once is not tried again at the end.
+            Ok(false) if meta.is_dir() => {
+                self.unsettable.insert(name.to_vec());
+            }
+            Ok(false) => {}
+            Err(error) => self.path_error("failed to reach", name, &error),
         }
     }
 
@@ -311,7 +325,12 @@ impl Generator {
     }
 
     /// Makes the item under a temporary name and renames it over what is there.
-    fn create_item(&mut self, path: &RelPath, entry: &EntryView<'_>, name: &[u8]) -> io::Result<()> {
+    fn create_item(
+        &mut self,
+        path: &RelPath,
+        entry: &EntryView<'_>,
+        name: &[u8],
+    ) -> io::Result<()> {
         let base = path.name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
         if self.cache.parent(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
             && self.recv.opts.relative
@@ -335,18 +354,7 @@ impl Generator {
         }
         if let Some(made) = dir.lstat(target)? {
             let wanted = attributes::wanted(&self.recv, entry, None);
-            let shown = self.recv.shown_path(name);
-            attributes::apply(
-                &self.recv,
-                Role::Generator,
-                &dir,
-                Some(target),
-                &made,
-                &wanted,
-                &shown,
-                name,
-                true,
-            );
+            attributes::apply(&self.recv, &dir, Some(target), &made, &wanted, name, true);
         }
         if temp.is_some()
             && let Err(error) = dir.rename(target, &dir, base)

@@ -65,7 +65,8 @@ fn log_in(
     writer: &mut LinkWriter,
 ) -> Result<(), Fatal> {
     use std::os::unix::ffi::OsStringExt;
-    let env = |name: &str| std::env::var_os(name).map(OsStringExt::into_vec).filter(|v| !v.is_empty());
+    let env =
+        |name: &str| std::env::var_os(name).map(OsStringExt::into_vec).filter(|v| !v.is_empty());
     let user = user
         .map(<[u8]>::to_vec)
         .or_else(|| env("USER"))
@@ -75,8 +76,9 @@ fn log_in(
         Some(file) => read_password(file)?,
         None => env("RSYNC_PASSWORD").map_or_else(ask_password, Ok)?,
     };
-    let digest = auth::choose_client(peer.digests.as_deref())
-        .ok_or_else(|| Fatal::new(ExitCode::Unsupported, "no common digest for the daemon login"))?;
+    let digest = auth::choose_client(peer.digests.as_deref()).ok_or_else(|| {
+        Fatal::new(ExitCode::Unsupported, "no common digest for the daemon login")
+    })?;
     let answer = auth::response(digest, &password, challenge);
     password.fill(0);
     writer.data.extend_from_slice(&user);
@@ -91,7 +93,11 @@ fn read_password(file: &[u8]) -> Result<Vec<u8>, Fatal> {
     let fail = |text: Vec<u8>| Fatal::new(ExitCode::Syntax, text);
     let mut content = Vec::new();
     if file == b"-" {
-        std::io::stdin().lock().take(512).read_to_end(&mut content).map_err(|e| fail(e.to_string().into()))?;
+        std::io::stdin()
+            .lock()
+            .take(512)
+            .read_to_end(&mut content)
+            .map_err(|e| fail(e.to_string().into()))?;
     } else {
         let opened = tree::operator::open_trusted(file).map_err(|error| {
             let mut text = b"could not open password file ".to_vec();
@@ -105,7 +111,9 @@ fn read_password(file: &[u8]) -> Result<Vec<u8>, Fatal> {
             return Err(fail(b"ERROR: password file must not be other-accessible".to_vec()));
         }
         if tree::owner::am_root() && meta.uid != 0 {
-            return Err(fail(b"ERROR: password file must be owned by root when running as root".to_vec()));
+            return Err(fail(
+                b"ERROR: password file must be owned by root when running as root".to_vec(),
+            ));
         }
         opened.take(512).read_to_end(&mut content).map_err(|e| fail(e.to_string().into()))?;
     }
@@ -119,8 +127,9 @@ fn read_password(file: &[u8]) -> Result<Vec<u8>, Fatal> {
 }
 
 fn ask_password() -> Result<Vec<u8>, Fatal> {
-    tree::operator::ask_secret("Password: ")
-        .map_err(|_| Fatal::new(ExitCode::StartClient, "no password: give --password-file or set RSYNC_PASSWORD"))
+    tree::operator::ask_secret("Password: ").map_err(|_| {
+        Fatal::new(ExitCode::StartClient, "no password: give --password-file or set RSYNC_PASSWORD")
+    })
 }
 
 /// Sends the argument list of a daemon session, NUL-terminated words and an empty one.

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use tree::dir::Dir;
 use tree::meta::Meta;
 use tree::path::{Name, NameBuf, RelPath};
-use wire::filter::list::Side;
+use wire::filter::Side;
 use wire::flist::list::EntryView;
 use wire::message::Message;
 
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::lists::Segment;
+use crate::merge_files::read_in_walk;
 use crate::options::DeleteMode;
 use crate::report::messages::IO_GENERAL;
 
@@ -33,7 +34,11 @@ struct Level {
 
 impl Generator {
     /// Deletes what stands in a directory and is not in its list.
-    pub fn delete_in(&mut self, segment: &Arc<Segment>, entry: &EntryView<'_>) -> Result<(), Fatal> {
+    pub fn delete_in(
+        &mut self,
+        segment: &Arc<Segment>,
+        entry: &EntryView<'_>,
+    ) -> Result<(), Fatal> {
         let opts = self.recv.opts.clone();
         if opts.delete == DeleteMode::Off || !entry.content_dir() || self.recv.rename.is_some() {
             return Ok(());
@@ -85,7 +90,8 @@ impl Generator {
     fn on_root_device(&mut self, dir: &Dir) -> bool {
         let Ok(meta) = dir.stat_self() else { return false };
         if self.root_device.is_none() {
-            let root = RelPath::new(b".").ok().and_then(|p| self.cache.dir(p).ok()?.stat_self().ok());
+            let root =
+                RelPath::new(b".").ok().and_then(|p| self.cache.dir(p).ok()?.stat_self().ok());
             self.root_device = root.map(|m| m.dev);
         }
         self.root_device == Some(meta.dev)
@@ -98,17 +104,17 @@ impl Generator {
             return;
         }
         let cache = &mut self.cache;
-        filters.enter_path(rel, &mut |dir, file| {
-            let path = RelPath::new(if dir.is_empty() { b"." } else { dir }).ok()?;
-            let name = Name::new(file).ok()?;
-            cache.dir(path).ok()?.read_small(name, wire::limits::MERGE_FILE_MAX).ok()
-        });
+        let entered = filters.move_to_dir(rel, &mut |dir, file| read_in_walk(cache, dir, file));
+        if let Err(error) = entered {
+            let line = [b"rsync: [generator] ".as_slice(), error.text()].concat();
+            self.recv.reporter.error_line(&line);
+        }
     }
 
     /// Whether rules keep a destination name from being deleted.
     fn is_protected(&self, rel: &[u8], is_dir: bool) -> bool {
         let daemon = self.recv.daemon_filters.as_ref();
-        daemon.is_some_and(|f| f.is_excluded(rel, is_dir, Side::Receiver))
+        daemon.is_some_and(|f| f.is_excluded(&self.recv.module_path(rel), is_dir, Side::Receiver))
             || self.filters.is_excluded(rel, is_dir, Side::Receiver)
     }
 
@@ -153,7 +159,9 @@ impl Generator {
             return Ok(true);
         }
         let rel = crate::scan::trim_root(name);
-        self.recv.reporter.info(&[b"cannot delete non-empty directory: ".as_slice(), rel, b"\n"].concat());
+        self.recv
+            .reporter
+            .info(&[b"cannot delete non-empty directory: ".as_slice(), rel, b"\n"].concat());
         let mut line = format!("could not make way for new {new}: ").into_bytes();
         line.extend_from_slice(rel);
         let text = String::from_utf8_lossy(&line).into_owned();
@@ -163,7 +171,12 @@ impl Generator {
     }
 
     /// Removes a non-directory that is in the way; with backups it is kept aside.
-    pub fn clear_other(&mut self, path: &RelPath, found: &Meta, name: &[u8]) -> Result<bool, Fatal> {
+    pub fn clear_other(
+        &mut self,
+        path: &RelPath,
+        found: &Meta,
+        name: &[u8],
+    ) -> Result<bool, Fatal> {
         if self.recv.opts.dry_run {
             return Ok(true);
         }
@@ -232,9 +245,14 @@ impl Generator {
         let meta = dir.lstat(base).ok().flatten();
         if !self.recv.opts.dry_run {
             let done = match &meta {
-                Some(meta) if self.recv.opts.backup && !crate::backup::is_backup(&self.recv, base.as_bytes()) => {
+                Some(meta)
+                    if self.recv.opts.backup
+                        && !crate::backup::is_backup(&self.recv, base.as_bytes()) =>
+                {
                     match self.path(name) {
-                        Some(path) => crate::backup::back_up(&self.recv, dir, base, meta, &path, false),
+                        Some(path) => {
+                            crate::backup::back_up(&self.recv, dir, base, meta, &path, false)
+                        }
                         None => return Ok(()),
                     }
                 }
@@ -319,14 +337,16 @@ impl Generator {
                 let _ = inner.chmod_self(meta.mode & 0o7777 | 0o200);
             }
         }
-        let device = dir.stat_self().map(|m| m.dev).ok();
+        let device = inner.stat_self().map(|m| m.dev).ok();
         let mut level = Level { dir: inner, name: name.to_vec(), left: Vec::new(), kept: false };
         for item in level.dir.read_entries().unwrap_or_default() {
             let full = [name, b"/", item.name.as_bytes()].concat();
             let is_dir = item.is_dir(&level.dir);
             let rel = crate::scan::trim_root(&full);
-            let protected = self.filters.protects_contents(rel, is_dir);
-            let mounted = is_dir && level.dir.stat_self().map(|m| m.dev).ok() != device;
+            let protected = self.filters.check_for_delete(rel, is_dir) == Some(false);
+            // What is mounted here is no part of the tree.
+            let here = is_dir.then(|| level.dir.lstat(&item.name).ok().flatten()).flatten();
+            let mounted = here.is_some_and(|meta| Some(meta.dev) != device);
             if protected || mounted {
                 level.kept = true;
             } else {
@@ -351,7 +371,5 @@ impl Generator {
 
 /// Reverse list order: directories before files, each by name from the last to the first.
 fn sort_for_deletion(items: &mut [(NameBuf, bool)]) {
-    items.sort_by(|a, b| {
-        wire::flist::order::compare(b.0.as_bytes(), b.1, a.0.as_bytes(), a.1)
-    });
+    items.sort_by(|a, b| wire::flist::order::compare(b.0.as_bytes(), b.1, a.0.as_bytes(), a.1));
 }

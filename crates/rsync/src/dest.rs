@@ -23,6 +23,8 @@ pub struct Destination {
     pub rename: Option<Vec<u8>>,
     /// A dry run into a directory that does not exist.
     pub missing: bool,
+    /// The directory was made just now.
+    pub made: bool,
 }
 
 /// Where destinations are looked up.
@@ -36,6 +38,8 @@ pub enum DestStart {
     Module {
         /// The module's directory.
         root: Root,
+        /// It is the root of the process.
+        confined: bool,
     },
 }
 
@@ -48,11 +52,16 @@ pub struct FirstList {
 }
 
 impl DestStart {
+    /// Whether names at the top are shown with a slash.
+    pub fn top_slash(&self) -> bool {
+        !matches!(self, DestStart::Module { confined: false, .. })
+    }
+
     /// A root to begin with, before the destination is known.
     pub fn root(&self) -> io::Result<Root> {
         match self {
             DestStart::Operator { .. } => Root::open(b"."),
-            DestStart::Module { root } => Ok(root.clone()),
+            DestStart::Module { root, .. } => Ok(root.clone()),
         }
     }
 
@@ -60,7 +69,11 @@ impl DestStart {
     /// ones anywhere the operator may reach, or at the module's top.
     pub fn side_dir(&self, dest: &Root, path: &[u8], option: &str) -> Result<Root, Fatal> {
         self.open_side(dest, path).map_err(|error| {
-            let what = if error.kind() == io::ErrorKind::NotFound { "does not exist" } else { "is not a dir" };
+            let what = if error.kind() == io::ErrorKind::NotFound {
+                "does not exist"
+            } else {
+                "is not a dir"
+            };
             let mut text = format!("The {option} {what}: ").into_bytes();
             if error.raw_os_error() == Some(libc::ENOTDIR) {
                 text = format!("The {option} is not a directory: ").into_bytes();
@@ -71,7 +84,13 @@ impl DestStart {
     }
 
     /// Like [`Self::side_dir`], and makes the directory where it is missing.
-    pub fn side_dir_made(&self, dest: &Root, path: &[u8], option: &str, umask: u32) -> Result<Root, Fatal> {
+    pub fn side_dir_made(
+        &self,
+        dest: &Root,
+        path: &[u8],
+        option: &str,
+        umask: u32,
+    ) -> Result<Root, Fatal> {
         if let Err(error) = self.open_side(dest, path)
             && error.kind() == io::ErrorKind::NotFound
         {
@@ -103,7 +122,7 @@ impl DestStart {
     fn open(&self, path: &[u8]) -> io::Result<Root> {
         match self {
             DestStart::Operator { .. } => Root::open_trusted(path),
-            DestStart::Module { root } => {
+            DestStart::Module { root, .. } => {
                 let clean = module_path(path);
                 let rel = RelPath::new(&clean).map_err(|_| invalid())?;
                 Ok(Root::from_dir(root.dir(rel)?))
@@ -135,7 +154,11 @@ impl DestStart {
         match self {
             DestStart::Operator { cwd } if !path.starts_with(b"/") => {
                 let cleaned = crate::scan::clean(path);
-                if cleaned.is_empty() { cwd.clone() } else { [cwd.as_slice(), b"/", &cleaned].concat() }
+                if cleaned.is_empty() {
+                    cwd.clone()
+                } else {
+                    [cwd.as_slice(), b"/", &cleaned].concat()
+                }
             }
             DestStart::Operator { .. } => match crate::scan::clean(path).as_slice() {
                 b"/" => Vec::new(),
@@ -143,7 +166,7 @@ impl DestStart {
             },
             DestStart::Module { .. } => {
                 let clean = module_path(path);
-                if clean == b"." { Vec::new() } else { clean }
+                if clean == b"." { Vec::new() } else { [b"/".as_slice(), &clean].concat() }
             }
         }
     }
@@ -203,7 +226,7 @@ pub fn choose(
     match looked {
         Some(true) => {
             let root = start.open(path).map_err(|e| change_dir(reporter, &shown, &e))?;
-            Ok(Destination { root, shown, rename: None, missing: false })
+            Ok(Destination { root, shown, rename: None, missing: false, made: false })
         }
         Some(false) if many => Err(Fatal::new(
             ExitCode::FileSelect,
@@ -240,16 +263,16 @@ fn make(
             Fatal::new(ExitCode::FileIo, text)
         })?;
     }
-    if opts.info.name > 0 || opts.out_format.is_some() {
+    if opts.info.name > 0 || opts.shows_letters() {
         let end = path.iter().rposition(|&b| b != b'/').map_or(path.len(), |at| at + 1);
         reporter.info(&[b"created directory ".as_slice(), &path[..end], b"\n"].concat());
     }
     if opts.dry_run {
         let root = start.open(b".").map_err(|e| change_dir(reporter, &shown, &e))?;
-        return Ok(Destination { root, shown, rename: None, missing: true });
+        return Ok(Destination { root, shown, rename: None, missing: true, made: false });
     }
     let root = start.open(path).map_err(|e| change_dir(reporter, &shown, &e))?;
-    Ok(Destination { root, shown, rename: None, missing: false })
+    Ok(Destination { root, shown, rename: None, missing: false, made: true })
 }
 
 fn single(
@@ -261,7 +284,7 @@ fn single(
     let (parent, name) = split(path);
     let shown = start.shown(parent);
     let root = start.open(parent).map_err(|e| change_dir(reporter, &shown, &e))?;
-    Ok(Destination { root, shown, rename: Some(name.to_vec()), missing: false })
+    Ok(Destination { root, shown, rename: Some(name.to_vec()), missing: false, made: false })
 }
 
 fn change_dir(reporter: &Reporter, shown: &[u8], error: &io::Error) -> Fatal {

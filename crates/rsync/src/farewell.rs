@@ -14,7 +14,11 @@ use crate::setup::Agreed;
 pub fn announce(agreed: &Agreed, writer: &mut LinkWriter, fatal: &Fatal) {
     let unsaid = matches!(
         fatal.exit,
-        ExitCode::Ok | ExitCode::SocketIo | ExitCode::StreamIo | ExitCode::Sigusr1 | ExitCode::Timeout
+        ExitCode::Ok
+            | ExitCode::SocketIo
+            | ExitCode::StreamIo
+            | ExitCode::Sigusr1
+            | ExitCode::Timeout
     );
     if !agreed.protocol.has_error_exit() || unsaid && !fatal.from_peer {
         return;

@@ -26,7 +26,14 @@ pub struct Fatal {
 impl Fatal {
     /// A failure of this side, with its text.
     pub fn new(exit: ExitCode, text: impl Into<Vec<u8>>) -> Fatal {
-        Fatal { exit, text: text.into(), from_peer: false, role: None, explained: false, raw_status: None }
+        Fatal {
+            exit,
+            text: text.into(),
+            from_peer: false,
+            role: None,
+            explained: false,
+            raw_status: None,
+        }
     }
 
     /// A failure whose text was printed where it was known best.
@@ -37,14 +44,23 @@ impl Fatal {
     /// The peer said it ends with this status.
     pub fn peer_exit(status: i32) -> Fatal {
         let exit = ExitCode::from_code(status).unwrap_or(ExitCode::StreamIo);
-        Fatal { exit, text: Vec::new(), from_peer: true, role: None, explained: false, raw_status: Some(status) }
+        Fatal {
+            exit,
+            text: Vec::new(),
+            from_peer: true,
+            role: None,
+            explained: false,
+            raw_status: Some(status),
+        }
     }
 
     /// The line that explains it: with the role in brackets where one speaks.
     pub fn line(&self, role: Role) -> Vec<u8> {
         let role = self.role.unwrap_or(role);
-        let plain = matches!(role, Role::Client | Role::Server) || self.text.starts_with(b"ERROR");
-        if plain {
+        if self.text.starts_with(b"ERROR") {
+            return self.text.clone();
+        }
+        if matches!(role, Role::Client | Role::Server) {
             return [b"rsync: ".as_slice(), &self.text].concat();
         }
         [b"rsync: [".as_slice(), role.word().as_bytes(), b"] ", &self.text].concat()

@@ -62,16 +62,26 @@ pub fn for_forwarding(opts: &Options) -> Result<Option<Vec<u8>>, Fatal> {
 }
 
 /// What a sending server does about the list its client named.
-pub fn for_server(opts: &Options, open: impl FnOnce(&[u8]) -> std::io::Result<std::fs::File>) -> Result<Source, Fatal> {
+pub fn for_server(
+    opts: &Options,
+    open: impl FnOnce(&[u8]) -> std::io::Result<std::fs::File>,
+) -> Result<Source, Fatal> {
     Ok(match &opts.files_from {
         None => Source::None,
         Some(FilesFrom::Stdin) => Source::Connection,
         Some(FilesFrom::Local(path)) => {
             let mut text = Vec::new();
-            open(path).and_then(|mut f| f.read_to_end(&mut text)).map_err(|e| cannot_open(path, &e))?;
+            open(path)
+                .and_then(|mut f| f.read_to_end(&mut text))
+                .map_err(|e| cannot_open(path, &e))?;
             Source::Names(split(&text, opts.from0, true))
         }
-        Some(_) => return Err(Fatal::new(ExitCode::Syntax, "The --files-from sent to the server cannot specify a host.")),
+        Some(_) => {
+            return Err(Fatal::new(
+                ExitCode::Syntax,
+                "The --files-from sent to the server cannot specify a host.",
+            ));
+        }
     })
 }
 
@@ -80,7 +90,10 @@ pub fn for_server(opts: &Options, open: impl FnOnce(&[u8]) -> std::io::Result<st
 pub fn split(text: &[u8], from0: bool, comments: bool) -> Vec<Vec<u8>> {
     let ends = |b: &u8| if from0 { *b == 0 } else { matches!(b, b'\n' | b'\r' | 0) };
     let is_comment = |name: &[u8]| comments && !from0 && matches!(name.first(), Some(b'#' | b';'));
-    text.split(ends).filter(|name| !name.is_empty() && !is_comment(name)).map(<[u8]>::to_vec).collect()
+    text.split(ends)
+        .filter(|name| !name.is_empty() && !is_comment(name))
+        .map(<[u8]>::to_vec)
+        .collect()
 }
 
 /// Reads names off the connection up to the empty one.
@@ -125,10 +138,7 @@ fn cannot_open(path: &[u8], error: &std::io::Error) -> Fatal {
 
 fn read_stdin() -> Result<Vec<u8>, Fatal> {
     let mut text = Vec::new();
-    std::io::stdin()
-        .lock()
-        .read_to_end(&mut text)
-        .map_err(|error| cannot_open(b"-", &error))?;
+    std::io::stdin().lock().read_to_end(&mut text).map_err(|error| cannot_open(b"-", &error))?;
     Ok(text)
 }
 

@@ -19,7 +19,7 @@ use tree::cache::DirCache;
 use tree::path::RelPathBuf;
 use wire::exchange::goodbye::DelStats;
 use wire::exchange::request::ItemHead;
-use wire::filter::list::FilterList;
+use wire::filter::FilterList;
 use wire::flist::entry::Entry;
 use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
@@ -28,7 +28,7 @@ use wire::ndx::{self, NdxWriter};
 use crate::fatal::Fatal;
 use crate::items::ItemPrinter;
 use crate::link::LinkWriter;
-use crate::lists::Segment;
+use crate::lists::{Place, Segment};
 use crate::receiving::{Note, Receiving};
 use crate::report::messages::Role;
 
@@ -54,6 +54,8 @@ pub struct Generator {
     skip_below: Option<Vec<u8>>,
     /// Directories made ahead of their own list, by name.
     pub made_early: HashSet<Vec<u8>>,
+    /// Directories whose attributes could not be set.
+    pub unsettable: HashSet<Vec<u8>>,
     /// Directories the walk went through, for their times at the end (without incremental
     /// recursion): their list positions.
     finished_dirs: Vec<usize>,
@@ -100,6 +102,7 @@ impl Generator {
             walks: VecDeque::new(),
             skip_below: None,
             made_early: HashSet::new(),
+            unsettable: HashSet::new(),
             finished_dirs: Vec::new(),
             redo: Vec::new(),
             redoing: false,
@@ -122,6 +125,14 @@ impl Generator {
     pub fn run(&mut self) -> Result<(), Fatal> {
         let inc = self.recv.agreed.inc();
         self.lists_complete = !inc;
+        if self.recv.opts.verbose > 1 && !self.recv.opts.list_only {
+            let line: &[u8] = if self.recv.whole_file {
+                b"delta-transmission disabled for local transfer or --whole-file\n"
+            } else {
+                b"delta-transmission enabled\n"
+            };
+            self.recv.reporter.info(line);
+        }
         while let Some(segment) = self.next_segment()? {
             self.walk(&segment)?;
             self.take_notes()?;
@@ -141,7 +152,7 @@ impl Generator {
             if next.is_some() {
                 return Ok(next);
             }
-            if self.lists_complete && !self.walks.is_empty() || self.lists_complete && self.recv.agreed.inc() {
+            if self.lists_complete && (!self.walks.is_empty() || self.recv.agreed.inc()) {
                 return Ok(None);
             }
             self.wait()?;
@@ -288,11 +299,9 @@ impl Generator {
     /// Walks one list.
     fn walk(&mut self, segment: &Arc<Segment>) -> Result<(), Fatal> {
         let inc = self.recv.agreed.inc();
-        if inc {
-            if let Some(dir) = &segment.dir {
-                let index = segment.start() - 1;
-                self.directory_of_list(segment, &dir.clone(), index)?;
-            }
+        if inc && let Some(dir) = &segment.dir {
+            let index = segment.start() - 1;
+            self.directory_of_list(segment, &dir.clone(), index)?;
         }
         for pos in 0..segment.list.len() {
             if !segment.list.is_active(pos) {
@@ -332,6 +341,13 @@ impl Generator {
         if self.is_skipped(&name) {
             return Ok(());
         }
+        if self.recv.opts.list_only {
+            self.list_line(&view);
+            return Ok(());
+        }
+        if self.refused_by_daemon(&view, &name) {
+            return Ok(());
+        }
         if self.directory(&view, index)? {
             self.delete_in(segment, &view)?;
         }
@@ -364,6 +380,7 @@ impl Generator {
                 self.finished_dirs.push(pos);
                 self.delete_in(segment, entry)?;
             }
+            self.writer.frame();
             return Ok(());
         }
         if self.recv.opts.hard_links && self.linked_already(segment, pos, entry, index)? {
@@ -397,7 +414,13 @@ impl Generator {
     fn refused_by_daemon(&mut self, entry: &EntryView<'_>, name: &[u8]) -> bool {
         let Some(filters) = &self.recv.daemon_filters else { return false };
         let rel = crate::scan::trim_root(name);
-        if rel == b"." || !filters.is_excluded(rel, entry.is_dir(), wire::filter::list::Side::Receiver) {
+        if rel == b"."
+            || !filters.is_excluded(
+                &self.recv.module_path(rel),
+                entry.is_dir(),
+                wire::filter::Side::Receiver,
+            )
+        {
             return false;
         }
         let mut line = b"ERROR: daemon refused to receive ".to_vec();
@@ -414,7 +437,12 @@ impl Generator {
     }
 
     /// Writes one item record, without sums.
-    pub fn report(&mut self, index: i32, iflags: ItemFlags, xname: Option<Vec<u8>>) -> Result<(), Fatal> {
+    pub fn report(
+        &mut self,
+        index: i32,
+        iflags: ItemFlags,
+        xname: Option<Vec<u8>>,
+    ) -> Result<(), Fatal> {
         let mut head = ItemHead { ndx: index, iflags, basis: None, xname };
         if head.xname.is_some() {
             head.iflags |= ItemFlags::XNAME_FOLLOWS;
@@ -432,10 +460,29 @@ impl Generator {
     ) -> Result<(), Fatal> {
         let opts = &self.recv.opts;
         let always = opts.info.name > 1 || opts.itemize > 1;
+        if !iflags.is_reportable()
+            && opts.info.name > 1
+            && !opts.shows_letters()
+            && let Some(line) = self.up_to_date_line(index)
+        {
+            self.recv.reporter.info(&line);
+        }
         if iflags.is_reportable() || always || xname.is_some() {
             self.report(index, iflags, xname)?;
         }
         Ok(())
+    }
+
+    /// What `-vv` says of a file that needs nothing; directories are passed over.
+    fn up_to_date_line(&self, index: i32) -> Option<Vec<u8>> {
+        let lists = self.recv.lists.lock().ok()?;
+        let (segment, Place::Entry(pos)) = lists.find(index).ok()? else { return None };
+        let entry = segment.list.get(pos);
+        (!entry.is_dir()).then(|| {
+            let mut line = entry.name();
+            line.extend_from_slice(b" is uptodate\n");
+            line
+        })
     }
 
     /// Writes a request's record; the sum head follows by the caller.
@@ -466,7 +513,7 @@ impl Generator {
 
     fn list_line(&mut self, entry: &EntryView<'_>) {
         let line = crate::items::list_line(&self.recv.opts, entry, &self.zone);
-        self.recv.reporter.plain(&line);
+        self.recv.reporter.listing(&line);
     }
 
     /// Shows a problem with one entry.

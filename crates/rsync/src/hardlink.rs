@@ -111,7 +111,12 @@ impl Generator {
     }
 
     /// A member stands: it leads, and those that waited are linked to it.
-    pub fn leader_done(&mut self, entry: &EntryView<'_>, _index: i32, name: &[u8]) -> Result<(), Fatal> {
+    pub fn leader_done(
+        &mut self,
+        entry: &EntryView<'_>,
+        _index: i32,
+        name: &[u8],
+    ) -> Result<(), Fatal> {
         if !self.recv.opts.hard_links {
             return Ok(());
         }

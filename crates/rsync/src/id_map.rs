@@ -18,7 +18,7 @@ impl IdMap {
     /// Nothing learned yet; with `--numeric-ids` names are ignored.
     pub fn new(opts: &Options) -> IdMap {
         IdMap {
-            numeric: opts.numeric_ids,
+            numeric: opts.numeric_ids || opts.names_hidden,
             owners: Owners::new(),
             users: HashMap::new(),
             groups: HashMap::new(),

@@ -59,7 +59,11 @@ impl ItemPrinter {
     }
 
     /// The printer of a server, which shows nothing and may log.
-    pub fn server(opts: Arc<Options>, sending: bool, log: Option<(OutFormat, Peer)>) -> ItemPrinter {
+    pub fn server(
+        opts: Arc<Options>,
+        sending: bool,
+        log: Option<(OutFormat, Peer)>,
+    ) -> ItemPrinter {
         let (log_format, peer) = match log {
             Some((format, peer)) => (Some(Arc::new(format)), Some(Arc::new(peer))),
             None => (None, None),
@@ -99,16 +103,8 @@ impl ItemPrinter {
             || head.iflags.contains(ItemFlags::LOCAL_CHANGE)
             || head.iflags.is_reportable();
         if let Some(format) = &self.format {
-            let show = significant
-                || self.opts.itemize > 1
-                || (self.opts.info.name > 1 && self.opts.itemize == 0);
-            if !significant && self.opts.info.name > 1 && self.opts.itemize == 0 {
-                if self.opts.info.name > 1 {
-                    let mut line = display_name(&view);
-                    line.extend_from_slice(b" is uptodate\n");
-                    reporter.info(&line);
-                }
-            } else if show && (significant || self.opts.itemize > 1) {
+            let show = significant || self.opts.itemize > 1;
+            if show {
                 let line = format.render(&self.render_item(&view, head, done, given));
                 reporter.info(&line);
             }
@@ -135,7 +131,7 @@ impl ItemPrinter {
             _ => None,
         };
         Item {
-            name: display_name(view),
+            name: self.shown_name(view),
             long_name: long_name(given(view.root()), &view.name()),
             mode: view.mode(),
             len: view.len(),
@@ -144,12 +140,18 @@ impl ItemPrinter {
             gid: self.opts.group.then(|| view.gid()),
             target,
             itemize: crate::itemize_line::letters(&self.opts, head.iflags, view, towards),
-            operation: if self.sending && !self.local { Operation::Send } else { Operation::Receive },
+            operation: if self.sending { Operation::Send } else { Operation::Receive },
             bytes: done.map_or(0, |d| d.bytes),
             digest: done.and_then(|d| d.digest).map(|d| d.as_bytes().to_vec()),
             peer: self.peer.as_deref().cloned(),
             ..Item::default()
         }
+    }
+
+    /// The name as printed: a receiving side has dropped leading slashes.
+    fn shown_name(&self, view: &EntryView<'_>) -> Vec<u8> {
+        let name = display_name(view);
+        if self.sending { name } else { crate::scan::trim_root(&name).to_vec() }
     }
 
     /// Shows a deletion.
@@ -219,7 +221,6 @@ fn long_name(given: &[u8], name: &[u8]) -> Vec<u8> {
     let rel = crate::scan::trim_root(name);
     let joined = match (base.as_slice(), rel) {
         (b"", _) => rel.to_vec(),
-        (_, b".") => base.clone(),
         _ => [base.as_slice(), b"/", rel].concat(),
     };
     joined.strip_prefix(b"/").map_or(joined.clone(), <[u8]>::to_vec)
@@ -246,5 +247,7 @@ pub fn list_line(opts: &Options, view: &EntryView<'_>, zone: &jiff::tz::TimeZone
         mtime: view.mtime(),
         link_target: view.link_target().filter(|_| opts.links),
     };
-    crate::report::list_line::render(&item, opts.human, zone)
+    let mut line = crate::report::list_line::render(&item, opts.human, zone);
+    line.push(b'\n');
+    line
 }

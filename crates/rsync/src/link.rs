@@ -25,6 +25,8 @@ use crate::fatal::Fatal;
 
 /// Bytes read from the transport at once.
 const READ_CHUNK: usize = 256 * 1024;
+/// A read of fewer bytes was probably all the peer had to say.
+const SMALL_READ: usize = 4096;
 /// Bytes of unread input kept while this side is blocked on writing.
 const READ_AHEAD_MAX: usize = 8 * 1024 * 1024;
 /// Longest wait before looking whether someone asked to stop.
@@ -169,6 +171,13 @@ impl Posts {
     }
 }
 
+/// What the bytes read ahead begin with.
+enum Peek {
+    Data,
+    Message(usize),
+    Nothing,
+}
+
 /// What a reader does with a message that arrives between data.
 pub type OnMessage = Box<dyn FnMut(Message) -> Result<(), Fatal> + Send>;
 
@@ -183,6 +192,8 @@ pub struct LinkReader {
     policy: MessagePolicy,
     on_message: OnMessage,
     closed: bool,
+    /// It is a TCP connection, whose acknowledgements are not to be held back.
+    quick_ack: bool,
 }
 
 impl LinkReader {
@@ -190,7 +201,9 @@ impl LinkReader {
     /// before the reader existed.
     pub fn new(fd: Arc<OwnedFd>, traffic: Arc<Traffic>, buffered: Vec<u8>) -> LinkReader {
         let _ = rustix::io::ioctl_fionbio(&fd, true);
+        let quick_ack = rustix::net::sockopt::set_tcp_quickack(&*fd, true).is_ok();
         LinkReader {
+            quick_ack,
             fd,
             traffic,
             buf: buffered,
@@ -224,9 +237,43 @@ impl LinkReader {
         self.buf.len().saturating_sub(self.pos)
     }
 
-    /// Whether reading would find something without waiting.
-    pub fn has_input(&self) -> bool {
-        self.available() > 0 || self.closed || wait_one(self.fd.as_fd(), PollFlags::IN, Some(Duration::ZERO)).unwrap_or(true)
+    /// Whether stream data can be read without waiting. Messages that are there are handled on the
+    /// way: they are no data, and a caller that waits for them would wait with its own output
+    /// unsent.
+    pub fn data_ready(&mut self) -> Result<bool, Fatal> {
+        loop {
+            let enough = match self.peek_frame()? {
+                Peek::Data => return Ok(true),
+                Peek::Message(len) => self.available() >= 4 + len,
+                Peek::Nothing => false,
+            };
+            if enough {
+                self.one_frame()?;
+            } else if self.closed {
+                return Ok(true);
+            } else if self.fill_now()? == 0 && !self.closed {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// What the buffered bytes begin with. Empty frames are dropped.
+    fn peek_frame(&mut self) -> Result<Peek, Fatal> {
+        loop {
+            if !self.muxed || self.frame_left > 0 {
+                return Ok(if self.available() > 0 { Peek::Data } else { Peek::Nothing });
+            }
+            let Some(header) = self.buf.get(self.pos..self.pos + 4) else {
+                return Ok(Peek::Nothing);
+            };
+            let header = <[u8; 4]>::try_from(header).unwrap_or_default();
+            let (tag, len) = mux::parse(header)?;
+            if tag != mux::DATA {
+                return Ok(Peek::Message(len));
+            }
+            self.pos += 4;
+            self.frame_left = len;
+        }
     }
 
     /// Reads what is there, without waiting; keeps at most `READ_AHEAD_MAX` unread.
@@ -246,6 +293,11 @@ impl LinkReader {
             Ok(n) => {
                 self.traffic.touch();
                 self.traffic.read.fetch_add(n as u64, Ordering::Relaxed);
+                // A peer that gathers small writes waits for an acknowledgement that the kernel
+                // would hold back for 40 ms; at the end of a short exchange that is all its time.
+                if self.quick_ack && n < SMALL_READ {
+                    let _ = rustix::net::sockopt::set_tcp_quickack(&*self.fd, true);
+                }
                 debug_assert_eq!(self.buf.len(), old + n);
                 Ok(n)
             }
@@ -283,10 +335,10 @@ impl LinkReader {
         )
     }
 
-    /// Waits for input at most as long as half the timeout; false means it is time for a
-    /// keep-alive.
+    /// Waits for something to arrive, at most as long as half the timeout; false means it is time
+    /// for a keep-alive.
     pub fn wait_input(&mut self) -> Result<bool, Fatal> {
-        if self.available() > 0 || self.closed {
+        if self.closed {
             return Ok(true);
         }
         self.traffic.wait(self.fd.as_fd(), PollFlags::IN)
@@ -311,28 +363,33 @@ impl LinkReader {
     /// Reads frames until one carries data.
     fn next_frame(&mut self) -> Result<(), Fatal> {
         while self.frame_left == 0 {
-            let mut header = [0; 4];
-            self.raw(&mut header)?;
-            let (tag, len) = mux::parse(header)?;
-            if tag == mux::DATA {
-                self.frame_left = len;
-                continue;
-            }
-            let limit = wire::message::payload_limit(tag)?;
-            if len > limit {
-                return Err(wire::error::Error::malformed(
-                    ExitCode::StreamIo,
-                    "mux-length",
-                    format!("multiplexing overflow {tag}:{len}"),
-                )
-                .into());
-            }
-            let mut payload = vec![0; len];
-            self.raw(&mut payload)?;
-            let message = Message::decode(tag, &payload, self.policy)?;
-            self.handle(message)?;
+            self.one_frame()?;
         }
         Ok(())
+    }
+
+    /// Reads one frame's header, and all of it when it is a message.
+    fn one_frame(&mut self) -> Result<(), Fatal> {
+        let mut header = [0; 4];
+        self.raw(&mut header)?;
+        let (tag, len) = mux::parse(header)?;
+        if tag == mux::DATA {
+            self.frame_left = len;
+            return Ok(());
+        }
+        let limit = wire::message::payload_limit(tag)?;
+        if len > limit {
+            return Err(wire::error::Error::malformed(
+                ExitCode::StreamIo,
+                "mux-length",
+                format!("multiplexing overflow {tag}:{len}"),
+            )
+            .into());
+        }
+        let mut payload = vec![0; len];
+        self.raw(&mut payload)?;
+        let message = Message::decode(tag, &payload, self.policy)?;
+        self.handle(message)
     }
 
     fn handle(&mut self, message: Message) -> Result<(), Fatal> {
@@ -357,7 +414,9 @@ impl LinkReader {
             match byte[0] {
                 b'\n' => return Ok(line),
                 b'\r' => {}
-                0 => return Err(Fatal::new(ExitCode::StartClient, "unexpected NUL in a text line")),
+                0 => {
+                    return Err(Fatal::new(ExitCode::StartClient, "unexpected NUL in a text line"));
+                }
                 b if line.len() < max => line.push(b),
                 _ => return Err(Fatal::new(ExitCode::StartClient, "over-long text line")),
             }
@@ -462,22 +521,24 @@ impl LinkWriter {
         let _ = rustix::net::shutdown(&*self.fd, rustix::net::Shutdown::Both);
     }
 
-    /// Queues a message after the data so far.
+    /// Queues a message. It overtakes data not yet framed, as it does in the reference: what a
+    /// client prints of deletions comes before the item of their directory.
     pub fn message(&mut self, message: &Message) {
-        self.frame();
+        let posts = self.posts.take();
+        self.ready.extend_from_slice(&posts);
         message.encode(&mut self.ready);
     }
 
-    /// Moves the data gathered so far into frames.
-    fn frame(&mut self) {
+    /// Moves the data gathered so far into frames, so that later messages come after it.
+    pub fn frame(&mut self) {
         if self.muxed {
+            let posts = self.posts.take();
+            self.ready.extend_from_slice(&posts);
             for piece in self.data.chunks(mux::DATA_MAX) {
                 self.ready.extend_from_slice(&mux::header(mux::DATA, piece.len()));
                 self.ready.extend_from_slice(piece);
             }
             self.data.clear();
-            let posts = self.posts.take();
-            self.ready.extend_from_slice(&posts);
         } else {
             self.ready.append(&mut self.data);
         }
@@ -544,10 +605,8 @@ impl LinkWriter {
         }
         let timeout = Timespec::try_from(self.traffic.lull().min(STOP_CHECK)).ok();
         let readable = {
-            let mut fds = [
-                PollFd::new(&*self.fd, PollFlags::OUT),
-                PollFd::new(&*reader.fd, PollFlags::IN),
-            ];
+            let mut fds =
+                [PollFd::new(&*self.fd, PollFlags::OUT), PollFd::new(&*reader.fd, PollFlags::IN)];
             match poll(&mut fds, timeout.as_ref()) {
                 Ok(0) => {
                     self.traffic.check_idle()?;

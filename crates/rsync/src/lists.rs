@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::report::progress::Left;
 use wire::error::Error;
 use wire::exit::ExitCode;
 use wire::flist::entry::Entry;
@@ -23,6 +24,8 @@ pub struct Segment {
     pub dir: Option<Entry>,
     /// Number of that directory; -1 for the first list.
     pub number: i32,
+    /// Entries in all lists before this one.
+    pub before: u64,
 }
 
 impl Segment {
@@ -96,6 +99,7 @@ impl Lists {
 
     /// Adds a finished list. `number` is the directory it describes, -1 for the first.
     pub fn add(&mut self, list: FileList, number: i32) -> Result<Arc<Segment>, Error> {
+        let before = self.total;
         self.total += list.len() as u64;
         let mut dir = None;
         if self.inc {
@@ -107,9 +111,7 @@ impl Lists {
                 }
             }
             dir = match number {
-                -1 if !list.is_empty() && list.get(0).base_name() == b"." => {
-                    self.take_dir(0)
-                }
+                -1 if !list.is_empty() && list.get(0).base_name() == b"." => self.take_dir(0),
                 -1 => None,
                 n => self.take_dir(n),
             };
@@ -117,7 +119,7 @@ impl Lists {
         let count = i32::try_from(list.len()).map_err(|_| too_large())?;
         let next = list.start().checked_add(count).and_then(|n| n.checked_add(1));
         self.next_start = next.ok_or_else(too_large)?;
-        let segment = Arc::new(Segment { list, dir, number });
+        let segment = Arc::new(Segment { list, dir, number, before });
         self.segments.push_back(segment.clone());
         Ok(segment)
     }
@@ -162,6 +164,16 @@ impl Lists {
     /// Entries of all live segments.
     pub fn entries_live(&self) -> u64 {
         self.segments.iter().map(|s| s.list.len() as u64).sum()
+    }
+
+    /// What is left after an entry, for progress.
+    pub fn left_after(&self, segment: &Segment, pos: usize) -> Left {
+        let reached = segment.before + pos as u64 + 1;
+        Left {
+            remaining: self.total.saturating_sub(reached),
+            total: self.total,
+            complete: self.complete,
+        }
     }
 
     /// Number of live segments.

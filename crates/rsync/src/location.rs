@@ -82,7 +82,8 @@ impl Plan {
 impl Location {
     /// `USER@HOST` as written, the name two operands are compared by.
     pub fn machine(&self) -> Vec<u8> {
-        let (Location::Shell { user, host, .. } | Location::Daemon { user, host, .. }) = self else {
+        let (Location::Shell { user, host, .. } | Location::Daemon { user, host, .. }) = self
+        else {
             return Vec::new();
         };
         match user {
@@ -182,9 +183,12 @@ fn url(word: &[u8]) -> Option<Spec<'_>> {
     Some(Spec { user, host, path, daemon: true, port })
 }
 
+/// User, host and what follows.
+type Authority<'a> = (Option<&'a [u8]>, &'a [u8], &'a [u8]);
+
 /// User, host and the rest, which is empty or begins with `:` or `/`. Brackets may enclose the
 /// whole host; anywhere else they make this no host.
-fn authority(text: &[u8]) -> Option<(Option<&[u8]>, &[u8], &[u8])> {
+fn authority(text: &[u8]) -> Option<Authority<'_>> {
     let stop = text.iter().position(|b| b":/[".contains(b)).unwrap_or(text.len());
     let bracket = text.get(stop) == Some(&b'[');
     let (head, _) = text.split_at(stop);
@@ -214,7 +218,9 @@ pub fn plan(words: &[Vec<u8>], options: &Options) -> Result<Plan, UsageError> {
         [sources @ .., dest] => (sources, Some(dest)),
     };
     let first = match source_words.first() {
-        Some(word) => parse(word, options)?,
+        Some(word) => {
+            parse(word, options).map_err(|error| UsageError { role: "Receiver", ..error })?
+        }
         None => return Err(UsageError::help("Receiver")),
     };
     let role = |location: &Location| match location {

@@ -37,7 +37,11 @@ pub fn unchanged(
     if opts.ignore_times {
         return false;
     }
-    same_time(opts.modify_window, (entry.mtime(), entry.mtime_nsec()), (meta.mtime, meta.mtime_nsec))
+    same_time(
+        opts.modify_window,
+        (entry.mtime(), entry.mtime_nsec()),
+        (meta.mtime, meta.mtime_nsec),
+    )
 }
 
 /// Which preserved attributes of an existing item differ. `changed`: the item is transferred or
@@ -79,6 +83,7 @@ fn perms_differ(recv: &Receiving, entry: &EntryView<'_>, meta: &Meta) -> bool {
     } else if recv.opts.executability && entry.is_reg() {
         (source & 0o111 == 0) != (meta.mode & 0o111 == 0)
     } else {
-        recv.daemon_chmod.is_some() && recv.wanted_perm(entry, Some(meta.mode)) != meta.mode & 0o7777
+        recv.daemon_chmod.is_some()
+            && recv.wanted_perm(entry, Some(meta.mode)) != meta.mode & 0o7777
     }
 }

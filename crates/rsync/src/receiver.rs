@@ -37,7 +37,6 @@ use crate::attributes;
 use crate::counters::Counters;
 use crate::fatal::Fatal;
 use crate::items::{ItemLine, ItemPrinter};
-use crate::report::progress::Left;
 use crate::link::LinkReader;
 use crate::lists::{Place, Segment};
 use crate::options::Partial;
@@ -100,7 +99,10 @@ impl ReceiverRole {
         let result = self.stream();
         match &result {
             Ok(()) => self.recv.note(Note::Final),
-            Err(fatal) => self.recv.note(Note::Failed(fatal.clone())),
+            Err(fatal) => {
+                let role = fatal.role.or(Some(Role::Receiver));
+                self.recv.note(Note::Failed(Fatal { role, ..fatal.clone() }));
+            }
         }
         result
     }
@@ -229,19 +231,31 @@ impl ReceiverRole {
         self.receive_file(&segment, pos, &head)
     }
 
-    fn print(&mut self, segment: &Segment, place: &Place, head: &ItemHead, done: Option<&ItemLine>) {
+    fn print(
+        &mut self,
+        segment: &Segment,
+        place: &Place,
+        head: &ItemHead,
+        done: Option<&ItemLine>,
+    ) {
         self.printer.item(&self.recv.reporter, segment, place, head, done, &|_| &b""[..]);
     }
 
     /// Takes one file's tokens.
-    fn receive_file(&mut self, segment: &Segment, pos: usize, head: &ItemHead) -> Result<(), Fatal> {
+    fn receive_file(
+        &mut self,
+        segment: &Segment,
+        pos: usize,
+        head: &ItemHead,
+    ) -> Result<(), Fatal> {
         let entry = segment.list.get(pos);
         let name = entry.name();
         let read_before = self.reader.traffic().read.load(Ordering::Relaxed);
         if !self.printer.after_transfer() {
             self.print(segment, &Place::Entry(pos), head, None);
         }
-        let sum_head = SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
+        let sum_head =
+            SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
         self.printer.begin_progress(&self.recv.reporter, &name, entry.len());
         let mut target = self.open_target(&entry, &name, head);
         let received = self.tokens_into(&mut target, &sum_head, &name);
@@ -252,7 +266,8 @@ impl ReceiverRole {
                 return Err(fatal);
             }
         };
-        self.printer.end_progress(&self.recv.reporter, self.left());
+        let left = self.recv.lists.lock().map(|lists| lists.left_after(segment, pos));
+        self.printer.end_progress(&self.recv.reporter, left.unwrap_or_default());
         let outcome = match target {
             Target::Discard => {
                 self.recv.note(Note::Done { ndx: head.ndx, ok: false });
@@ -274,14 +289,6 @@ impl ReceiverRole {
         self.recv.control.bytes.fetch_add(entry.len(), Ordering::Relaxed);
         self.recv.note(Note::Done { ndx: head.ndx, ok: outcome });
         Ok(())
-    }
-
-    fn left(&self) -> Left {
-        self.recv.lists.lock().map_or(Left::default(), |lists| Left {
-            remaining: lists.entries_live(),
-            total: lists.total,
-            complete: lists.complete,
-        })
     }
 
     /// Opens what the tokens go into. Failure is reported and costs this file only.
@@ -362,6 +369,7 @@ impl ReceiverRole {
             let wrote = match self.tokens.next(&mut self.reader)? {
                 Received::End => break,
                 Received::Literal(bytes) => {
+                    self.printer.progress(&self.recv.reporter, total);
                     hasher.update(bytes);
                     self.recv.literal.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     total += bytes.len() as u64;
@@ -371,6 +379,7 @@ impl ReceiverRole {
                     }
                 }
                 Received::Block(index) => {
+                    self.printer.progress(&self.recv.reporter, total);
                     let (offset, len) = sums.require_block(index)?;
                     total += u64::from(len);
                     let copied = copy_block(target, &mut self.block, offset, len, sums)?;
@@ -383,7 +392,6 @@ impl ReceiverRole {
             if let Err(error) = wrote {
                 write_failed = Some(error);
             }
-            self.printer.progress(&self.recv.reporter, total);
         }
         let ours = hasher.finish();
         let mut theirs = vec![0; ours.as_bytes().len()];
@@ -433,7 +441,8 @@ impl ReceiverRole {
         }
         let wanted = attributes::wanted(&self.recv, entry, old.as_ref().filter(|m| m.is_file()));
         let shown = self.recv.shown_path(name);
-        for (what, error) in stage.set_attributes(wanted.uid, wanted.gid, wanted.mtime, wanted.perm) {
+        for (what, error) in stage.set_attributes(wanted.uid, wanted.gid, wanted.mtime, wanted.perm)
+        {
             let recv = &self.recv;
             attributes::failed(recv, Role::Receiver, what, &temp_shown(&shown), name, &error);
         }
@@ -502,7 +511,13 @@ impl ReceiverRole {
         }
     }
 
-    fn keep_stage(&mut self, mut stage: Stage, _dir: &Dir, place: &RelPathBuf, entry: &EntryView<'_>) {
+    fn keep_stage(
+        &mut self,
+        mut stage: Stage,
+        _dir: &Dir,
+        place: &RelPathBuf,
+        entry: &EntryView<'_>,
+    ) {
         if self.recv.opts.inplace {
             stage.leave();
             return;
@@ -594,6 +609,9 @@ pub fn read_segment(
         }
         crate::accept::check_entry(recv, &mut entry)?;
         recv.control.listed.fetch_add(1, Ordering::Relaxed);
+        if let Ok(mut listed) = recv.listed.lock() {
+            listed.add(entry.mode);
+        }
         list.push(entry);
     }
     recv.reporter.add_io_error(decoder.take_io_error());

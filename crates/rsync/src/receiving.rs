@@ -7,14 +7,16 @@ use crossbeam_channel::Sender;
 use tree::dir::Dir;
 use tree::path::RelPathBuf;
 use tree::root::Root;
-use wire::filter::list::FilterList;
-use wire::filter::requested::Requested;
+use wire::filter::FilterList;
+use wire::filter::RequestedNames;
 use wire::flist::list::EntryView;
 
 use crate::chmod::ChmodRules;
 use crate::control::Control;
+use crate::counters::KindCounts;
 use crate::fatal::Fatal;
 use crate::id_map::IdMap;
+use crate::link::Traffic;
 use crate::lists::{Lists, Segment};
 use crate::options::Options;
 use crate::report::messages::Reporter;
@@ -74,6 +76,8 @@ pub struct Receiving {
     pub opts: Arc<Options>,
     /// What was negotiated.
     pub agreed: Agreed,
+    /// Clock and counters of the connection.
+    pub traffic: Arc<Traffic>,
     /// Voice of the run.
     pub reporter: Arc<Reporter>,
     /// What the caller watches.
@@ -84,10 +88,14 @@ pub struct Receiving {
     pub root: Root,
     /// The path of the destination for messages, without a trailing slash.
     pub shown: Vec<u8>,
+    /// Names at its top are shown with a slash.
+    pub top_slash: bool,
     /// In single-file mode, the name the only entry gets.
     pub rename: Option<Vec<u8>>,
     /// A dry run whose destination does not exist.
     pub dest_missing: bool,
+    /// The destination was made by this run.
+    pub dest_made: bool,
     /// Owners' names to local ids.
     pub ids: Mutex<IdMap>,
     /// Who we are.
@@ -109,9 +117,13 @@ pub struct Receiving {
     /// Whether symlink texts get the munging prefix.
     pub munge: bool,
     /// Names the sender may send; `None` trusts it.
-    pub requested: Option<Requested>,
+    pub requested: Option<RequestedNames>,
     /// To the generator.
     pub notes: Sender<Note>,
+    /// Entries listed, by kind.
+    pub listed: Mutex<KindCounts>,
+    /// Bytes of the lists on the wire.
+    pub flist_size: AtomicU64,
     /// Literal and matched bytes received.
     pub literal: AtomicU64,
     /// Bytes taken from bases.
@@ -131,13 +143,16 @@ impl Receiving {
     pub fn shown_path(&self, name: &[u8]) -> Vec<u8> {
         let rel = self.rename.as_deref().unwrap_or_else(|| crate::scan::trim_root(name));
         let mut shown = self.shown.clone();
-        if rel != b"." {
-            if !shown.is_empty() || self.reporter.module.is_none() {
-                shown.push(b'/');
-            }
-            shown.extend_from_slice(rel);
+        if !shown.is_empty() || self.top_slash {
+            shown.push(b'/');
         }
+        shown.extend_from_slice(rel);
         shown
+    }
+
+    /// An entry's path from the module's top, for the daemon's rules.
+    pub fn module_path(&self, rel: &[u8]) -> Vec<u8> {
+        crate::scan::trim_root(&[self.shown.as_slice(), b"/", rel].concat()).to_vec()
     }
 
     /// Tells the generator something; a generator that is gone needs no telling.

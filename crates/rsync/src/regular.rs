@@ -47,7 +47,8 @@ impl Generator {
                 return Ok(());
             }
         };
-        if self.skipped_by_presence(meta.as_ref(), &name) || self.newer(entry, meta.as_ref(), &name) {
+        if self.skipped_by_presence(meta.as_ref(), &name) || self.newer(entry, meta.as_ref(), &name)
+        {
             return Ok(());
         }
         if let Some(found) = &meta
@@ -152,7 +153,8 @@ impl Generator {
         index: i32,
         name: &[u8],
     ) -> Result<(), Fatal> {
-        let mut head = ItemHead { ndx: index, iflags: ItemFlags::TRANSFER, basis: None, xname: None };
+        let mut head =
+            ItemHead { ndx: index, iflags: ItemFlags::TRANSFER, basis: None, xname: None };
         head.iflags |= match meta {
             Some(meta) => attribute_flags(&self.recv, entry, meta, true),
             None => ItemFlags::IS_NEW,
@@ -210,7 +212,7 @@ impl Generator {
         redo: bool,
         name: &[u8],
     ) -> Result<(), Fatal> {
-        let sum = self.recv.agreed.transfer_sum.clone();
+        let sum = self.recv.agreed.transfer_sum;
         let digest_len = sum.kind.digest_len();
         let head = SumHead::for_basis(len, digest_len, redo, self.recv.opts.block_size);
         let Some(head) = head.filter(|h| h.count > 0) else {
@@ -273,7 +275,9 @@ impl Generator {
         self.owe(index);
         self.request_head(&head)?;
         match basis {
-            Some((file, _, len)) if !self.recv.whole_file => self.send_sums(&file, len, true, &name),
+            Some((file, _, len)) if !self.recv.whole_file => {
+                self.send_sums(&file, len, true, &name)
+            }
             _ => {
                 SumHead::empty().encode(&mut self.writer.data);
                 Ok(())

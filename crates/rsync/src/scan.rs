@@ -17,11 +17,12 @@ use tree::owner::Owners;
 use tree::path::{Name, RelPath};
 use tree::root::Root;
 use wire::checksum::strong::ChecksumKind;
-use wire::filter::list::{FilterList, Side};
+use wire::filter::{FilterList, Side};
 use wire::flist::entry::{Entry, HardLink};
 
 use crate::chmod::ChmodRules;
 use crate::fatal::Fatal;
+use crate::merge_files::read_in_walk;
 use crate::options::{FilesFrom, Options};
 use crate::problem::ProblemKind;
 use crate::report::messages::{IO_GENERAL, IO_VANISHED, Reporter, Role};
@@ -34,6 +35,8 @@ pub struct SourceRoot {
     pub root: Root,
     /// Its path as shown in messages, without a trailing slash (empty for `/`).
     pub shown: Vec<u8>,
+    /// Names at its top are shown with a slash; not in a module that is no root of the process.
+    pub top_slash: bool,
     /// Its path as given, for the long names of formats.
     pub given: Vec<u8>,
 }
@@ -42,11 +45,10 @@ impl SourceRoot {
     /// The path of an entry below this root, for messages.
     pub fn shown_path(&self, name: &[u8]) -> Vec<u8> {
         let mut path = self.shown.clone();
-        let rel = trim_root(name);
-        if rel != b"." && !rel.is_empty() {
+        if !path.is_empty() || self.top_slash {
             path.push(b'/');
-            path.extend_from_slice(rel);
         }
+        path.extend_from_slice(trim_root(name));
         path
     }
 }
@@ -76,6 +78,7 @@ pub struct Scanner {
     implied: HashSet<Vec<u8>>,
     devices: Vec<u64>,
     inline_names: bool,
+    filter_root: Option<u16>,
     munge: bool,
     umask: u32,
     buffer: Vec<u8>,
@@ -112,10 +115,12 @@ impl Scanner {
         inline_names: bool,
     ) -> Result<Scanner, Fatal> {
         let chmod = ChmodRules::from_options(&opts.chmod)?;
+        let mut filters = rules.filters;
+        filters.set_side(Side::Sender);
         Ok(Scanner {
             opts,
             reporter,
-            filters: rules.filters,
+            filters,
             daemon_filters: rules.daemon_filters,
             chmod,
             daemon_chmod: rules.daemon_chmod,
@@ -125,6 +130,7 @@ impl Scanner {
             implied: HashSet::new(),
             devices: Vec::new(),
             inline_names,
+            filter_root: None,
             munge: rules.munge,
             umask: tree::owner::umask(),
             buffer: Vec::new(),
@@ -155,12 +161,26 @@ impl Scanner {
             Some(names) => {
                 let empty = b".".to_vec();
                 let base = args.first().unwrap_or(&empty);
+                if matches!(self.opts.files_from, Some(FilesFrom::Names(_))) {
+                    self.implied_top(start, base, &mut out);
+                }
                 for name in names {
                     self.listed_name(start, base, name, deep, &mut out)?;
                 }
             }
         }
         Ok(out)
+    }
+
+    /// A batch of the live side changes its top directory too, whose time must follow; a user's
+    /// list says so with a leading `./`.
+    fn implied_top(&mut self, start: &SourceStart, base: &[u8], out: &mut Vec<Entry>) {
+        if let Ok(root) = self.root_for(start, base)
+            && let Ok(meta) = self.roots[usize::from(root)].root.top().stat_self()
+        {
+            let top = self.plain_entry(root, b".", &meta);
+            out.push(Entry { top_dir: true, content_dir: false, ..top });
+        }
     }
 
     fn argument(
@@ -243,7 +263,12 @@ impl Scanner {
             }
         };
         let is_dot = rel == b".";
-        if !is_dot && self.is_excluded(&rel, meta.is_dir()) {
+        if !is_dot && self.is_hidden(root, &rel, meta.is_dir()) {
+            self.missing(root, arg, listed, out);
+            return Ok(());
+        }
+        self.enter_root(root);
+        if !is_dot && self.is_excluded(root, &rel, meta.is_dir()) {
             return Ok(());
         }
         if meta.is_dir() && !self.opts.recurse && !self.opts.dirs {
@@ -262,14 +287,20 @@ impl Scanner {
         entry.top_dir = meta.is_dir() && contents;
         entry.content_dir = contents;
         out.push(entry);
-        if contents && (deep && self.opts.recurse || arg.contents || is_dot) {
+        let in_first = if self.opts.recurse { deep || is_dot } else { arg.contents || is_dot };
+        if contents && in_first {
             self.contents(root, &arg.name, deep && self.opts.recurse, out);
         }
         Ok(())
     }
 
     /// Looks at an argument; `follow` for forms that end in a slash.
-    fn look_argument(&mut self, root: u16, path: &RelPath, follow: bool) -> io::Result<Option<Meta>> {
+    fn look_argument(
+        &mut self,
+        root: u16,
+        path: &RelPath,
+        follow: bool,
+    ) -> io::Result<Option<Meta>> {
         let source = &mut self.roots[usize::from(root)];
         let Some(name) = path.name() else {
             return source.cache.dir(path)?.stat_self().map(Some);
@@ -351,7 +382,8 @@ impl Scanner {
         }
         let root = start.open(base)?;
         let cache = DirCache::new(root.clone(), 64);
-        self.roots.push(SourceRoot { cache, root, shown, given: base.to_vec() });
+        let top_slash = !matches!(start, SourceStart::Module { confined: false, .. });
+        self.roots.push(SourceRoot { cache, root, shown, top_slash, given: base.to_vec() });
         u16::try_from(self.roots.len() - 1).map_err(io::Error::other)
     }
 
@@ -430,11 +462,12 @@ impl Scanner {
             Err(error) => return self.link_stat_failed(root, name, &error),
         };
         let rel = trim_root(name);
-        if self.is_excluded(rel, meta.is_dir()) {
+        if self.is_excluded(root, rel, meta.is_dir()) {
             return;
         }
         if name.len() > wire::limits::NAME_MAX_LEN {
-            self.reporter.error_line(&[b"rsync: [sender] skipping overly long name: ", name].concat());
+            self.reporter
+                .error_line(&[b"rsync: [sender] skipping overly long name: ", name].concat());
             self.reporter.add_io_error(IO_GENERAL);
             return;
         }
@@ -470,19 +503,47 @@ impl Scanner {
         }
     }
 
-    fn is_excluded(&self, rel: &[u8], is_dir: bool) -> bool {
-        let daemon = self.daemon_filters.as_ref();
-        daemon.is_some_and(|f| f.is_excluded(rel, is_dir, Side::Sender))
-            || self.filters.is_excluded(rel, is_dir, Side::Sender)
+    /// Whether the daemon's own rules make a name as if it were not there.
+    fn is_hidden(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
+        self.daemon_filters.as_ref().is_some_and(|filters| {
+            let path = self.roots[usize::from(root)].shown_path(rel);
+            filters.is_excluded(trim_root(&path), is_dir, Side::Sender)
+        })
+    }
+
+    fn is_excluded(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
+        self.is_hidden(root, rel, is_dir) || self.filters.is_excluded(rel, is_dir, Side::Sender)
     }
 
     /// Brings the per-directory rules in line with a directory.
     fn enter_filters(&mut self, root: u16, rel: &[u8]) {
+        self.enter_root(root);
         if !self.filters.has_dir_merge() {
             return;
         }
         let cache = &mut self.roots[usize::from(root)].cache;
-        self.filters.enter_path(rel, &mut |dir, file| read_small(cache, dir, file));
+        let entered =
+            self.filters.move_to_dir(rel, &mut |dir, file| read_in_walk(cache, dir, file));
+        if let Err(error) = entered {
+            let line = [b"rsync: [sender] ".as_slice(), error.text()].concat();
+            self.reporter.error_line(&line);
+            self.reporter.add_io_error(IO_GENERAL);
+        }
+        self.reporter.add_io_error(self.filters.take_io_error());
+    }
+
+    /// Tells the rules which directory names are relative to.
+    fn enter_root(&mut self, root: u16) {
+        if self.filter_root != Some(root) {
+            self.filter_root = Some(root);
+            let shown = &self.roots[usize::from(root)].shown;
+            let absolute = if shown.starts_with(b"/") {
+                shown.clone()
+            } else {
+                [b"/".as_slice(), shown].concat()
+            };
+            self.filters.set_root(&absolute);
+        }
     }
 
     fn entry(&mut self, root: u16, path: &RelPath, name: &[u8], meta: &Meta) -> Option<Entry> {
@@ -495,7 +556,14 @@ impl Scanner {
         }
     }
 
-    fn entry_in(&mut self, root: u16, dir: &Dir, base: &Name, name: &[u8], meta: &Meta) -> Option<Entry> {
+    fn entry_in(
+        &mut self,
+        root: u16,
+        dir: &Dir,
+        base: &Name,
+        name: &[u8],
+        meta: &Meta,
+    ) -> Option<Entry> {
         let mut entry = self.plain_entry(root, name, meta);
         if meta.is_link() {
             match dir.read_link(base) {
@@ -548,19 +616,12 @@ impl Scanner {
         if self.opts.hard_links && !meta.is_dir() && meta.nlink > 1 {
             entry.hard_link = Some(HardLink::Device { dev: meta.dev, ino: meta.ino });
         }
-        if self.inline_names && !self.opts.numeric_ids {
+        if self.inline_names && !self.opts.numeric_ids && !self.opts.names_hidden {
             entry.user_name = self.opts.owner.then(|| self.owners.user_name(entry.uid)).flatten();
             entry.group_name = self.opts.group.then(|| self.owners.group_name(entry.gid)).flatten();
         }
         entry
     }
-}
-
-/// Reads a small file of a source directory, for merge files; `None` when absent.
-fn read_small(cache: &mut DirCache, dir: &[u8], file: &[u8]) -> Option<Vec<u8>> {
-    let path = RelPath::new(if dir.is_empty() { b"." } else { dir }).ok()?;
-    let name = Name::new(file).ok()?;
-    cache.dir(path).ok()?.read_small(name, wire::limits::MERGE_FILE_MAX).ok()
 }
 
 /// Where source arguments start: an operator's working directory, or a daemon's module.
@@ -574,6 +635,8 @@ pub enum SourceStart {
     Module {
         /// The module's directory.
         root: Root,
+        /// It is the root of the process.
+        confined: bool,
     },
 }
 
@@ -581,7 +644,7 @@ impl SourceStart {
     fn open(&self, base: &[u8]) -> io::Result<Root> {
         match self {
             SourceStart::Operator { .. } => Root::open(base),
-            SourceStart::Module { root } => {
+            SourceStart::Module { root, .. } => {
                 let clean = clean(trim_root(base));
                 let path = RelPath::new(if clean.is_empty() { b"." } else { &clean })
                     .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
@@ -595,20 +658,31 @@ impl SourceStart {
         match self {
             SourceStart::Operator { cwd } if !base.starts_with(b"/") => {
                 let cleaned = clean(base);
-                if cleaned.is_empty() { cwd.clone() } else { [cwd.as_slice(), b"/", &cleaned].concat() }
+                if cleaned.is_empty() {
+                    cwd.clone()
+                } else {
+                    [cwd.as_slice(), b"/", &cleaned].concat()
+                }
             }
             SourceStart::Operator { .. } => {
                 let cleaned = clean(base);
                 if cleaned == b"/" { Vec::new() } else { cleaned }
             }
-            SourceStart::Module { .. } => clean(trim_root(base)),
+            SourceStart::Module { .. } => match clean(trim_root(base)).as_slice() {
+                b"" => Vec::new(),
+                below => [b"/".as_slice(), below].concat(),
+            },
         }
     }
 }
 
 /// `a/b/c` without `--relative`: `c`, seen from `a/b`. `a/b/` is `.` seen from `a/b`.
 fn cut_plain(arg: &[u8]) -> Argument {
-    let dotted = arg.ends_with(b"/") || arg.ends_with(b"/.") || arg == b"." || arg.ends_with(b"/..") || arg == b"..";
+    let dotted = arg.ends_with(b"/")
+        || arg.ends_with(b"/.")
+        || arg == b"."
+        || arg.ends_with(b"/..")
+        || arg == b"..";
     if dotted {
         return Argument { base: arg.to_vec(), name: b".".to_vec(), contents: true };
     }

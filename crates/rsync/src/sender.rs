@@ -8,13 +8,13 @@
 //!
 //! A file that cannot be read is answered with NO_SEND and costs only itself.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tree::path::RelPath;
 use wire::checksum::strong::FileHasher;
-use wire::codec::ByteSource;
 use wire::delta::search::{MatchStats, Token};
 use wire::delta::table::SumTable;
 use wire::error::Error;
@@ -36,7 +36,6 @@ use crate::counters::Counters;
 use crate::fatal::Fatal;
 use crate::flist_options::flist_options;
 use crate::items::{ItemLine, ItemPrinter};
-use crate::report::progress::Left;
 use crate::link::{LinkReader, LinkWriter};
 use crate::lists::{Lists, Place, Segment};
 use crate::options::Options;
@@ -67,11 +66,14 @@ pub struct Sender {
     ndx_out: NdxWriter,
     ndx_in: NdxReader,
     tokens: TokenWriter,
+    /// Entries named deeper down, by directory, until its contents are sent.
+    deeper: HashMap<Vec<u8>, Vec<Entry>>,
     printer: ItemPrinter,
     /// Numbers of the run.
     pub counters: Counters,
     server: bool,
     last_io_error: i32,
+    searched: MatchStats,
     buffer: Vec<u8>,
 }
 
@@ -119,10 +121,12 @@ impl Sender {
             reporter: setup.reporter,
             control: setup.control,
             scanner: setup.scanner,
+            deeper: HashMap::new(),
             printer: setup.printer,
             counters: Counters::default(),
             server: setup.server,
             last_io_error: 0,
+            searched: MatchStats::default(),
             buffer: Vec::new(),
         })
     }
@@ -136,9 +140,12 @@ impl Sender {
     ) -> Result<(), Fatal> {
         let inc = self.agreed.inc();
         let started = std::time::Instant::now();
-        let entries = self.scanner.first_list(start, args, names, !inc)?;
-        self.counters.flist_build_ms = millis(started);
+        let mut entries = self.scanner.first_list(start, args, names, !inc)?;
+        self.counters.flist_build_ms = millis(started).max(1);
         let nothing = entries.is_empty();
+        if inc {
+            self.keep_deeper(&mut entries);
+        }
         self.send_first_list(entries)?;
         if nothing && self.server {
             return self.flush();
@@ -165,13 +172,29 @@ impl Sender {
         if self.writer.is_full() { self.flush() } else { Ok(()) }
     }
 
+    /// With incremental recursion the first list holds no name below another: what `--relative`
+    /// names deeper down travels with the contents of its directory.
+    fn keep_deeper(&mut self, entries: &mut Vec<Entry>) {
+        let all = std::mem::take(entries);
+        for entry in all {
+            match entry.name.iter().rposition(|&b| b == b'/') {
+                Some(at) if at > 0 && self.opts.relative => {
+                    self.deeper.entry(entry.name[..at].to_vec()).or_default().push(entry);
+                }
+                _ => entries.push(entry),
+            }
+        }
+    }
+
     fn send_first_list(&mut self, entries: Vec<Entry>) -> Result<(), Fatal> {
         let started = std::time::Instant::now();
         let before = self.writer.data.len();
         let list = self.encode_list(entries, -1, true)?;
         if !self.agreed.inc() && !self.opts.numeric_ids {
+            let hidden = self.opts.names_hidden;
             let owners = self.scanner.owners();
             self.encoder.id_lists(&mut self.writer.data, &mut |kind, id| match kind {
+                _ if hidden => None,
                 IdKind::User => owners.user_name(id),
                 IdKind::Group => owners.group_name(id),
             });
@@ -264,8 +287,9 @@ impl Sender {
         let mut entries = Vec::new();
         let mut same = number;
         while let Some(dir) = self.lists.waiting_dir(same) {
-            if dir.content_dir {
-                let (root, name) = (dir.root, dir.name.clone());
+            let (root, name, content) = (dir.root, dir.name.clone(), dir.content_dir);
+            entries.extend(self.deeper.remove(&name).unwrap_or_default());
+            if content {
                 self.scanner.children(root, &name, &mut entries);
             }
             same = match self.lists.dirs.duplicate_after(same) {
@@ -308,20 +332,27 @@ impl Sender {
     /// Waits until a request is there; meanwhile announces more of the list and keeps the
     /// connection alive.
     fn wait_for_request(&mut self) -> Result<(), Fatal> {
-        if self.reader.has_input() {
+        if self.reader.data_ready()? {
             return Ok(());
         }
         self.flush()?;
-        while !self.lists.complete && !self.reader.has_input() {
+        while !self.lists.complete && !self.reader.data_ready()? {
             let oldest = self.lists.oldest().map_or(0, |s| s.list.len() as u64);
             if self.live_entries().saturating_sub(oldest) >= AHEAD_IDLE {
                 break;
             }
             self.announce_one()?;
         }
+        self.wait_data()
+    }
+
+    /// Waits until there is data, with everything of ours sent.
+    fn wait_data(&mut self) -> Result<(), Fatal> {
         self.flush()?;
-        while !self.reader.wait_input()? {
-            self.writer.keep_alive()?;
+        while !self.reader.data_ready()? {
+            if !self.reader.wait_input()? {
+                self.writer.keep_alive()?;
+            }
         }
         Ok(())
     }
@@ -388,7 +419,8 @@ impl Sender {
             head.encode(&mut self.writer.data, &mut self.ndx_out)?;
             return Ok(());
         }
-        let sum_head = SumHead::decode(&mut self.reader, self.agreed.transfer_sum.kind.digest_len())?;
+        let sum_head =
+            SumHead::decode(&mut self.reader, self.agreed.transfer_sum.kind.digest_len())?;
         let sums = BlockSums::decode(&mut self.reader, sum_head)?;
         self.send_file(&segment, pos, &head, sums)
     }
@@ -403,7 +435,13 @@ impl Sender {
         }
     }
 
-    fn print(&mut self, segment: &Segment, place: &Place, head: &ItemHead, sent: Option<&ItemLine>) {
+    fn print(
+        &mut self,
+        segment: &Segment,
+        place: &Place,
+        head: &ItemHead,
+        sent: Option<&ItemLine>,
+    ) {
         self.printer.item(&self.reporter, segment, place, head, sent, &|root| {
             self.scanner.roots.get(usize::from(root)).map_or(&b""[..], |r| &r.given)
         });
@@ -442,10 +480,13 @@ impl Sender {
             digest = crate::hash::falsified(digest);
         }
         self.writer.data.extend_from_slice(digest.as_bytes());
+        self.searched.matches += stats.matches;
+        self.searched.hash_hits += stats.hash_hits;
+        self.searched.false_alarms += stats.false_alarms;
         self.counters.literal += stats.literal;
         self.counters.matched += stats.matched;
         self.control.bytes.fetch_add(entry.len(), Ordering::Relaxed);
-        self.printer.end_progress(&self.reporter, self.progress_left());
+        self.printer.end_progress(&self.reporter, self.lists.left_after(segment, pos));
         if self.printer.after_transfer() {
             let line = ItemLine { bytes: self.wrote() - written_before, digest: Some(digest) };
             self.print(segment, &Place::Entry(pos), head, Some(&line));
@@ -462,16 +503,11 @@ impl Sender {
         self.writer.written()
     }
 
-    fn progress_left(&self) -> Left {
-        Left {
-            remaining: self.live_entries(),
-            total: self.lists.total,
-            complete: self.lists.complete,
-        }
-    }
-
     fn shown(&self, root: u16, name: &[u8]) -> Vec<u8> {
-        self.scanner.roots.get(usize::from(root)).map_or_else(|| name.to_vec(), |r| r.shown_path(name))
+        self.scanner
+            .roots
+            .get(usize::from(root))
+            .map_or_else(|| name.to_vec(), |r| r.shown_path(name))
     }
 
     fn open_source(&mut self, root: u16, name: &[u8]) -> io::Result<std::fs::File> {
@@ -483,7 +519,13 @@ impl Sender {
         source.cache.parent(path)?.open_read(base)
     }
 
-    fn no_send(&mut self, index: i32, root: u16, name: &[u8], error: &io::Error) -> Result<(), Fatal> {
+    fn no_send(
+        &mut self,
+        index: i32,
+        root: u16,
+        name: &[u8],
+        error: &io::Error,
+    ) -> Result<(), Fatal> {
         let shown = self.shown(root, name);
         if error.kind() == io::ErrorKind::NotFound {
             let mut line = b"file has vanished: ".to_vec();
@@ -493,7 +535,13 @@ impl Sender {
             self.reporter.warning(&line);
             self.reporter.add_io_error(IO_VANISHED);
         } else {
-            self.reporter.path_error(Role::Sender, "send_files failed to open", &shown, name, error);
+            self.reporter.path_error(
+                Role::Sender,
+                "send_files failed to open",
+                &shown,
+                name,
+                error,
+            );
             self.reporter.add_io_error(IO_GENERAL);
         }
         self.writer.message(&Message::NoSend(index));
@@ -547,11 +595,12 @@ impl Sender {
         sums: BlockSums,
         hasher: &mut FileHasher,
     ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
-        let mut window = SourceWindow::new(file).map_err(|e| Fatal::new(ExitCode::FileIo, e.to_string()))?;
+        let mut window =
+            SourceWindow::new(file).map_err(|e| Fatal::new(ExitCode::FileIo, e.to_string()))?;
         let in_place = self.opts.inplace && head.basis.unwrap_or(0x80) == 0x80;
         let table = SumTable::new(sums);
         let work = wire::delta::search::work_limit(window.size(), table.head());
-        let sum = self.agreed.transfer_sum.clone();
+        let sum = self.agreed.transfer_sum;
         let (tokens, writer, reader) = (&mut self.tokens, &mut self.writer, &mut self.reader);
         let stats = {
             let mut emit = |token: Token<'_>| -> Result<(), Fatal> {
@@ -579,6 +628,14 @@ impl Sender {
             self.writer.message(&Message::IoError(io_error));
         }
         self.ndx_out.put(&mut self.writer.data, ndx::DONE);
+        if self.opts.verbose > 1 {
+            let MatchStats { matches, hash_hits, false_alarms, .. } = self.searched;
+            let data = self.counters.literal;
+            let line = format!(
+                "total: matches={matches}  hash_hits={hash_hits}  false_alarms={false_alarms} data={data}\n"
+            );
+            self.reporter.info(line.as_bytes());
+        }
         if self.server {
             let traffic = self.reader.traffic();
             let stats = Stats {
@@ -601,9 +658,7 @@ impl Sender {
 
     fn expect_done(&mut self) -> Result<(), Fatal> {
         loop {
-            while !self.reader.wait_input()? {
-                self.writer.keep_alive()?;
-            }
+            self.wait_data()?;
             match self.ndx_in.get(&mut self.reader)? {
                 ndx::DONE => return Ok(()),
                 ndx::DEL_STATS => self.take_del_stats()?,

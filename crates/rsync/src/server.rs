@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use wire::codec::{ByteSource, get_i32};
 use wire::exit::ExitCode;
-use wire::filter::list::FilterList;
+use wire::filter::FilterList;
 use wire::message::{Message, MessagePolicy};
 use wire::version::Protocol;
 
@@ -31,6 +30,8 @@ pub struct DaemonPart {
     pub protocol: Protocol,
     /// The module's directory.
     pub root: tree::root::Root,
+    /// That directory is the root of the process.
+    pub confined: bool,
     /// Name of the module, for messages.
     pub module: Vec<u8>,
     /// The daemon's rules.
@@ -44,11 +45,13 @@ pub struct DaemonPart {
     /// Module timeout in seconds, told to the client; 0 none.
     pub timeout_s: u32,
     /// Where log lines go.
-    pub log: Box<dyn Fn(&[u8]) + Send + Sync>,
+    pub log: crate::report::messages::LogSink,
     /// Format and peer of the transfer log.
     pub transfer_log: Option<(crate::report::format::OutFormat, crate::report::format::Peer)>,
-    /// A refusal to be told once the client can read it.
+    /// A refusal of options, to be told once the client can read it: whole lines.
     pub refusal: Option<Vec<u8>>,
+    /// Why the module cannot be read, or written.
+    pub denied: Option<&'static str>,
 }
 
 /// One server run.
@@ -79,6 +82,8 @@ pub struct ServerEnd {
     pub received: u64,
     /// Size of all listed files.
     pub total_size: u64,
+    /// Whether this side sent.
+    pub sending: bool,
 }
 
 /// Serves one client.
@@ -136,8 +141,7 @@ impl Server {
         };
         let names = NameLists::from_env();
         let seed = random_seed();
-        let agreed =
-            setup::server(&self.opts, protocol, &names, seed, &mut reader, &mut writer)?;
+        let agreed = setup::server(&self.opts, protocol, &names, seed, &mut reader, &mut writer)?;
         let policy = if self.opts.sender {
             MessagePolicy::from_receiving_client()
         } else {
@@ -152,9 +156,15 @@ impl Server {
             }),
         );
         writer.start_mux();
+        self.role = if self.opts.sender { Role::Sender } else { Role::SoleReceiver };
         self.choose_outlet(&writer, daemon.is_some());
-        if let Some(daemon) = &daemon {
-            self.greet(daemon, &agreed, &mut writer)?;
+        if let Some(daemon) = &daemon
+            && let Err(mut fatal) = self.greet(daemon, &agreed, &mut writer)
+        {
+            self.explain(&mut fatal);
+            crate::farewell::announce(&agreed, &mut writer, &fatal);
+            crate::farewell::wait_for_peer(&mut reader, &fatal);
+            return Err(fatal);
         }
         let result = if self.opts.sender {
             self.send(reader, writer, agreed, paths, daemon)
@@ -192,7 +202,10 @@ impl Server {
             std::thread::sleep(std::time::Duration::from_millis(400));
             return Err(Fatal::silent(ExitCode::Unsupported));
         }
-        Ok(())
+        match daemon.denied {
+            Some(text) => Err(Fatal::new(ExitCode::Syntax, text)),
+            None => Ok(()),
+        }
     }
 
     fn send(
@@ -213,7 +226,7 @@ impl Server {
                 (SourceStart::Operator { cwd: crate::client::cwd() }, printer, rules)
             }
             Some(daemon) => (
-                SourceStart::Module { root: daemon.root },
+                SourceStart::Module { root: daemon.root, confined: daemon.confined },
                 ItemPrinter::server(self.opts.clone(), true, daemon.transfer_log),
                 ScanRules {
                     filters,
@@ -246,12 +259,12 @@ impl Server {
         let result = sender.run(&start, &paths, names.as_deref());
         let (mut reader, mut writer, counters) = sender.into_link();
         self.total_size = counters.total_size;
-        if let Err(fatal) = &result {
-            self.explain(fatal);
-            crate::farewell::announce(&agreed, &mut writer, fatal);
-            crate::farewell::wait_for_peer(&mut reader, fatal);
-        }
-        result
+        result.map_err(|mut fatal| {
+            self.explain(&mut fatal);
+            crate::farewell::announce(&agreed, &mut writer, &fatal);
+            crate::farewell::wait_for_peer(&mut reader, &fatal);
+            fatal
+        })
     }
 
     fn receive(
@@ -291,7 +304,7 @@ impl Server {
             setup.daemon_filters = Some(daemon.filters);
             setup.daemon_chmod = daemon.incoming_chmod;
             setup.munge = daemon.munge;
-            setup.start = DestStart::Module { root: daemon.root };
+            setup.start = DestStart::Module { root: daemon.root, confined: daemon.confined };
         }
         let received = receive(setup);
         self.total_size = received.counters.total_size;
@@ -299,8 +312,9 @@ impl Server {
     }
 
     /// Says what ends the run, through the connection where that still works.
-    fn explain(&self, fatal: &Fatal) {
+    fn explain(&self, fatal: &mut Fatal) {
         explain(&self.reporter, self.role, fatal);
+        fatal.explained = true;
     }
 
     fn conclude(self, result: Result<(), Fatal>) -> ServerEnd {
@@ -314,14 +328,12 @@ impl Server {
                 fatal.exit
             }
         };
-        if result.is_ok() && exit != ExitCode::Ok {
-            self.reporter.final_error(crate::report::final_line(exit, self.role.word()).as_bytes());
-        }
         ServerEnd {
             exit,
             sent: self.traffic.written.load(Ordering::Relaxed),
             received: self.traffic.read.load(Ordering::Relaxed),
             total_size: self.total_size,
+            sending: self.opts.sender,
         }
     }
 }
@@ -340,7 +352,7 @@ pub fn explain(reporter: &Reporter, role: Role, fatal: &Fatal) {
 fn open_list(start: &SourceStart, path: &[u8]) -> std::io::Result<std::fs::File> {
     match start {
         SourceStart::Operator { .. } => tree::operator::open_trusted(path),
-        SourceStart::Module { root } => {
+        SourceStart::Module { root, .. } => {
             let clean = crate::scan::clean(crate::scan::trim_root(path));
             let rel = tree::path::RelPath::new(&clean)
                 .map_err(|_| std::io::Error::from_raw_os_error(libc::EINVAL))?;
@@ -352,20 +364,8 @@ fn open_list(start: &SourceStart, path: &[u8]) -> std::io::Result<std::fs::File>
 
 /// Reads the client's rules off the connection.
 pub fn read_filters(reader: &mut LinkReader, filters: &mut FilterList) -> Result<(), Fatal> {
-    let mut count = 0;
-    loop {
-        let len = get_i32(reader)?;
-        if len == 0 {
-            return Ok(());
-        }
-        let size = usize::try_from(len).ok().filter(|len| *len <= wire::limits::FILTER_RULE_MAX);
-        count += 1;
-        let (Some(size), true) = (size, count <= wire::limits::FILTER_RULES_MAX) else {
-            return Err(Fatal::new(ExitCode::Malloc, format!("buffer overflow: recv_rules ({len})")));
-        };
-        let rule = reader.read_vec(size)?;
-        crate::merge_files::add_from_peer(filters, &rule)?;
-    }
+    let rules = wire::filter::wire_form::get_rules(reader)?;
+    filters.add_from_wire(&rules).map_err(|e| Fatal::new(e.exit_code(), e.text()))
 }
 
 fn random_seed() -> i32 {

@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::unbounded;
-use wire::filter::list::FilterList;
-use wire::filter::requested::Requested;
+use wire::exit::ExitCode;
+use wire::filter::RequestedNames;
+use wire::filter::{FilterList, Side};
 use wire::flist::decode::Decoder;
 use wire::ndx::{self, NdxReader};
 
@@ -23,8 +24,11 @@ use crate::lists::Lists;
 use crate::options::{Options, Partial};
 use crate::receiver::{ReceiverRole, read_segment};
 use crate::receiving::{Note, Privileges, Receiving, SideDirs};
-use crate::report::messages::Reporter;
+use crate::report::messages::{Reporter, Role};
 use crate::setup::Agreed;
+
+/// How long a side that gave up waits for the other to notice, in seconds.
+const FAREWELL_S: u32 = 60;
 
 /// Everything the receiving side needs from whoever set the session up.
 pub struct ReceivingSetup {
@@ -49,7 +53,7 @@ pub struct ReceivingSetup {
     /// `incoming chmod` of the daemon.
     pub daemon_chmod: Option<ChmodRules>,
     /// Names the sender may send; `None` trusts it.
-    pub requested: Option<Requested>,
+    pub requested: Option<RequestedNames>,
     /// Where the destination is looked up.
     pub start: DestStart,
     /// The destination argument.
@@ -68,6 +72,8 @@ pub struct Received {
     pub counters: Counters,
     /// The halves of the connection, for what follows an error.
     pub writer: Option<LinkWriter>,
+    /// Whether there was anything to do, so that the roles ran.
+    pub started: bool,
     /// How it ended.
     pub result: Result<(), Fatal>,
 }
@@ -91,19 +97,27 @@ pub fn receive(setup: ReceivingSetup) -> Received {
     let root = match setup.start.root() {
         Ok(root) => root,
         Err(error) => {
-            let fatal = Fatal::new(wire::exit::ExitCode::FileSelect, error.to_string());
-            return Received { counters: Counters::default(), writer: Some(writer), result: Err(fatal) };
+            let fatal = Fatal::new(ExitCode::FileSelect, error.to_string());
+            return Received {
+                counters: Counters::default(),
+                writer: Some(writer),
+                started: false,
+                result: Err(fatal),
+            };
         }
     };
     let mut recv = Receiving {
         agreed: agreed.clone(),
+        traffic: reader.traffic().clone(),
         reporter: setup.reporter.clone(),
         control: setup.control.clone(),
         lists: Mutex::new(Lists::new(agreed.inc())),
         root,
         shown: Vec::new(),
+        top_slash: setup.start.top_slash(),
         rename: None,
         dest_missing: false,
+        dest_made: false,
         ids: Mutex::new(IdMap::new(&opts)),
         privileges,
         side: SideDirs::default(),
@@ -116,6 +130,8 @@ pub fn receive(setup: ReceivingSetup) -> Received {
         munge: setup.munge,
         requested: setup.requested,
         notes,
+        listed: Mutex::new(crate::counters::KindCounts::default()),
+        flist_size: AtomicU64::new(0),
         literal: AtomicU64::new(0),
         matched: AtomicU64::new(0),
         opts: opts.clone(),
@@ -125,24 +141,57 @@ pub fn receive(setup: ReceivingSetup) -> Received {
     let started = first_lists(&recv, &mut reader, &mut decoder, &mut ndx_in);
     let empty = match started.and_then(|()| prepare(&mut recv, &setup.start, &setup.dest)) {
         Ok(empty) => empty,
-        Err(fatal) => {
-            return Received { counters: Counters::default(), writer: Some(writer), result: Err(fatal) };
-        }
+        Err(fatal) => return give_up(&recv, reader, writer, fatal),
     };
     if empty && !setup.server {
-        return Received { counters: Counters::default(), writer: Some(writer), result: Ok(()) };
+        return Received {
+            counters: Counters::default(),
+            writer: Some(writer),
+            started: false,
+            result: Ok(()),
+        };
     }
+    let shown = recv.shown.clone();
+    recv.filters.set_side(Side::Receiver);
+    recv.filters.set_root(if shown.starts_with(b"/") { &shown } else { b"/" });
     let recv = Arc::new(recv);
     reader.set_on_message(crate::receiver::on_message(&recv, setup.printer.clone()));
     let made = ReceiverRole::new(recv.clone(), reader, decoder, ndx_in, setup.printer.clone());
     let role = match made {
         Ok(role) => role,
         Err(fatal) => {
-            return Received { counters: Counters::default(), writer: Some(writer), result: Err(fatal) };
+            return Received {
+                counters: Counters::default(),
+                writer: Some(writer),
+                started: false,
+                result: Err(fatal),
+            };
         }
     };
     let generator = Generator::new(recv.clone(), writer, inbox, setup.printer);
     join(recv, role, generator)
+}
+
+/// Ends before the roles exist: says why, tells the peer, waits for it to go.
+fn give_up(
+    recv: &Receiving,
+    mut reader: LinkReader,
+    mut writer: LinkWriter,
+    mut fatal: Fatal,
+) -> Received {
+    if recv.server {
+        crate::server::explain(&recv.reporter, Role::SoleReceiver, &fatal);
+        fatal.explained = true;
+    }
+    fatal.role = fatal.role.or(Some(Role::SoleReceiver));
+    crate::farewell::announce(&recv.agreed, &mut writer, &fatal);
+    crate::farewell::wait_for_peer(&mut reader, &fatal);
+    Received {
+        counters: Counters::default(),
+        writer: Some(writer),
+        started: false,
+        result: Err(fatal),
+    }
 }
 
 /// Runs the two roles, the receiver on a thread of its own.
@@ -155,36 +204,58 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
         Ok(handle) => handle,
         Err(error) => {
             let text = format!("cannot start a thread: {error}");
-            let result = Err(Fatal::new(wire::exit::ExitCode::Ipc, text));
-            return Received { counters: Counters::default(), writer: Some(generator.writer), result };
+            let result = Err(Fatal::new(ExitCode::Ipc, text));
+            return Received {
+                counters: Counters::default(),
+                writer: Some(generator.writer),
+                started: true,
+                result,
+            };
         }
     };
     let generated = generator.run();
     let deleted = generator.deleted;
     let mut writer = Some(generator.writer);
     let mut result = generated;
-    if let Err(fatal) = &result
-        && !fatal.from_peer
+    let mut told = false;
+    if let Err(fatal) = &mut result
         && let Some(writer) = &mut writer
     {
-        // The receiver must not wait for a peer that this side has given up on.
+        if recv.server && !fatal.explained {
+            crate::server::explain(&recv.reporter, Role::Generator, fatal);
+            fatal.explained = true;
+        }
         crate::farewell::announce(&recv.agreed, writer, fatal);
-        writer.shut_down();
+        told = true;
+        // The peer ends once it has read this; until then its data is read and dropped.
+        recv.traffic.set_timeout(FAREWELL_S);
+        if fatal.from_peer
+            || !recv.agreed.protocol.has_error_exit()
+            || fatal.exit == ExitCode::Signal
+        {
+            writer.shut_down();
+        }
     }
     let mut counters = Counters::default();
     if let Ok((received, role)) = handle.join() {
         counters = role.counters;
-        if let Some(stats) = &role.stats {
+        let stats = role.stats;
+        if let Some(stats) = &stats {
             counters.take_server_stats(stats);
+        }
+        if let (true, Err(fatal)) = (told, &result) {
+            crate::farewell::wait_for_peer(&mut role.into_reader(), fatal);
         }
         if result.is_ok() {
             result = received;
         }
     }
+    counters.listed = recv.listed.lock().map(|l| *l).unwrap_or_default();
+    counters.flist_size = recv.flist_size.load(Ordering::Relaxed);
     counters.literal = recv.literal.load(Ordering::Relaxed);
     counters.matched = recv.matched.load(Ordering::Relaxed);
     counters.deleted = crate::items::deleted_counts(&deleted);
-    Received { counters, writer, result }
+    Received { counters, writer, started: true, result }
 }
 
 /// Reads the first list, and where one entry leaves it open what the destination is, one more.
@@ -224,7 +295,7 @@ fn first_lists(
             }
             other => {
                 return Err(wire::error::Error::misbehaved(
-                    wire::exit::ExitCode::Protocol,
+                    ExitCode::Protocol,
                     "ndx",
                     format!("Invalid file index: {other} [Receiver]"),
                 )
@@ -238,8 +309,8 @@ fn first_lists(
 /// Opens the destination and the directories options name; true when there is nothing to do.
 fn prepare(recv: &mut Receiving, start: &DestStart, dest: &[u8]) -> Result<bool, Fatal> {
     let first = {
-        let lists = recv.lists.lock().map_err(|_| Fatal::silent(wire::exit::ExitCode::Crashed))?;
-        let list = lists.oldest().map(|s| s.clone());
+        let lists = recv.lists.lock().map_err(|_| Fatal::silent(ExitCode::Crashed))?;
+        let list = lists.oldest().cloned();
         FirstList {
             entries: lists.total,
             first_is_dir: list.is_some_and(|s| !s.list.is_empty() && s.list.get(0).is_dir()),
@@ -257,6 +328,7 @@ fn prepare(recv: &mut Receiving, start: &DestStart, dest: &[u8]) -> Result<bool,
     recv.shown = chosen.shown;
     recv.rename = chosen.rename;
     recv.dest_missing = chosen.missing;
+    recv.dest_made = chosen.made;
     recv.side = side_dirs(recv, start)?;
     Ok(false)
 }
@@ -271,12 +343,16 @@ fn side_dirs(recv: &Receiving, start: &DestStart) -> Result<SideDirs, Fatal> {
         side.temp = Some(start.side_dir(&recv.root, temp, "temp-dir")?.top().clone());
     }
     if let Some(backup) = recv.opts.backup_dir.as_ref().filter(|_| recv.opts.backup) {
-        side.backup = Some(start.side_dir_made(&recv.root, backup, "backup-dir", recv.privileges.umask)?);
+        side.backup =
+            Some(start.side_dir_made(&recv.root, backup, "backup-dir", recv.privileges.umask)?);
     }
     if let Partial::Dir(partial) = &recv.opts.partial
         && partial.starts_with(b"/")
     {
-        side.partial = start.side_dir_made(&recv.root, partial, "partial-dir", 0o077).ok().map(|r| r.top().clone());
+        side.partial = start
+            .side_dir_made(&recv.root, partial, "partial-dir", 0o077)
+            .ok()
+            .map(|r| r.top().clone());
     }
     Ok(side)
 }

@@ -85,8 +85,14 @@ pub fn client(
             "Incompatible options specified for inc-recursive connection.",
         ));
     }
-    let (checksum, tokens) =
-        agree_names(opts, names, compat.contains(CompatFlags::VARINT_FLIST), false, reader, writer)?;
+    let (checksum, tokens) = agree_names(
+        opts,
+        names,
+        compat.contains(CompatFlags::VARINT_FLIST),
+        false,
+        reader,
+        writer,
+    )?;
     let seed = get_i32(reader)?;
     Ok(finish(opts, protocol, compat, checksum, tokens, seed))
 }
@@ -153,7 +159,11 @@ fn agree_names(
     }
     writer.flush()?;
     let choose = |own: &negotiate::NameList, peer: &[u8]| {
-        if server { negotiate::choose_server(peer, own) } else { negotiate::choose_client(own, peer) }
+        if server {
+            negotiate::choose_server(peer, own)
+        } else {
+            negotiate::choose_client(own, peer)
+        }
     };
     let mut sum = opts.checksum_choice.map_or(ChecksumKind::Md5, |(transfer, _)| transfer);
     if ask_sum {
@@ -177,4 +187,3 @@ fn agree_names(
 fn no_common(what: &str) -> Fatal {
     Fatal::new(ExitCode::Unsupported, format!("Failed to negotiate a {what} choice."))
 }
-

@@ -1,4 +1,8 @@
 //! Directory handles by path, so that the files of one directory resolve it once.
+//!
+//! Called by the sender, generator and receiver, each with a cache of its own. A kept handle stays
+//! with its directory when that is renamed or removed: who removes or replaces a directory must
+//! call [`DirCache::forget`], else later work goes to the old one.
 
 use std::io;
 
@@ -38,7 +42,10 @@ impl DirCache {
                 self.open.push((path.to_owned(), dir));
             }
         }
-        self.open.last().map(|(_, dir)| dir).ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
+        self.open
+            .last()
+            .map(|(_, dir)| dir)
+            .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
     }
 
     /// The directory that holds `path`.
@@ -48,11 +55,50 @@ impl DirCache {
 
     /// Closes the handle of a directory that is gone or replaced, and those of all below it.
     pub fn forget(&mut self, path: &RelPath) {
+        if path.name().is_none() {
+            return self.open.clear();
+        }
         let prefix = path.as_bytes();
         self.open.retain(|(known, _)| {
             let known = known.as_bytes();
             !(known == prefix
                 || known.starts_with(prefix) && known.get(prefix.len()) == Some(&b'/'))
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::{Scratch, rel};
+
+    #[test]
+    fn a_kept_handle_is_reused_until_forgotten() {
+        let s = Scratch::new();
+        for name in ["a", "a/x", "ab", "c"] {
+            std::fs::create_dir(s.path(name)).unwrap();
+        }
+        let mut cache = DirCache::new(s.root(), 2);
+        let ino = |cache: &mut DirCache, path: &str| {
+            cache.dir(rel(path)).unwrap().stat_self().unwrap().ino
+        };
+        let first = ino(&mut cache, "a/x");
+        std::fs::rename(s.path("a/x"), s.path("away")).unwrap();
+        std::fs::create_dir(s.path("a/x")).unwrap();
+        assert_eq!(ino(&mut cache, "a/x"), first);
+        ino(&mut cache, "ab");
+        cache.forget(rel("a"));
+        assert_eq!(cache.open.len(), 1, "`ab` is not below `a`");
+        assert_ne!(ino(&mut cache, "a/x"), first);
+
+        ino(&mut cache, "ab");
+        ino(&mut cache, "c");
+        let kept: Vec<&[u8]> = cache.open.iter().map(|(path, _)| path.as_bytes()).collect();
+        assert_eq!(kept, [&b"ab"[..], b"c"], "the one unused longest went");
+        assert_eq!(cache.parent(rel("c/f")).unwrap().stat_self().unwrap().ino, {
+            s.root().dir(rel("c")).unwrap().stat_self().unwrap().ino
+        });
+        cache.forget(RelPath::top());
+        assert!(cache.open.is_empty());
     }
 }

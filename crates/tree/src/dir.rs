@@ -1,4 +1,8 @@
 //! An open directory: every operation takes one checked name and never follows a symlink there.
+//!
+//! Called by all roles, with a handle from [`crate::root::Root`] or [`crate::cache::DirCache`]. The
+//! handle is path-only, so a directory that may be searched but not read can be worked in. Mode,
+//! owner and times are in `attrs.rs`.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,10 +11,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
+pub use rustix::fs::FileType;
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, RawDir, RawMode, Statx, StatxFlags, Timespec, Timestamps,
-    UTIME_OMIT, Uid, chmodat, chownat, linkat, makedev, mkdirat, mknodat, openat, readlinkat,
-    renameat, statx, symlinkat, unlinkat, utimensat,
+    AtFlags, Mode, OFlags, RawDir, Statx, StatxFlags, linkat, makedev, mkdirat, mknodat, openat,
+    readlinkat, renameat, statx, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -58,7 +62,7 @@ impl Dir {
     }
 
     fn stat(&self, name: &[u8], flags: AtFlags) -> rustix::io::Result<Statx> {
-        statx(&*self.fd, name, flags | AtFlags::STATX_DONT_SYNC, StatxFlags::BASIC_STATS)
+        statx(&*self.fd, name, flags | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS)
     }
 
     /// Facts of an item; `None` when there is none.
@@ -77,7 +81,8 @@ impl Dir {
 
     /// Opens a regular file for reading. Anything else is refused without blocking.
     pub fn open_read(&self, name: &Name) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = File::from(openat(&*self.fd, name.as_bytes(), flags, Mode::empty())?);
         if file.metadata()?.mode() & 0o170_000 != 0o100_000 {
             return Err(Errno::INVAL.into());
@@ -96,11 +101,16 @@ impl Dir {
     }
 
     /// Opens a regular file for writing in place; with `create` a missing one is made, mode 0600.
+    /// Our own file without write permission is opened too; its mode stays. An existing file is
+    /// opened without the create flag, which the kernel forbids for other users' files in shared
+    /// directories.
     pub fn open_write(&self, name: &Name, create: bool) -> io::Result<File> {
-        let base = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let base =
+            OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let open = |flags| openat(&*self.fd, name.as_bytes(), flags, Mode::RUSR | Mode::WUSR);
         let fd = match open(base) {
             Err(Errno::NOENT) if create => open(base | OFlags::CREATE | OFlags::EXCL)?,
+            Err(Errno::ACCESS) => self.open_write_lent(name, base)?,
             other => other?,
         };
         let file = File::from(fd);
@@ -185,63 +195,18 @@ impl Dir {
         Ok(out)
     }
 
-    /// Sets permission bits of an item that is no symlink.
-    pub fn chmod(&self, name: &Name, perm: u32) -> io::Result<()> {
-        // A path-only handle pins the item; the change goes through it, so that a symlink put in
-        // its place meanwhile is not followed.
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let item = openat(&*self.fd, name.as_bytes(), flags, Mode::empty())?;
-        let stat = statx(&item, "", AtFlags::EMPTY_PATH, StatxFlags::TYPE)?;
-        if u32::from(stat.stx_mode) & 0o170_000 == 0o120_000 {
-            return Err(Errno::LOOP.into());
+    /// Opens the directory that holds this one, if it is still the one that `expected` describes.
+    /// Lets a walk over a deep tree give up the handles of upper levels. Errors: ESTALE.
+    pub fn climb(&self, expected: &Meta) -> io::Result<Dir> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let above = Dir::from_fd(openat(&*self.fd, "..", flags, Mode::empty())?);
+        if !above.stat_self()?.is_same_item(expected) {
+            return Err(Errno::STALE.into());
         }
-        chmod_handle(item.as_fd(), perm)
-    }
-
-    /// Sets permission bits of the directory itself.
-    pub fn chmod_self(&self, perm: u32) -> io::Result<()> {
-        chmod_handle(self.fd(), perm)
-    }
-
-    /// Sets owner and group of an item, of a symlink its own.
-    pub fn chown(&self, name: &Name, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
-        let (uid, gid) = ids(uid, gid);
-        Ok(chownat(&*self.fd, name.as_bytes(), uid, gid, AtFlags::SYMLINK_NOFOLLOW)?)
-    }
-
-    /// Sets owner and group of the directory itself.
-    pub fn chown_self(&self, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
-        let (uid, gid) = ids(uid, gid);
-        Ok(chownat(&*self.fd, "", uid, gid, AtFlags::EMPTY_PATH)?)
-    }
-
-    /// Sets the modification time of an item, of a symlink its own.
-    pub fn set_times(&self, name: &Name, mtime: i64, nsec: u32) -> io::Result<()> {
-        let times = timestamps(mtime, nsec);
-        Ok(utimensat(&*self.fd, name.as_bytes(), &times, AtFlags::SYMLINK_NOFOLLOW)?)
-    }
-
-    /// Sets the modification time of the directory itself.
-    pub fn set_times_self(&self, mtime: i64, nsec: u32) -> io::Result<()> {
-        Ok(utimensat(&*self.fd, ".", &timestamps(mtime, nsec), AtFlags::empty())?)
+        Ok(above)
     }
 }
 
-/// Changes the mode of what a path-only handle points at.
-fn chmod_handle(handle: BorrowedFd<'_>, perm: u32) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
-    let mode = Mode::from_raw_mode(perm as RawMode & 0o7777);
-    Ok(chmodat(rustix::fs::CWD, path, mode, AtFlags::empty())?)
-}
-
-pub(crate) fn ids(uid: Option<u32>, gid: Option<u32>) -> (Option<Uid>, Option<Gid>) {
-    (uid.map(Uid::from_raw), gid.map(Gid::from_raw))
-}
-
-pub(crate) fn timestamps(mtime: i64, nsec: u32) -> Timestamps {
-    Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: mtime, tv_nsec: nsec.into() },
-    }
-}
+#[cfg(test)]
+#[path = "dir_tests.rs"]
+mod tests;

@@ -1,6 +1,8 @@
 //! Giving up the process's reach and rights, and making sure that they are gone.
 //!
-//! Must be called before any thread starts: ids are then those of the whole process.
+//! Called by the daemon for each connection and for `--copy-as`. The C library's calls are used,
+//! which change every thread of the process; still, call these before any thread starts, so that
+//! nothing acts with the old ids meanwhile. Order: root directory, groups, user.
 
 use std::ffi::CString;
 use std::io;
@@ -34,7 +36,9 @@ pub fn set_groups(gid: u32, groups: &[u32]) -> io::Result<()> {
 pub fn set_user(uid: u32) -> io::Result<()> {
     // SAFETY: takes a number, touches no memory.
     check(unsafe { libc::setuid(uid) })?;
-    let is = rustix::process::geteuid().as_raw() == uid && rustix::process::getuid().as_raw() == uid;
+    let is =
+        rustix::process::geteuid().as_raw() == uid && rustix::process::getuid().as_raw() == uid;
+    // The saved id shows only by trying to use it.
     // SAFETY: takes a number, touches no memory.
     let regained = uid != 0 && unsafe { libc::setuid(0) } == 0;
     if !is || regained {
@@ -65,4 +69,93 @@ pub fn detach() -> io::Result<()> {
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::path::RelPath;
+    use crate::root::Root;
+    use crate::scratch::{Scratch, bytes, name};
+
+    const DIR: &str = "TREE_JAIL_TEST";
+
+    /// Runs one ignored test of this module in a process of its own, since it gives up rights.
+    fn child(test: &str, dir: &std::path::Path) {
+        let done = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", &format!("jail::tests::{test}")])
+            .env(DIR, dir)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[test]
+    fn rights_are_gone_after_a_drop() {
+        if crate::owner::am_root() {
+            child("inside_dropped", &Scratch::new().path(""));
+        }
+    }
+
+    #[test]
+    fn work_goes_on_in_a_bare_root() {
+        if crate::owner::am_root() {
+            let s = Scratch::new();
+            std::fs::write(s.path("f"), b"x").unwrap();
+            std::os::unix::fs::symlink("/f", s.path("link")).unwrap();
+            child("inside_bare_root", &s.path(""));
+            assert!(s.path("made").is_dir());
+        }
+    }
+
+    #[test]
+    #[ignore = "run as a child process by `rights_are_gone_after_a_drop`"]
+    fn inside_dropped() {
+        drop_to(65_534, 65_533, &[65_533, 44]).unwrap();
+        assert!(!crate::owner::am_root());
+        assert!(crate::owner::in_group(44) && !crate::owner::in_group(0));
+        assert!(set_user(0).is_err() && set_groups(0, &[]).is_err());
+        assert!(set_user(u32::MAX).is_err());
+
+        // An unprivileged owner works on what its own modes lock.
+        let s = Scratch::new();
+        let top = s.root().top().clone();
+        top.mkdir(name("d"), 0o700).unwrap();
+        let dir = top.open_dir(name("d")).unwrap();
+        dir.create_new(name("f"), 0o600).unwrap();
+        dir.chmod(name("f"), 0o400).unwrap();
+        dir.open_write(name("f"), false).unwrap();
+        assert_eq!(dir.lstat(name("f")).unwrap().unwrap().mode & 0o7777, 0o400);
+        dir.chmod_self(0).unwrap();
+        assert!(dir.lstat(name("f")).is_err());
+        dir.set_times_self(5, 6).unwrap();
+        assert_eq!(dir.stat_self().unwrap().mtime, 5);
+        dir.chmod_self(0o111).unwrap();
+        assert!(dir.read_entries().is_err());
+        assert!(dir.lstat(name("f")).unwrap().is_some());
+        crate::remove::remove_tree(&top, name("d")).unwrap();
+    }
+
+    #[test]
+    #[ignore = "run as a child process by `work_goes_on_in_a_bare_root`"]
+    fn inside_bare_root() {
+        let before = crate::owner::umask();
+        let dir = std::env::var_os(DIR).unwrap();
+        chroot(bytes(dir.as_ref())).unwrap();
+        assert!(!std::path::Path::new("/proc").exists());
+        assert_eq!(crate::owner::umask(), before);
+        let root = Root::open_trusted(b"/").unwrap();
+        let top = root.dir(RelPath::top()).unwrap();
+        top.chmod(name("f"), 0o641).unwrap();
+        assert_eq!(top.lstat(name("f")).unwrap().unwrap().mode & 0o7777, 0o641);
+        assert_eq!(top.chmod(name("link"), 0o777).unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        top.mknod(name("p"), 0o010_600, (0, 0)).unwrap();
+        top.chmod(name("p"), 0o604).unwrap();
+        assert_eq!(top.lstat(name("p")).unwrap().unwrap().mode & 0o7777, 0o604);
+        top.mkdir(name("made"), 0o700).unwrap();
+        top.open_dir(name("made")).unwrap().chmod_self(0o750).unwrap();
+    }
 }

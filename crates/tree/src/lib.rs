@@ -3,16 +3,26 @@
 //! A peer's name becomes usable only as a [`path::RelPath`] and is resolved beneath an open
 //! [`root::Root`]; all later work happens relative to directory handles. The crate knows no
 //! protocol: it reports `io::Error` values and plain facts, and the roles make words of them.
+//!
+//! Invariants: no call below a root takes more than one checked name and a handle; no symlink is
+//! followed at the last name; every handle is closed on exec; nothing is kept in statics.
 
-pub mod path;
-pub mod meta;
-pub mod root;
-pub mod resolve;
+mod attrs;
 pub mod cache;
 pub mod dir;
-pub mod window;
-pub mod stage;
-pub mod remove;
+pub mod jail;
+pub mod lock;
+pub mod meta;
+pub mod netname;
+pub mod notify;
 pub mod operator;
 pub mod owner;
-pub mod jail;
+pub mod path;
+pub mod remove;
+pub mod resolve;
+pub mod root;
+pub mod stage;
+pub mod window;
+
+#[cfg(test)]
+mod scratch;

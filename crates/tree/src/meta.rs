@@ -1,4 +1,6 @@
 //! What `lstat` tells, in our types.
+//!
+//! Made by [`crate::dir::Dir`]; read by the roles. A `Meta` is what was seen at one moment.
 
 use rustix::fs::Statx;
 
@@ -19,7 +21,7 @@ pub struct Meta {
     pub mtime_nsec: u32,
     /// Inode number.
     pub ino: u64,
-    /// Device it lies on.
+    /// Device it lies on: major number in the upper half, minor in the lower.
     pub dev: u64,
     /// Major and minor number of a device.
     pub rdev: (u32, u32),
@@ -45,6 +47,11 @@ impl Meta {
 
     fn kind(&self) -> u32 {
         self.mode & 0o170_000
+    }
+
+    /// Whether both are facts of the same item.
+    pub fn is_same_item(&self, other: &Meta) -> bool {
+        (self.dev, self.ino) == (other.dev, other.ino)
     }
 
     /// A directory.

@@ -1,4 +1,7 @@
 //! Users and groups: names to ids and back, and what this process is.
+//!
+//! Called by the sender for names to send, by the receiver to map them, and at the start of a run.
+//! Look-ups must happen before a change of root, after which the account files may be missing.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -40,7 +43,7 @@ impl Owners {
     }
 }
 
-/// The primary group of a user and its name.
+/// The primary group of a user and all groups it is in; none if the system does not know it.
 pub fn user_groups(uid: u32) -> Option<(u32, Vec<u32>)> {
     let user = uzers::get_user_by_uid(uid)?;
     let groups = user.groups().unwrap_or_default().iter().map(uzers::Group::gid).collect();
@@ -63,10 +66,38 @@ pub fn in_group(gid: u32) -> bool {
         || rustix::process::getgroups().is_ok_and(|all| all.iter().any(|g| g.as_raw() == gid))
 }
 
-/// The permission bits that new files of this process lose. Read without setting them, since that
-/// would change them for other threads meanwhile.
+/// The permission bits that new files of this process lose. Read without setting them where
+/// `/proc` tells; else set for a moment to the strictest value, so call it before threads start.
 pub fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o022)
+    line.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or_else(|| {
+        let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+        rustix::process::umask(before);
+        before.as_raw_mode()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_go_both_ways() {
+        let mut owners = Owners::new();
+        assert_eq!(owners.user_name(0).as_deref(), Some(&b"root"[..]));
+        assert_eq!(owners.user_id(b"root"), Some(0));
+        assert_eq!(owners.group_name(0).as_deref(), Some(&b"root"[..]));
+        assert_eq!(owners.group_id(b"root"), Some(0));
+        assert_eq!(owners.user_id(b""), None);
+        assert_eq!(owners.user_id(b"no such user"), None);
+        assert_eq!(owners.user_name(4_000_000_000), None);
+        assert_eq!(owners.group_id(b"\xff\x00x"), None);
+        assert_eq!(user_groups(0).map(|(own, _)| own), Some(0));
+        assert!(in_group(rustix::process::getegid().as_raw()));
+        assert!(!in_group(4_000_000_001));
+        let before = rustix::process::umask(rustix::fs::Mode::empty());
+        rustix::process::umask(before);
+        assert_eq!(umask(), before.as_raw_mode());
+    }
 }

@@ -1,12 +1,13 @@
 //! Names as types: where bytes from outside become usable below a root.
+//!
+//! Called by the roles for every name of a file list and by the rest of this crate, which takes
+//! nothing else. A checked name says nothing about what exists: that is the business of the walk.
 
 use std::borrow::Borrow;
 use std::ops::Deref;
 
 /// Longest path below a root, in bytes.
 pub const PATH_LEN_MAX: usize = 4095;
-/// Longest single name, in bytes.
-pub const NAME_LEN_MAX: usize = 255;
 
 /// What is wrong with a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum PathError {
     /// It begins with a slash.
     #[error("an absolute path where a relative one is needed")]
     Absolute,
+    /// A single name holds a slash.
+    #[error("a name cannot hold a slash")]
+    Slash,
     /// It holds `..`.
     #[error("a path may not hold `..`")]
     Parent,
@@ -98,7 +102,7 @@ fn check_component(bytes: &[u8]) -> Result<(), PathError> {
         b"" | b"." => Err(PathError::Empty),
         b".." => Err(PathError::Parent),
         _ if bytes.contains(&0) => Err(PathError::Nul),
-        _ if bytes.contains(&b'/') => Err(PathError::Absolute),
+        _ if bytes.contains(&b'/') => Err(PathError::Slash),
         _ => Ok(()),
     }
 }
@@ -124,6 +128,11 @@ impl RelPath {
         unsafe { &*(std::ptr::from_ref(bytes) as *const RelPath) }
     }
 
+    /// The root itself.
+    pub fn top() -> &'static RelPath {
+        RelPath::wrap(b".")
+    }
+
     /// The bytes; `.` for the root itself.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -133,7 +142,7 @@ impl RelPath {
     pub fn parent(&self) -> &RelPath {
         match self.0.iter().rposition(|&b| b == b'/') {
             Some(at) => RelPath::wrap(&self.0[..at]),
-            None => RelPath::wrap(b"."),
+            None => RelPath::top(),
         }
     }
 
@@ -204,6 +213,9 @@ mod tests {
         assert_eq!(path.parent().as_bytes(), b"a/b");
         assert_eq!(path.name().unwrap().as_bytes(), b"c");
         assert_eq!(path.components().count(), 3);
-        assert_eq!(RelPath::new(b".").unwrap().components().count(), 0);
+        assert_eq!(RelPath::top().components().count(), 0);
+        assert_eq!(RelPath::top().name(), None);
+        assert_eq!(path.parent().join(path.name().unwrap()).as_bytes(), b"a/b/c");
+        assert_eq!(RelPath::top().join(Name::new(b"x").unwrap()).as_bytes(), b"x");
     }
 }

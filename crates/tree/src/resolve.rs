@@ -1,38 +1,55 @@
 //! Opens directories: beneath a root, or along a path of the operator with trust in its owners.
 //!
-//! The confined walk follows a symlink only if it stays beneath the root; the kernel does it in
-//! one call (`openat2`), and where that call is missing the walk goes component by component. The
-//! trusted walk follows only symlinks owned by root or by this process's user.
+//! Called by [`crate::root`] and [`crate::operator`]. Two walks, for two kinds of path:
+//! - *Confined* (names a peer chose): a symlink is followed only if its text is relative and leads
+//!   nowhere above the root. The kernel does it in one call, `openat2`; where that is missing or
+//!   forbidden, or the tree changes too fast for it, the walk goes by component on a stack of held
+//!   handles, on which `..` in a symlink pops.
+//! - *Trusted* (names the operator chose, which may lie anywhere): a symlink is followed only if
+//!   root or this process's user owns it, for only they could have planned where it leads.
+//!
+//! Each step opens a handle first and judges what the handle shows, never a name a second time.
+//! All handles are path-only: passing through a directory needs no right to read it. Mount points
+//! are crossed. The walk by component holds at most 1024 directories; `openat2` has no such limit.
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, openat, openat2, readlinkat, statx};
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, StatxFlags, fstatfs, openat,
+    openat2, readlinkat, statx,
+};
 use rustix::io::Errno;
 
-use crate::path::RelPath;
+use crate::path::{PATH_LEN_MAX, RelPath};
 
 /// Symlinks one walk may follow.
 const HOPS_MAX: u32 = 40;
 /// Handles one walk may hold.
 const DEPTH_MAX: usize = 1024;
+/// Bytes of path still to walk, symlink texts included: twice the longest path.
+const PENDING_MAX: usize = 2 * PATH_LEN_MAX;
+/// How often the kernel may ask to walk again because something was renamed meanwhile.
+const AGAIN_MAX: u32 = 32;
 
-const DIR: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+const PIN: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+const DIR: OFlags = PIN.union(OFlags::DIRECTORY);
 
-/// Opens the directory at `path` beneath `root`, as a path-only handle.
+/// Opens the directory at `path` beneath `root`, as a path-only handle. Errors: ELOOP where the
+/// way would lead out of the root.
 pub fn beneath(root: BorrowedFd<'_>, path: &RelPath) -> io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    loop {
+    for _ in 0..AGAIN_MAX {
         match openat2(root, path.as_bytes(), DIR, Mode::empty(), resolve) {
             Ok(fd) => return Ok(fd),
             Err(Errno::XDEV) => return Err(Errno::LOOP.into()),
-            Err(Errno::NOSYS | Errno::PERM) => return beneath_by_steps(root, path),
-            // The tree changed under the walk; the kernel asks to try again.
+            Err(Errno::NOSYS | Errno::PERM) => break,
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
+    beneath_by_steps(root, path)
 }
 
 /// The confined walk, one component at a time on a stack of held handles.
@@ -52,10 +69,10 @@ pub fn beneath_by_steps(root: BorrowedFd<'_>, path: &RelPath) -> io::Result<Owne
             Ok(fd) if held.len() < DEPTH_MAX => held.push(fd),
             Ok(_) => return Err(Errno::NOMEM.into()),
             Err(error) => {
-                let text = match readlinkat(at, &part[..], Vec::new()) {
-                    Ok(text) => text.into_bytes(),
-                    Err(_) => return Err(error.into()),
+                let Ok(text) = readlinkat(at, &part[..], Vec::new()) else {
+                    return Err(error.into());
                 };
+                let text = text.into_bytes();
                 hops += 1;
                 if hops > HOPS_MAX || text.is_empty() || text.starts_with(b"/") {
                     return Err(Errno::LOOP.into());
@@ -70,6 +87,7 @@ pub fn beneath_by_steps(root: BorrowedFd<'_>, path: &RelPath) -> io::Result<Owne
     }
 }
 
+/// Puts the components of `text` before those still to walk.
 fn push_front(todo: &mut VecDeque<Vec<u8>>, text: &[u8]) {
     for part in text.split(|&b| b == b'/').rev().filter(|p| !p.is_empty() && *p != b".") {
         todo.push_front(part.to_vec());
@@ -82,56 +100,118 @@ pub struct Trusted {
     pub dir: OwnedFd,
     /// The last component, when the path does not end in a directory form.
     pub name: Option<Vec<u8>>,
+    /// The last component is a handle of a process, such as `/dev/fd/63`: its text is no path, so
+    /// it must be opened by following it. Never set outside procfs.
+    pub pinned: bool,
+}
+
+/// Why a trusted walk stopped.
+pub(crate) enum Stop {
+    /// At a symlink whose owner is not trusted.
+    Untrusted,
+    /// For any other reason.
+    Errno(Errno),
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Stop {
+        Stop::Errno(errno)
+    }
+}
+
+impl From<Stop> for io::Error {
+    fn from(stop: Stop) -> io::Error {
+        match stop {
+            Stop::Untrusted => Errno::LOOP.into(),
+            Stop::Errno(errno) => errno.into(),
+        }
+    }
 }
 
 /// Walks a path of the operator to the directory of its last component, following only symlinks of
-/// trusted owners. With `whole`, the last component is walked too and must be a directory.
+/// trusted owners. With `whole`, the last component is walked too and must be a directory. A
+/// missing last component is no error here.
 pub fn trusted(path: &[u8], whole: bool) -> io::Result<Trusted> {
-    let start: &[u8] = if path.starts_with(b"/") { b"/" } else { b"." };
-    walk(openat(CWD, start, DIR, Mode::empty())?, path, whole)
+    Ok(trusted_walk(path, whole)?)
 }
 
 /// Walks a relative path of the operator from an open directory; `..` leads up.
 pub fn trusted_from(start: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
-    Ok(walk(openat(start, ".", DIR, Mode::empty())?, path, true)?.dir)
+    let start = openat(start, ".", DIR, Mode::empty())?;
+    Ok(walk(start, path, true)?.dir)
 }
 
-fn walk(mut at: OwnedFd, path: &[u8], whole: bool) -> io::Result<Trusted> {
+pub(crate) fn trusted_walk(path: &[u8], whole: bool) -> Result<Trusted, Stop> {
+    let start: &[u8] = if path.starts_with(b"/") { b"/" } else { b"." };
+    walk(openat(CWD, start, DIR, Mode::empty())?, path, whole)
+}
+
+fn walk(mut at: OwnedFd, path: &[u8], whole: bool) -> Result<Trusted, Stop> {
     if path.is_empty() || path.contains(&0) {
         return Err(Errno::INVAL.into());
     }
     let mut hops = 0;
     let mut todo = VecDeque::new();
     push_front(&mut todo, path);
-    let ends_in_dir = path.ends_with(b"/") || path.ends_with(b"/.") || path == b".";
+    let mut want_dir = whole || ends_as_dir(path);
     while let Some(part) = todo.pop_front() {
-        let last = todo.is_empty();
-        let stat = statx(&at, &part[..], AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS);
-        let stat = match stat {
-            Ok(stat) => stat,
-            Err(Errno::NOENT) if last && !whole && !ends_in_dir => {
-                return Ok(Trusted { dir: at, name: Some(part) });
-            }
-            Err(error) => return Err(error.into()),
-        };
-        let kind = u32::from(stat.stx_mode) & 0o170_000;
-        if kind == 0o120_000 {
-            let own = rustix::process::geteuid().as_raw();
-            hops += 1;
-            if (stat.stx_uid != 0 && stat.stx_uid != own) || hops > HOPS_MAX {
-                return Err(Errno::LOOP.into());
-            }
-            let text = readlinkat(&at, &part[..], Vec::new())?.into_bytes();
-            if text.starts_with(b"/") {
-                at = openat(CWD, "/", DIR, Mode::empty())?;
-            }
-            push_front(&mut todo, &text);
+        let wanted = todo.is_empty() && !want_dir;
+        if part == b".." {
+            at = openat(&at, "..", DIR, Mode::empty())?;
             continue;
         }
-        if last && !whole && !ends_in_dir {
-            return Ok(Trusted { dir: at, name: Some(part) });
+        let item = match openat(&at, &part[..], PIN | OFlags::NOFOLLOW, Mode::empty()) {
+            Ok(item) => item,
+            Err(Errno::NOENT) if wanted => {
+                return Ok(Trusted { dir: at, name: Some(part), pinned: false });
+            }
+            Err(errno) => return Err(errno.into()),
+        };
+        let stat = statx(&item, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
+        match u32::from(stat.stx_mode) & libc::S_IFMT {
+            libc::S_IFLNK => {
+                hops += 1;
+                may_follow(stat.stx_uid, hops)?;
+                if fstatfs(&at)?.f_type == PROC_SUPER_MAGIC {
+                    if wanted {
+                        return Ok(Trusted { dir: at, name: Some(part), pinned: true });
+                    }
+                    at = openat(&at, &part[..], DIR, Mode::empty())?;
+                    continue;
+                }
+                let text = readlinkat(&item, "", Vec::new())?.into_bytes();
+                if text.is_empty() {
+                    return Err(Errno::NOENT.into());
+                }
+                if text.starts_with(b"/") {
+                    at = openat(CWD, "/", DIR, Mode::empty())?;
+                }
+                want_dir |= todo.is_empty() && ends_as_dir(&text);
+                push_front(&mut todo, &text);
+                if todo.iter().map(|part| part.len() + 1).sum::<usize>() > PENDING_MAX {
+                    return Err(Errno::NAMETOOLONG.into());
+                }
+            }
+            _ if wanted => return Ok(Trusted { dir: at, name: Some(part), pinned: false }),
+            libc::S_IFDIR => at = item,
+            _ => return Err(Errno::NOTDIR.into()),
         }
-        at = openat(&at, &part[..], DIR | OFlags::NOFOLLOW, Mode::empty())?;
     }
-    Ok(Trusted { dir: at, name: None })
+    Ok(Trusted { dir: at, name: None, pinned: false })
 }
+
+fn may_follow(owner: u32, hops: u32) -> Result<(), Stop> {
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        return Err(Stop::Untrusted);
+    }
+    if hops > HOPS_MAX { Err(Errno::LOOP.into()) } else { Ok(()) }
+}
+
+/// Whether a path can only mean a directory.
+fn ends_as_dir(path: &[u8]) -> bool {
+    matches!(path.rsplit(|&b| b == b'/').next(), Some(b"" | b"." | b".."))
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

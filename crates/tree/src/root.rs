@@ -1,4 +1,8 @@
 //! An open directory that nothing may resolve out of.
+//!
+//! Opened once by whoever starts a run, from a path of the operator; every path of a peer is then
+//! resolved from here. In-root relative symlinks to directories are followed, at the end of the
+//! path too; the last name of a file is left to [`Dir`], which never follows.
 
 use std::io;
 
@@ -40,6 +44,11 @@ impl Root {
     pub fn below_trusted(&self, path: &[u8]) -> io::Result<Root> {
         let walked = crate::resolve::trusted_from(self.top.fd(), path)?;
         Ok(Root { top: Dir::from_fd(walked) })
+    }
+
+    /// Opens the directory that holds `path`; the root's is the root.
+    pub fn parent_of(&self, path: &RelPath) -> io::Result<Dir> {
+        self.dir(path.parent())
     }
 
     /// Opens a directory beneath the root; ELOOP where the way would lead out.

@@ -1,50 +1,74 @@
 //! A destination being written: under a temporary name, or in place.
+//!
+//! Called by the receiver and by local copies. In order: make the stage, write (in place: or skip)
+//! from the start to the end, finish the content, set attributes through the open file, commit. A
+//! temporary file is renamed over its final name, so others see the old content or the new, never
+//! a mixture; it is removed on every other way out. A file in place shows what was written so far.
+//!
+//! Small writes are gathered; a failure of one may therefore show at a later call, at the latest
+//! in [`Stage::finish_content`]. Nothing is flushed to the disk unless [`Stage::sync`] is called.
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::MetadataExt;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
-use rustix::fs::{Mode, fchmod, fchown, futimens};
+use rustix::fs::futimens;
+use rustix::io::Errno;
 
-use crate::dir::{Dir, ids, timestamps};
+use crate::attrs::{chmod_file, chown_file, timestamps};
+use crate::dir::Dir;
 use crate::path::{Name, NameBuf};
 
-/// Longest temporary name, in bytes.
-const TEMP_NAME_MAX: usize = 254;
+/// Bytes of the original name that a temporary name keeps at most: with a dot before it, one after
+/// it and the random part the whole is 254, for file systems that cannot take 255.
+const STEM_MAX: usize = 246;
 /// Random characters of a temporary name.
 const RANDOM_LEN: usize = 6;
 /// Tries at a free temporary name.
 const TRIES: u32 = 100;
+/// Bytes gathered before they are written.
+const GATHER: usize = 64 * 1024;
+/// A write of at least this many bytes is not worth a copy.
+const DIRECT: usize = 16 * 1024;
 
 /// A temporary name beside `base`: `.NAME.XXXXXX`, cut to fit.
 pub fn temp_name(base: &Name) -> io::Result<NameBuf> {
-    let stem = base.as_bytes().strip_prefix(b".").unwrap_or(base.as_bytes());
-    named(b".", stem)
+    named(base, true)
 }
 
-fn named(prefix: &[u8], stem: &[u8]) -> io::Result<NameBuf> {
-    let room = TEMP_NAME_MAX - prefix.len() - 1 - RANDOM_LEN;
-    let mut stem = stem;
-    if stem.len() > room {
-        stem = &stem[..room];
-        // Never cut inside a character of several bytes.
-        let whole = stem.iter().rposition(|b| b & 0x80 == 0).map_or(0, |at| at + 1);
-        if whole > 0 {
-            stem = &stem[..whole];
-        }
-    }
-    let stem = stem.strip_suffix(b".").unwrap_or(stem);
+fn named(base: &Name, beside: bool) -> io::Result<NameBuf> {
     let mut random = [0; RANDOM_LEN];
     getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    let random: Vec<u8> = random.iter().map(|b| letters[usize::from(*b) % letters.len()]).collect();
-    NameBuf::new(&[prefix, stem, b".", &random].concat()).map_err(io::Error::other)
+    NameBuf::new(&compose(base.as_bytes(), beside, random)).map_err(io::Error::other)
+}
+
+/// Beside its file a temporary one is hidden by a dot; in a directory of its own it is not.
+fn compose(base: &[u8], beside: bool, random: [u8; RANDOM_LEN]) -> Vec<u8> {
+    const LETTERS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut name = Vec::with_capacity(STEM_MAX + 2 + RANDOM_LEN);
+    let mut stem = base;
+    if beside {
+        name.push(b'.');
+        stem = base.strip_prefix(b".").unwrap_or(base);
+    }
+    if let Some(cut) = stem.get(..STEM_MAX).filter(|cut| cut.len() < stem.len()) {
+        // The cut may have split a character of several bytes: none of its bytes stays.
+        let high = cut.iter().rev().take_while(|b| **b & 0x80 != 0).count();
+        stem = &cut[..STEM_MAX - high];
+    }
+    name.extend_from_slice(stem);
+    if name.last() == Some(&b'.') {
+        name.pop();
+    }
+    name.push(b'.');
+    name.extend(random.iter().filter_map(|byte| LETTERS.get(usize::from(byte % 62))));
+    name
 }
 
 /// Where the content stands until it is complete.
 enum Place {
     Temp { dir: Dir, name: NameBuf },
-    InPlace,
+    Final,
     Gone,
 }
 
@@ -52,51 +76,47 @@ enum Place {
 pub struct Stage {
     file: File,
     place: Place,
+    /// Where the next byte goes.
     position: u64,
     written: u64,
-    /// What a new file has without being told: owner, group, mode.
-    fresh: Option<(u32, u32, u32)>,
+    /// The last bytes before `position`, not yet given to the kernel.
+    gathered: Vec<u8>,
 }
 
 impl Stage {
-    /// A temporary file for `base`: beside it, or in `side` when that is given. `mode` holds no
-    /// group or other bits.
+    /// A temporary file for `base`: beside it, or in `side` when that is given. Of `mode` only the
+    /// owner's bits are taken, writing included, so that nobody else sees an unfinished file.
     pub fn temp(dir: Dir, base: &Name, side: Option<Dir>, mode: u32) -> io::Result<Stage> {
         let beside = side.is_none();
         let dir = side.unwrap_or(dir);
         for _ in 0..TRIES {
-            let name = if beside { temp_name(base)? } else { named(b"", base.as_bytes())? };
-            match dir.create_new(&name, mode) {
-                Ok(file) => {
-                    let place = Place::Temp { dir, name };
-                    return Ok(Stage { file, place, position: 0, written: 0, fresh: None });
-                }
+            let name = named(base, beside)?;
+            match dir.create_new(&name, (mode | 0o200) & 0o700) {
+                Ok(file) => return Ok(Stage::new(file, Place::Temp { dir, name })),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
         }
-        Err(io::Error::from_raw_os_error(libc::EEXIST))
+        Err(Errno::EXIST.into())
     }
 
-    /// The file itself, open for writing; with `create` a missing one is made.
+    /// The file itself, open for writing; with `create` a missing one is made, mode 0600.
     pub fn in_place(dir: Dir, base: &Name, create: bool) -> io::Result<Stage> {
-        let file = match dir.open_write(base, create) {
-            Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
-                // Our own file without write permission: lend it for the time of the update.
-                let meta = dir.lstat(base)?.ok_or(error)?;
-                dir.chmod(base, meta.mode & 0o7777 | 0o200)?;
-                let opened = dir.open_write(base, false);
-                dir.chmod(base, meta.mode & 0o7777)?;
-                opened?
-            }
-            other => other?,
-        };
-        Ok(Stage { file, place: Place::InPlace, position: 0, written: 0, fresh: None })
+        Ok(Stage::new(dir.open_write(base, create)?, Place::Final))
+    }
+
+    fn new(file: File, place: Place) -> Stage {
+        Stage { file, place, position: 0, written: 0, gathered: Vec::new() }
     }
 
     /// Whether the file itself is written.
     pub fn is_in_place(&self) -> bool {
-        matches!(self.place, Place::InPlace)
+        matches!(self.place, Place::Final)
+    }
+
+    /// The open file. Content is complete in it only after [`Stage::finish_content`].
+    pub fn file(&self) -> &File {
+        &self.file
     }
 
     /// Where the next byte goes.
@@ -104,33 +124,63 @@ impl Stage {
         self.position
     }
 
-    /// Bytes written or skipped so far.
+    /// Bytes written so far, those skipped not counted.
     pub fn written(&self) -> u64 {
         self.written
     }
 
     /// Appends bytes.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.position += bytes.len() as u64;
+        let after = self.position.checked_add(bytes.len() as u64).ok_or(Errno::FBIG)?;
+        if self.gathered.len() + bytes.len() > GATHER || bytes.len() >= DIRECT {
+            self.flush()?;
+        }
+        if bytes.len() >= DIRECT {
+            self.file.write_all_at(bytes, self.position)?;
+        } else {
+            if self.gathered.capacity() == 0 {
+                self.gathered.reserve_exact(GATHER);
+            }
+            self.gathered.extend_from_slice(bytes);
+        }
+        self.position = after;
         self.written += bytes.len() as u64;
         Ok(())
     }
 
-    /// Goes over bytes that stand already.
+    /// Goes over bytes that stand already; for a file in place.
     pub fn skip(&mut self, len: u64) -> io::Result<()> {
-        self.position += len;
-        self.written += len;
-        self.file.seek(SeekFrom::Start(self.position)).map(|_| ())
+        let after = self.position.checked_add(len).ok_or(Errno::FBIG)?;
+        self.flush()?;
+        self.position = after;
+        Ok(())
     }
 
-    /// All content is there: an in-place file loses what is longer.
+    fn flush(&mut self) -> io::Result<()> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let start = self.position.saturating_sub(self.gathered.len() as u64);
+        let done = self.file.write_all_at(&self.gathered, start);
+        self.gathered.clear();
+        done
+    }
+
+    /// All content is there: what was gathered is written, and a file in place loses what is
+    /// longer.
     pub fn finish_content(&mut self) -> io::Result<()> {
+        self.flush()?;
         if self.is_in_place() { self.file.set_len(self.position) } else { Ok(()) }
     }
 
-    /// Sets owner, times and permissions where they differ, in this order. Returns what failed,
-    /// each with the words for it.
+    /// Has the kernel put content and attributes on the disk.
+    pub fn sync(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.file.sync_all()
+    }
+
+    /// Sets owner, times and permissions where they differ, in this order, since a change of owner
+    /// takes special bits away. Returns what failed, each with the words for it.
     pub fn set_attributes(
         &mut self,
         uid: Option<u32>,
@@ -139,105 +189,104 @@ impl Stage {
         perm: Option<u32>,
     ) -> Vec<(&'static str, io::Error)> {
         let mut failed = Vec::new();
-        let (own_uid, own_gid, mut mode) = match self.facts() {
-            Ok(facts) => facts,
+        // A write after this would undo the time.
+        let meta = match self.flush().and_then(|()| self.file.metadata()) {
+            Ok(meta) => meta,
             Err(error) => return vec![("failed to stat", error)],
         };
-        let uid = uid.filter(|uid| *uid != own_uid);
-        let gid = gid.filter(|gid| *gid != own_gid);
+        let uid = uid.filter(|uid| *uid != meta.uid());
+        let gid = gid.filter(|gid| *gid != meta.gid());
+        let mut has = Some(meta.mode() & 0o7777);
         if uid.is_some() || gid.is_some() {
-            let (uid, gid) = ids(uid, gid);
-            match fchown(&self.file, uid, gid) {
-                Ok(()) => mode &= !0o6000,
+            match chown_file(&self.file, uid, gid) {
+                // Which special bits are left depends on the mode and on who asked.
+                Ok(()) => has = has.filter(|mode| mode & 0o6000 == 0),
                 Err(error) => failed.push(("chown", error.into())),
             }
         }
-        if let Some((seconds, nsec)) = mtime
-            && let Err(error) = futimens(&self.file, &timestamps(seconds, nsec))
-        {
-            failed.push(("failed to set times on", error.into()));
+        if let Some((seconds, nsec)) = mtime {
+            let done = timestamps(seconds, nsec).and_then(|times| futimens(&self.file, &times));
+            if let Err(error) = done {
+                failed.push(("failed to set times on", error.into()));
+            }
         }
-        if let Some(perm) = perm.filter(|perm| *perm != mode & 0o7777)
-            && let Err(error) = fchmod(&self.file, Mode::from_raw_mode(perm))
+        if let Some(perm) = perm.map(|perm| perm & 0o7777).filter(|perm| Some(*perm) != has)
+            && let Err(error) = chmod_file(&self.file, perm)
         {
             failed.push(("failed to set permissions on", error.into()));
         }
         failed
     }
 
-    fn facts(&mut self) -> io::Result<(u32, u32, u32)> {
-        if let Some(facts) = self.fresh {
-            return Ok(facts);
-        }
-        let meta = self.file.metadata()?;
-        let facts = (meta.uid(), meta.gid(), meta.mode());
-        self.fresh = Some(facts);
-        Ok(facts)
-    }
-
-    /// Gives the content its final name. Across file systems it is copied first.
+    /// Gives the content its final name. Across file systems it is copied first. On an error the
+    /// temporary file is removed.
     pub fn commit(mut self, into: &Dir, base: &Name) -> io::Result<()> {
-        match std::mem::replace(&mut self.place, Place::Gone) {
-            Place::Temp { dir, name } => {
-                let result = match dir.rename(&name, into, base) {
-                    Err(error) if error.raw_os_error() == Some(libc::EXDEV) => {
-                        copy_over(&dir, &name, into, base)
-                    }
-                    other => other,
-                };
-                if result.is_err() {
-                    self.place = Place::Temp { dir, name };
-                }
-                result
+        self.flush()?;
+        let Place::Temp { dir, name } = &self.place else {
+            self.place = Place::Gone;
+            return Ok(());
+        };
+        match dir.rename(name, into, base) {
+            Err(error) if error.raw_os_error() == Some(libc::EXDEV) => {
+                // The original goes with the stage.
+                copy_over(dir, name, into, base)
             }
-            Place::InPlace | Place::Gone => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => {
+                self.place = Place::Gone;
+                Ok(())
+            }
         }
     }
 
-    /// Leaves an in-place file as it is.
+    /// Leaves a file in place as it is, longer old content included.
     pub fn leave(mut self) {
+        let _ = self.flush();
         self.place = Place::Gone;
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if let Place::Temp { dir, name } = &self.place {
-            let _ = dir.unlink(name);
+        match &self.place {
+            Place::Temp { dir, name } => drop(dir.unlink(name)),
+            // What came before a failure is kept: a later run finds it and sends less.
+            Place::Final => drop(self.flush()),
+            Place::Gone => {}
         }
     }
 }
 
-/// Copies a finished temporary file to another file system, under a temporary name there, and
-/// removes the original.
+/// Copies a finished temporary file to another file system, under a temporary name there.
 fn copy_over(from: &Dir, name: &Name, into: &Dir, base: &Name) -> io::Result<()> {
     let temp = temp_name(base)?;
     copy_item(from, name, into, &temp)?;
-    if let Err(error) = into.rename(&temp, into, base) {
-        let _ = into.unlink(&temp);
-        return Err(error);
-    }
-    from.unlink(name)
+    into.rename(&temp, into, base).inspect_err(|_| drop(into.unlink(&temp)))
 }
 
-/// Copies a regular file with its attributes, or remakes a symlink or special file.
+/// Copies a regular file with its mode, times and, if we may, owner, or remakes a symlink or
+/// special file. Whatever was made is removed again on an error.
 pub fn copy_item(from: &Dir, name: &Name, into: &Dir, new: &Name) -> io::Result<()> {
-    let meta = from.lstat(name)?.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
+    let meta = from.lstat(name)?.ok_or(Errno::NOENT)?;
     if meta.is_link() {
         into.symlink(&from.read_link(name)?, new)?;
     } else if meta.is_file() {
         let mut source = from.open_read(name)?;
         let mut copy = into.create_new(new, 0o600)?;
-        if let Err(error) = io::copy(&mut source, &mut copy) {
-            let _ = into.unlink(new);
-            return Err(error);
-        }
+        io::copy(&mut source, &mut copy).inspect_err(|_| drop(into.unlink(new)))?;
     } else {
-        into.mknod(new, meta.mode, meta.rdev)?;
+        into.mknod(new, meta.mode & 0o170_600, meta.rdev)?;
     }
     let _ = into.chown(new, Some(meta.uid), Some(meta.gid));
-    if !meta.is_link() {
-        into.chmod(new, meta.mode & 0o7777)?;
-    }
-    into.set_times(new, meta.mtime, meta.mtime_nsec)
+    let set = || {
+        if !meta.is_link() {
+            into.chmod(new, meta.mode & 0o7777)?;
+        }
+        into.set_times(new, meta.mtime, meta.mtime_nsec)
+    };
+    set().inspect_err(|_| drop(into.unlink(new)))
 }
+
+#[cfg(test)]
+#[path = "stage_tests.rs"]
+mod tests;

@@ -5,23 +5,23 @@
 //! challenges are arguments. Nothing a peer says is trusted: each number it can choose has a named
 //! bound in [`limits`], and every refusal is an [`error::Error`] that knows who is to blame.
 
-pub mod limits;
-pub mod version;
-pub mod error;
-pub mod exit;
-pub mod codec;
-pub mod mux;
-pub mod message;
-pub mod greeting;
 pub mod auth;
-pub mod negotiate;
-pub mod handshake;
-pub mod ndx;
-pub mod itemize;
+pub mod checksum;
+pub mod codec;
+pub mod delta;
+pub mod error;
+pub mod exchange;
+pub mod exit;
 pub mod filter;
 pub mod flist;
-pub mod checksum;
+pub mod greeting;
+pub mod handshake;
+pub mod itemize;
+pub mod limits;
+pub mod message;
+pub mod mux;
+pub mod ndx;
+pub mod negotiate;
 pub mod sum;
-pub mod delta;
 pub mod token;
-pub mod exchange;
+pub mod version;

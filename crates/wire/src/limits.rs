@@ -83,15 +83,6 @@ pub const MERGE_FILE_MAX: usize = 16 * 1024 * 1024;
 /// Longest digest, in bytes.
 pub const DIGEST_MAX: usize = 20;
 
-/// Longest pattern of a rule, in bytes.
-pub const FILTER_PATTERN_MAX: usize = 4095;
-
-/// Most rules one peer may send; each costs every later decision.
-pub const FILTER_RULES_MAX: usize = 100_000;
-
-/// Deepest nesting of merge files.
-pub const MERGE_DEPTH_MAX: usize = 32;
-
 /// Longest line of a secrets file, in bytes.
 pub const SECRET_LINE_MAX: usize = 1023;
 
@@ -146,3 +137,26 @@ pub const SEARCH_WORK_FACTOR_MAX: u64 = 64;
 pub const SEARCH_WORK_BASE: u64 = 1 << 20;
 /// What looking at one candidate costs, in bytes hashed.
 pub const SEARCH_WORK_CANDIDATE: u64 = 16;
+
+// Filter rules.
+
+/// Longest pattern or file name in a filter rule, in bytes; upstream drops longer ones with a
+/// warning, and no path that travels could match them.
+pub const FILTER_PATTERN_MAX: usize = 4095;
+
+/// Longest line or word of a rule file, in bytes; longer ones are dropped.
+pub const FILTER_LINE_MAX: usize = 5119;
+
+/// Deepest nesting of rule files that name rule files.
+pub const MERGE_DEPTH_MAX: usize = 32;
+
+/// Most bytes of all filter rules that one client may send, so that a stream of rules cannot take
+/// all memory; several hundred thousand ordinary rules fit.
+pub const FILTER_RULES_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Most per-directory rule files active at once, each of which costs a look-up in every directory.
+pub const DIR_MERGES_MAX: usize = 1024;
+
+/// Longest path of a directory with `/` and the name of its rule file, in bytes: PATH_MAX less the
+/// NUL.
+pub const MERGE_PATH_MAX: usize = 4095;

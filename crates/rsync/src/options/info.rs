@@ -50,13 +50,9 @@ pub static FLAGS: [InfoFlag; FLAG_COUNT] = [
     row("NAME", "Mention 1) updated file/dir names, 2) unchanged names", true, true, |l| {
         &mut l.name
     }),
-    row(
-        "NONREG",
-        "Mention skipped non-regular files (default 1, 0 disables)",
-        true,
-        false,
-        |l| &mut l.nonreg,
-    ),
+    row("NONREG", "Mention skipped non-regular files (default 1, 0 disables)", true, false, |l| {
+        &mut l.nonreg
+    }),
     row(
         "PROGRESS",
         "Mention 1) per-file progress or 2) total transfer progress",
@@ -65,13 +61,9 @@ pub static FLAGS: [InfoFlag; FLAG_COUNT] = [
         |l| &mut l.progress,
     ),
     row("REMOVE", "Mention files removed on the sending side", false, true, |l| &mut l.remove),
-    row(
-        "SKIP",
-        "Mention files skipped due to transfer overrides (levels 1-2)",
-        true,
-        false,
-        |l| &mut l.skip,
-    ),
+    row("SKIP", "Mention files skipped due to transfer overrides (levels 1-2)", true, false, |l| {
+        &mut l.skip
+    }),
     row("STATS", "Mention statistics at end of run (levels 1-3)", true, true, |l| &mut l.stats),
     row("SYMSAFE", "Mention symlinks that are unsafe", true, true, |l| &mut l.symsafe),
 ];

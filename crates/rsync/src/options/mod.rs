@@ -316,6 +316,8 @@ pub struct Options {
     pub capabilities: Option<Vec<u8>>,
     /// What was typed, for the words sent to a server.
     pub given: Given,
+    /// Set by a daemon: owners are told and taken by number, with the lists for names left empty.
+    pub names_hidden: bool,
     /// Set by a daemon: upper bound of the bandwidth in bytes per second, 0 none.
     pub daemon_bwlimit: u64,
 }
@@ -405,6 +407,7 @@ impl Default for Options {
             password_file: None,
             capabilities: None,
             given: Given::default(),
+            names_hidden: false,
             daemon_bwlimit: 0,
         }
     }
@@ -414,6 +417,13 @@ impl Options {
     /// Whether anything at the destination may be deleted by a rule or a list.
     pub fn deletes(&self) -> bool {
         self.delete != DeleteMode::Off
+    }
+
+    /// Whether the format of items has the itemize letters.
+    pub fn shows_letters(&self) -> bool {
+        self.out_format
+            .as_ref()
+            .is_some_and(|format| crate::report::format::OutFormat::has(format, b'i'))
     }
 
     /// Whether deletion counts travel at the end.

@@ -12,11 +12,11 @@
 
 use wire::exit::ExitCode;
 
+use super::daemon_args::{self, DaemonArgs};
 use super::info::{self, FLAG_COUNT, InfoWords};
 use super::scan::{Scanned, Scanner};
 use super::size;
 use super::table::{Opt, Row};
-use super::daemon_args::{self, DaemonArgs};
 use super::{FilterArg, Options, StderrMode, check};
 use crate::chmod::ChmodRules;
 use crate::report;
@@ -90,6 +90,7 @@ impl UsageError {
             text.extend_from_slice(report::help_text().as_bytes());
         }
         text.extend_from_slice(report::final_line(self.exit, self.role).as_bytes());
+        text.push(b'\n');
         text
     }
 }
@@ -162,8 +163,8 @@ pub fn parse_refusing(
 ) -> Result<Parsed, UsageError> {
     let mut draft = Draft { server: context == Parsing::Server, ..Draft::default() };
     let done = |action| Parsed { options: Options::default(), words: Vec::new(), action };
-    if context == Parsing::Client && matches!(args, [only] if only == b"-h") {
-        return Ok(done(Action::Help));
+    if args.is_empty() {
+        return Err(UsageError::help(draft.role()));
     }
     let mut words = Vec::new();
     let mut scanner = Scanner::new(args, false);
@@ -202,6 +203,10 @@ pub fn parse_refusing(
         0 => {}
         1 => return Ok(done(Action::Version)),
         _ => return Ok(done(Action::VersionJson)),
+    }
+    // `-h` in the only word asks for help, since there is nothing to show numbers of.
+    if args.len() == 1 && words.is_empty() && !draft.server && draft.options.human > 1 {
+        return Ok(done(Action::Help));
     }
     let options = check::finish(draft, &words, env)?;
     Ok(Parsed { options, words, action: Action::Run })

@@ -38,13 +38,7 @@ pub const ROWS: &[Row] = &[
         &[],
         "skip updating files that exist on receiver",
     ),
-    Row::flag(
-        Opt::DryRun,
-        &["dry-run"],
-        b"n",
-        &[],
-        "perform a trial run with no changes made",
-    ),
+    Row::flag(Opt::DryRun, &["dry-run"], b"n", &[], "perform a trial run with no changes made"),
     Row::flag(
         Opt::WholeFile,
         &["whole-file"],
@@ -77,13 +71,7 @@ pub const ROWS: &[Row] = &[
         "SUFFIX",
         "backup suffix (default ~ w/o --backup-dir)",
     ),
-    Row::flag(
-        Opt::Delete,
-        &["delete"],
-        b"",
-        &[],
-        "delete extraneous files from dest directories",
-    ),
+    Row::flag(Opt::Delete, &["delete"], b"", &[], "delete extraneous files from dest directories"),
     Row::flag(
         Opt::DeleteDuring,
         &["delete-during", "del"],
@@ -125,13 +113,7 @@ pub const ROWS: &[Row] = &[
     ),
     Row::refused(Flag, &["remove-source-files"], b"", &[], "sender removes synchronized files"),
     Row::refused(Flag, &["remove-sent-files"], b"", &[], "sender removes sent files"),
-    Row::flag(
-        Opt::Partial,
-        &["partial"],
-        b"",
-        &["partial"],
-        "keep partially transferred files",
-    ),
+    Row::flag(Opt::Partial, &["partial"], b"", &["partial"], "keep partially transferred files"),
     Row::value(
         Opt::PartialDir,
         Text,

@@ -6,7 +6,13 @@ use super::table::{Opt, Row};
 /// See [`super::table::ROWS`].
 pub const ROWS: &[Row] = &[
     Row::flag(Opt::Archive, &["archive"], b"a", &[], "archive mode is -rlptgoD (no -H)"),
-    Row::flag(Opt::Recursive, &["recursive"], b"r", &["recursive", "r"], "recurse into directories"),
+    Row::flag(
+        Opt::Recursive,
+        &["recursive"],
+        b"r",
+        &["recursive", "r"],
+        "recurse into directories",
+    ),
     Row::flag(
         Opt::IncRecursive,
         &["inc-recursive", "i-r"],

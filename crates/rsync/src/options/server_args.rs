@@ -148,8 +148,8 @@ fn bundle(o: &Options, sending: bool) -> Vec<u8> {
     letters(o.relative.into(), b'R');
     letters(o.one_file_system.min(2), b'x');
     letters(o.given.plain_compress.into(), b'z');
-    let inc: &[u8] = if o.recurse && o.inc_recurse { b"i" } else { b"" };
-    word.extend_from_slice(&[b"e.", inc, b"LsfxCIvu"].concat());
+    let capabilities = wire::handshake::client_capabilities(o.recurse && o.inc_recurse);
+    word.extend_from_slice(capabilities.as_bytes());
     word
 }
 

@@ -170,8 +170,7 @@ impl OutFormat {
                         None => line.extend_from_slice(raw),
                         Some(value) => {
                             let blanks = vec![b' '; width.saturating_sub(value.len())];
-                            let parts =
-                                if *left { [value, blanks] } else { [blanks, value] };
+                            let parts = if *left { [value, blanks] } else { [blanks, value] };
                             line.extend(parts.concat());
                         }
                     }
@@ -215,7 +214,8 @@ impl Item {
     /// The value of an escape, `None` if the letter has none here.
     fn value(&self, letter: u8, human: u8, around: &Surroundings) -> Option<Vec<u8>> {
         let number = |n: u64| format_number(i64::try_from(n).unwrap_or(i64::MAX), human).into();
-        let peer = |field: fn(&Peer) -> &Vec<u8>| self.peer.as_ref().map(|peer| field(peer).clone());
+        let peer =
+            |field: fn(&Peer) -> &Vec<u8>| self.peer.as_ref().map(|peer| field(peer).clone());
         Some(match letter {
             b'%' => b"%".to_vec(),
             b'a' => peer(|p| &p.address)?,
@@ -228,7 +228,9 @@ impl Item {
             b'l' => number(self.len),
             b'B' => permissions(self.mode).into(),
             b'C' => match &self.digest {
-                Some(digest) => digest.iter().flat_map(|b| format!("{b:02x}").into_bytes()).collect(),
+                Some(digest) => {
+                    digest.iter().flat_map(|b| format!("{b:02x}").into_bytes()).collect()
+                }
                 None => vec![b' '; self.digest_len * 2],
             },
             b'f' => self.long_name.clone(),

@@ -45,8 +45,8 @@ pub fn render(item: &ListItem<'_>, human: u8, zone: &TimeZone) -> Vec<u8> {
 /// `YYYY/MM/DD HH:MM:SS` with the given separator; a time out of range shows as the nearest one
 /// that can be shown.
 pub fn time_text(seconds: i64, separator: char, zone: &TimeZone) -> String {
-    let bounded = seconds
-        .clamp(Timestamp::MIN.as_second().saturating_add(1), Timestamp::MAX.as_second());
+    let bounded =
+        seconds.clamp(Timestamp::MIN.as_second().saturating_add(1), Timestamp::MAX.as_second());
     let time = Timestamp::from_second(bounded).unwrap_or_default().to_zoned(zone.clone());
     format!(
         "{:04}/{:02}/{:02}{separator}{:02}:{:02}:{:02}",
@@ -107,7 +107,10 @@ mod tests {
         let time = "2024/01/02 03:04:05";
         assert_eq!(line(0o104_755, 5, None, 1), format!("-rwsr-xr-x              5 {time} a"));
         assert_eq!(line(0o041_777, 4096, None, 0), format!("drwxrwxrwt        4096 {time} a"));
-        assert_eq!(line(0o100_644, 3_000_000, None, 2), format!("-rw-r--r--          3.00M {time} a"));
+        assert_eq!(
+            line(0o100_644, 3_000_000, None, 2),
+            format!("-rw-r--r--          3.00M {time} a")
+        );
         assert_eq!(
             line(0o120_777, 1, Some(b"b"), 1),
             format!("lrwxrwxrwx              1 {time} a -> b")

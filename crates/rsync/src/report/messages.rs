@@ -79,6 +79,7 @@ pub struct Reporter {
     /// Text a path is shown with its module instead of its place on this machine.
     pub module: Option<Vec<u8>>,
     line_open: AtomicBool,
+    refusal: Mutex<Option<String>>,
 }
 
 impl Reporter {
@@ -95,6 +96,7 @@ impl Reporter {
             problems: Mutex::new((Vec::new(), true)),
             module: None,
             line_open: AtomicBool::new(false),
+            refusal: Mutex::new(None),
         }
     }
 
@@ -118,7 +120,9 @@ impl Reporter {
                 self.close_line();
                 self.console.out(&crate::report::escape::for_terminal(line, self.eight_bit));
             }
-            Outlet::Split(posts) | Outlet::Framed(posts) => posts.post(&Message::Info(line.to_vec())),
+            Outlet::Split(posts) | Outlet::Framed(posts) => {
+                posts.post(&Message::Info(line.to_vec()))
+            }
         }
     }
 
@@ -128,6 +132,18 @@ impl Reporter {
             && !self.quiet
         {
             self.console.out(text);
+        }
+    }
+
+    /// One line of a listing: it is what was asked for, so that `-q` does not silence it.
+    pub fn listing(&self, text: &[u8]) {
+        match self.outlet() {
+            Outlet::Console => {
+                self.console.out(&crate::report::escape::for_terminal(text, self.eight_bit));
+            }
+            Outlet::Split(posts) | Outlet::Framed(posts) => {
+                posts.post(&Message::Info(text.to_vec()));
+            }
         }
     }
 
@@ -233,7 +249,19 @@ impl Reporter {
 
     /// A daemon's refusal, as it said it.
     pub fn refusal(&self, line: &[u8]) {
+        self.note_refusal(line);
         self.console.err(&crate::report::escape::for_terminal(line, self.eight_bit));
+    }
+
+    fn note_refusal(&self, line: &[u8]) {
+        if let Ok(mut refusal) = self.refusal.lock() {
+            *refusal = Some(String::from_utf8_lossy(line).trim_end().to_string());
+        }
+    }
+
+    /// What a daemon refused with, if it did.
+    pub fn refusal_said(&self) -> Option<String> {
+        self.refusal.lock().ok().and_then(|refusal| refusal.clone())
     }
 
     /// Remembers trouble with a path for the caller of the run.
@@ -249,7 +277,9 @@ impl Reporter {
 
     /// Takes the problems so far, and whether these are all.
     pub fn take_problems(&self) -> (Vec<Problem>, bool) {
-        self.problems.lock().map_or((Vec::new(), false), |mut p| std::mem::replace(&mut *p, (Vec::new(), true)))
+        self.problems
+            .lock()
+            .map_or((Vec::new(), false), |mut p| std::mem::replace(&mut *p, (Vec::new(), true)))
     }
 
     /// Adds I/O error bits.
@@ -267,7 +297,12 @@ impl Reporter {
         match message {
             Message::Info(text) => self.info(text),
             Message::Warning(text) => self.say_error(text.clone(), Message::Warning),
-            Message::Error(text) => self.say_error(text.clone(), Message::Error),
+            Message::Error(text) => {
+                if text.starts_with(b"ERROR: module is ") {
+                    self.note_refusal(text);
+                }
+                self.say_error(text.clone(), Message::Error);
+            }
             Message::ErrorXfer(text) => {
                 self.transfer_error.store(true, Ordering::Relaxed);
                 self.say_error(text.clone(), Message::ErrorXfer);

@@ -7,7 +7,6 @@ pub mod escape;
 pub mod format;
 pub mod list_line;
 pub mod messages;
-
 pub mod number;
 pub mod progress;
 pub mod summary;
@@ -20,7 +19,7 @@ use crate::options::table;
 /// This program's version, as the final line and the version text give it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The line that ends a failed run, with its newline; empty for success. `role` is the one of
+/// The line that ends a failed run, without its newline; empty for success. `role` is the one of
 /// `client`, `server`, `sender`, `generator`, `receiver`, `Receiver` that gives up.
 pub fn final_line(exit: ExitCode, role: &str) -> String {
     let kind = match exit {
@@ -29,7 +28,7 @@ pub fn final_line(exit: ExitCode, role: &str) -> String {
         _ => "error",
     };
     let (text, code) = (exit.text(), exit.code());
-    format!("rsync {kind}: {text} (code {code}) at livemirror [{role}={VERSION}]\n")
+    format!("rsync {kind}: {text} (code {code}) at livemirror [{role}={VERSION}]")
 }
 
 /// How something known by name only is refused, without a newline; goes with exit code 4.

@@ -133,6 +133,10 @@ Total bytes received: 68
 sent 3,000,974 bytes  received 68 bytes  6,002,084.00 bytes/sec
 total size is 3,000,006  speedup is 1.00
 ";
-        assert_eq!(String::from_utf8(render(&counters, &options, Protocol::NEWEST, Duration::ZERO)).unwrap(), expected);
+        assert_eq!(
+            String::from_utf8(render(&counters, &options, Protocol::NEWEST, Duration::ZERO))
+                .unwrap(),
+            expected
+        );
     }
 }

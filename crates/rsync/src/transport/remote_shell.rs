@@ -41,13 +41,13 @@ pub fn split_words(command: &[u8]) -> Vec<Vec<u8>> {
     words
 }
 
-/// Starts the remote shell with the server's words (from `--server` on).
-pub fn start(
+/// The words of the remote shell with those of the server (from `--server` on).
+pub fn command(
     opts: &Options,
     user: Option<&[u8]>,
     host: &[u8],
     server_words: &[Vec<u8>],
-) -> Result<Streams, Fatal> {
+) -> Vec<Vec<u8>> {
     let env = std::env::var_os("RSYNC_RSH").map(OsStringExt::into_vec);
     let rsh = opts.rsh.clone().or(env).filter(|r| !r.is_empty()).unwrap_or_else(|| b"ssh".to_vec());
     let mut words = split_words(&rsh);
@@ -55,13 +55,31 @@ pub fn start(
         words.extend([b"-l".to_vec(), user.to_vec()]);
     }
     let base = words.first().map(|w| w.rsplit(|&b| b == b'/').next().unwrap_or(w).to_vec());
-    if base.as_deref() == Some(b"ssh") && let Some(family) = opts.family {
+    if base.as_deref() == Some(b"ssh")
+        && let Some(family) = opts.family
+    {
         words.push(format!("-{family}").into_bytes());
     }
     words.push(host.to_vec());
     words.push(opts.rsync_path.clone().unwrap_or_else(|| b"rsync".to_vec()));
     words.extend_from_slice(server_words);
-    let words: Vec<OsString> = words.into_iter().map(OsString::from_vec).collect();
+    words
+}
+
+/// The command as `-vv` shows it: words with blanks in quotes.
+pub fn shown(words: &[Vec<u8>]) -> Vec<u8> {
+    let mut line = b"opening connection using:".to_vec();
+    for word in words {
+        let quote: &[u8] = if word.contains(&b' ') { b"\"" } else { b"" };
+        line.extend_from_slice(&[b" ", quote, word, quote].concat());
+    }
+    line.extend_from_slice(format!("  ({} args)\n", words.len()).as_bytes());
+    line
+}
+
+/// Starts the remote shell.
+pub fn start(words: &[Vec<u8>]) -> Result<Streams, Fatal> {
+    let words: Vec<OsString> = words.iter().cloned().map(OsString::from_vec).collect();
     let Some((program, args)) = words.split_first() else {
         return Err(Fatal::new(ExitCode::Syntax, "empty remote shell command"));
     };

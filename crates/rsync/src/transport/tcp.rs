@@ -35,13 +35,20 @@ pub fn connect(opts: &Options, host: &str, port: u16) -> Result<Streams, Fatal> 
                 return Ok(Streams { input: fd.clone(), output: fd, child: None });
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut && opts.contimeout_s > 0 => {
-                return Err(Fatal::new(ExitCode::ConTimeout, "timeout waiting for daemon connection"));
+                return Err(Fatal::new(
+                    ExitCode::ConTimeout,
+                    "timeout waiting for daemon connection",
+                ));
             }
             Err(error) => failures.push((address.ip(), error)),
         }
     }
     let lines: Vec<String> = failures.iter().map(|(ip, error)| refused(host, ip, error)).collect();
-    let text = if lines.is_empty() { format!("no usable address for {host}") } else { lines.join("\nrsync: ") };
+    let text = if lines.is_empty() {
+        format!("no usable address for {host}")
+    } else {
+        lines.join("\nrsync: ")
+    };
     Err(Fatal::new(ExitCode::SocketIo, text))
 }
 

@@ -84,12 +84,14 @@ impl Decoder {
             None => self.read_fields(src, word)?,
         };
         entry.name = self.name.clone();
-        if word & flags::HLINKED != 0 && self.opts.hard_links && !entry.is_dir() {
-            if word & flags::HLINK_FIRST != 0 {
-                entry.hard_link = Some(HardLink::Group { id: own, first: true });
-                self.declared.insert(own);
-                self.leaders.insert(own, entry.clone());
-            }
+        if word & flags::HLINKED != 0
+            && self.opts.hard_links
+            && !entry.is_dir()
+            && word & flags::HLINK_FIRST != 0
+        {
+            entry.hard_link = Some(HardLink::Group { id: own, first: true });
+            self.declared.insert(own);
+            self.leaders.insert(own, entry.clone());
         }
         if entry.is_dir() {
             entry.top_dir = word & flags::TOP_DIR != 0;
@@ -156,7 +158,11 @@ impl Decoder {
         let has = |flag: u32| word & flag != 0;
         let len = get_varlong(src, 3)?;
         let len = u64::try_from(len).map_err(|_| {
-            Error::misbehaved(ExitCode::Unsupported, "flist-length", "Offset underflow: file-length is negative")
+            Error::misbehaved(
+                ExitCode::Unsupported,
+                "flist-length",
+                "Offset underflow: file-length is negative",
+            )
         })?;
         if !has(flags::SAME_TIME) {
             self.mtime = get_varlong(src, 4)?;
@@ -164,12 +170,11 @@ impl Decoder {
         let mut entry = Entry { len, mtime: self.mtime, ..Entry::default() };
         if has(flags::MOD_NSEC) && self.opts.protocol.has_nsec() {
             let nsec = get_varint(src)?;
-            entry.mtime_nsec = u32::try_from(nsec).ok().filter(|n| *n < 1_000_000_000).ok_or_else(
-                || {
+            entry.mtime_nsec =
+                u32::try_from(nsec).ok().filter(|n| *n < 1_000_000_000).ok_or_else(|| {
                     let text = format!("wire value modtime_nsec out of range: {nsec}");
                     Error::misbehaved(ExitCode::Protocol, "flist-mtime-nsec", text)
-                },
-            )?;
+                })?;
         }
         if !has(flags::SAME_MODE) {
             self.mode = get_i32(src)?.cast_unsigned();
@@ -210,10 +215,11 @@ impl Decoder {
 
     fn read_target<S: ByteSource>(&mut self, src: &mut S) -> Result<Vec<u8>, S::Error> {
         let len = get_varint(src)?;
-        let size = usize::try_from(len).ok().filter(|len| *len <= LINK_TARGET_MAX).ok_or_else(|| {
-            let text = format!("overflow: linkname_len={len}");
-            Error::malformed(ExitCode::Malloc, "flist-link", text)
-        })?;
+        let size =
+            usize::try_from(len).ok().filter(|len| *len <= LINK_TARGET_MAX).ok_or_else(|| {
+                let text = format!("overflow: linkname_len={len}");
+                Error::malformed(ExitCode::Malloc, "flist-link", text)
+            })?;
         let target = src.read_vec(size)?;
         if target.is_empty() || target.contains(&0) {
             let text = "invalid symlink text in the file list".to_string();
@@ -240,7 +246,8 @@ impl Decoder {
             entry.mode & 0o170_000,
             0o040_000 | 0o100_000 | 0o120_000 | 0o060_000 | 0o020_000 | 0o010_000 | 0o140_000
         );
-        if !known && !(entry.mode == 0 && self.opts.delete_missing_args) || entry.mode > 0o177_777 {
+        let deletes = entry.mode == 0 && self.opts.delete_missing_args;
+        if !(known || deletes) || entry.mode > 0o177_777 {
             let text = format!("invalid file mode 0{:o} from the sender", entry.mode);
             return Err(Error::misbehaved(ExitCode::Protocol, "flist-mode", text));
         }
@@ -267,6 +274,7 @@ impl Decoder {
 }
 
 fn unsafe_name(name: &[u8]) -> Error {
-    let text = format!("ABORTING due to unsafe pathname from sender: {}", String::from_utf8_lossy(name));
+    let text =
+        format!("ABORTING due to unsafe pathname from sender: {}", String::from_utf8_lossy(name));
     Error::misbehaved(ExitCode::Unsupported, "flist-name", text)
 }

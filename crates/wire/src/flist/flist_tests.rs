@@ -119,8 +119,9 @@ fn whole_lists_carry_ids_behind_them() {
     encoder.entry(&mut out, &file("a.txt", 0o100_644, 12)).unwrap();
     encoder.end(&mut out, 0);
     encoder.id_lists(&mut out, &mut |_, id| (id == 0).then(|| b"root".to_vec()));
-    let golden =
-        unhex("04 05 612e747874 000c00 65257d93 a4810000 00 00 00 00 00 04 726f6f74 00 04 726f6f74");
+    let golden = unhex(
+        "04 05 612e747874 000c00 65257d93 a4810000 00 00 00 00 00 04 726f6f74 00 04 726f6f74",
+    );
     assert_eq!(out, golden);
     let mut decoder = Decoder::new(opts);
     let mut source = SliceSource::new(&out);
@@ -179,8 +180,10 @@ fn duplicates_leave_one_and_directories_win() {
         list.push(file(name, mode, 0));
     }
     list.finish(true);
-    let active: Vec<_> =
-        (0..4).filter(|&i| list.is_active(i)).map(|i| (list.get(i).name(), list.get(i).mode())).collect();
+    let active: Vec<_> = (0..4)
+        .filter(|&i| list.is_active(i))
+        .map(|i| (list.get(i).name(), list.get(i).mode()))
+        .collect();
     assert_eq!(active, [(b"f".to_vec(), 0o100_644), (b"d".to_vec(), 0o040_755)]);
 }
 

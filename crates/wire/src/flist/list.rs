@@ -171,7 +171,8 @@ impl FileList {
     }
 
     fn order(&self, a: &Packed, b: &Packed) -> Ordering {
-        let (left, right) = (EntryView { list: self, packed: a }, EntryView { list: self, packed: b });
+        let (left, right) =
+            (EntryView { list: self, packed: a }, EntryView { list: self, packed: b });
         if a.dir == b.dir {
             return compare(left.base_name(), left.is_dir(), right.base_name(), right.is_dir());
         }
@@ -213,9 +214,9 @@ impl FileList {
         let file = self.search(name, false).ok();
         let found = file.or_else(|| self.search(name, true).ok())?;
         // Of equal entries the first is the active one.
-        let first = (0..=found).rev().take_while(|&i| {
-            self.order(&self.entries[i], &self.entries[found]) == Ordering::Equal
-        });
+        let first = (0..=found)
+            .rev()
+            .take_while(|&i| self.order(&self.entries[i], &self.entries[found]) == Ordering::Equal);
         first.last().filter(|&at| self.is_active(at))
     }
 

@@ -1,0 +1,258 @@
+//! `livemirror watch`, `run` and `status`: the live mirror's doors.
+
+use std::ffi::OsStr;
+use std::io::IsTerminal;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use mirror::config::{Config, SyncConfig};
+use mirror::report::{Report, What};
+use mirror::watch::BackendChoice;
+use rsync::options::parse::{Action, Parsing, parse};
+use rsync::options::{FilterArg, Options};
+use wire::exit::ExitCode;
+
+use crate::{console, signals};
+
+const WATCH_HELP: &str = "\
+livemirror watch [OPTIONS] SRC... DEST
+
+Copies each SRC to DEST, then keeps DEST up to date with every change. SRC/ stands for the content
+of SRC, SRC for the directory itself. DEST is a path, host:path, host::module/path or
+rsync://[user@]host[:port]/module/path.
+
+  --delete            propagate deletions (without it, DEST only ever gains and changes files)
+  --allow-empty       with --delete, let an empty source empty its target
+  --exclude=PATTERN   leave out what matches (also --include, --exclude-from, --filter)
+  --backend=KIND      auto, fanotify or inotify
+  --quiet-ms=N        send a file that stays open after N milliseconds without a write
+  --json              one JSON object per event on standard output
+  --name=NAME         name of this mirror for `livemirror status`
+  --socket=PATH       where `livemirror status` can ask
+
+Options of rsync are taken as rsync takes them: -z, -H, --password-file, --bwlimit, --timeout,
+-e, --rsync-path, --port, --numeric-ids, --chmod, --no-owner ... The start is always -a.
+";
+
+/// Own options of `watch`; everything else is rsync's.
+#[derive(Default)]
+struct WatchArgs {
+    delete: bool,
+    allow_empty: bool,
+    json: bool,
+    backend: Option<BackendChoice>,
+    quiet_ms: Option<u64>,
+    name: Option<String>,
+    socket: Option<Vec<u8>>,
+    rest: Vec<Vec<u8>>,
+}
+
+/// `livemirror watch`.
+pub(crate) fn watch(args: &[Vec<u8>]) -> i32 {
+    if args.iter().any(|arg| arg == b"--help" || arg == b"-h") {
+        console::out(WATCH_HELP.as_bytes());
+        return 0;
+    }
+    let own = match watch_args(args) {
+        Ok(own) => own,
+        Err(text) => return refuse(&text),
+    };
+    let json = own.json;
+    match watch_config(own) {
+        Ok(config) => start(config, json),
+        Err(text) => refuse(&text),
+    }
+}
+
+fn refuse(text: &str) -> i32 {
+    console::err(format!("livemirror: {}\n", text.trim_end()).as_bytes());
+    ExitCode::Syntax.code()
+}
+
+fn watch_args(args: &[Vec<u8>]) -> Result<WatchArgs, String> {
+    let mut own = WatchArgs::default();
+    let mut words = args.iter();
+    while let Some(arg) = words.next() {
+        let (name, given) = match arg.iter().position(|&b| b == b'=') {
+            Some(at) if arg.starts_with(b"--") => (&arg[..at], Some(arg[at + 1..].to_vec())),
+            _ => (&arg[..], None),
+        };
+        let mut value = |what: &str| {
+            given.clone().or_else(|| words.next().cloned()).ok_or(format!("{what} needs a value"))
+        };
+        match name {
+            b"--delete" => own.delete = true,
+            b"--allow-empty" => own.allow_empty = true,
+            b"--json" => own.json = true,
+            b"--backend" => {
+                own.backend = Some(match value("--backend")?.as_slice() {
+                    b"auto" => BackendChoice::Auto,
+                    b"fanotify" => BackendChoice::Fanotify,
+                    b"inotify" => BackendChoice::Inotify,
+                    _ => return Err("--backend is auto, fanotify or inotify".into()),
+                });
+            }
+            b"--quiet-ms" => {
+                let text = String::from_utf8_lossy(&value("--quiet-ms")?).into_owned();
+                let number =
+                    text.parse().map_err(|_| format!("--quiet-ms: {text} is no number"))?;
+                own.quiet_ms = Some(number);
+            }
+            b"--name" => own.name = Some(String::from_utf8_lossy(&value("--name")?).into_owned()),
+            b"--socket" => own.socket = Some(value("--socket")?),
+            _ => own.rest.push(arg.clone()),
+        }
+    }
+    Ok(own)
+}
+
+fn watch_config(own: WatchArgs) -> Result<Config, String> {
+    let env = |name: &str| std::env::var_os(name).map(OsStringExt::into_vec);
+    let args: Vec<Vec<u8>> = [b"-a".to_vec()].into_iter().chain(own.rest).collect();
+    let parsed = parse(&args, &env, Parsing::Client)
+        .map_err(|error| String::from_utf8_lossy(&error.text).into_owned())?;
+    if !matches!(parsed.action, Action::Run) {
+        return Err("this option has no meaning for watch".into());
+    }
+    let Some((target, sources)) = parsed.words.split_last().filter(|(_, s)| !s.is_empty()) else {
+        return Err("give at least one source and a target (livemirror watch --help)".into());
+    };
+    let options = for_watch(parsed.options)?;
+    let syncs = sources
+        .iter()
+        .map(|source| {
+            let mut sync = SyncConfig::new(source, target);
+            let timeout_s =
+                if options.timeout_s == 0 { sync.options.timeout_s } else { options.timeout_s };
+            sync.options = Options { timeout_s, ..options.clone() };
+            sync.delete = own.delete;
+            sync.allow_empty = own.allow_empty;
+            sync.backend = own.backend.unwrap_or(BackendChoice::Auto);
+            sync.quiet_ms = own.quiet_ms.unwrap_or(sync.quiet_ms);
+            sync
+        })
+        .collect();
+    let mut config = Config::new(syncs);
+    config.name = own.name.unwrap_or(config.name);
+    config.socket = own.socket;
+    Ok(config)
+}
+
+/// Options of a single run that make no sense for a mirror are refused; rule files are read once,
+/// now.
+fn for_watch(mut options: Options) -> Result<Options, String> {
+    let refused = [
+        (options.dry_run, "--dry-run"),
+        (options.list_only, "--list-only"),
+        (options.files_from.is_some(), "--files-from"),
+        (options.relative, "--relative"),
+        (options.existing, "--existing"),
+        (options.ignore_existing, "--ignore-existing"),
+        (options.deletes(), "--delete-during (write --delete)"),
+    ];
+    if let Some((_, name)) = refused.iter().find(|(given, _)| *given) {
+        return Err(format!("{name} has no meaning for watch"));
+    }
+    let mut filters = Vec::new();
+    for rule in std::mem::take(&mut options.filters) {
+        let (file, include) = match rule {
+            FilterArg::ExcludeFrom(file) => (file, false),
+            FilterArg::IncludeFrom(file) => (file, true),
+            other => {
+                filters.push(other);
+                continue;
+            }
+        };
+        let text = std::fs::read(Path::new(OsStr::from_bytes(&file)))
+            .map_err(|error| format!("{}: {error}", String::from_utf8_lossy(&file)))?;
+        let lines = rsync::files_from::split(&text, options.from0, true);
+        filters.extend(lines.into_iter().map(|line| match include {
+            true => FilterArg::Include(line),
+            false => FilterArg::Exclude(line),
+        }));
+    }
+    options.filters = filters;
+    Ok(options)
+}
+
+/// `livemirror run`.
+pub(crate) fn run(args: &[Vec<u8>]) -> i32 {
+    let json = args.iter().any(|arg| arg == b"--json");
+    let files: Vec<&Vec<u8>> = args.iter().filter(|arg| arg.as_slice() != b"--json").collect();
+    let [file] = files.as_slice() else {
+        return refuse("give one configuration file: livemirror run [--json] CONFIG.toml");
+    };
+    match mirror::config::toml::load(Path::new(OsStr::from_bytes(file))) {
+        Ok(config) => start(config, json),
+        Err(errors) => {
+            for error in errors {
+                console::err(format!("{error}\n").as_bytes());
+            }
+            ExitCode::Syntax.code()
+        }
+    }
+}
+
+fn start(config: Config, json: bool) -> i32 {
+    let stop = Arc::new(AtomicBool::new(false));
+    signals::set_on_signal(&stop);
+    let live = std::io::stdout().is_terminal();
+    let say = move |report: Report| {
+        if json {
+            console::out(format!("{}\n", report.json()).as_bytes());
+        } else if report.is_trouble() {
+            console::err(format!("{}\n", report.line()).as_bytes());
+        } else if !matches!(report.what, What::Progress(_)) {
+            let clear = if live { "\r\x1b[K" } else { "" };
+            console::out(format!("{clear}{}\n", report.line()).as_bytes());
+        } else if live {
+            console::out(format!("\r{}\x1b[K", report.line()).as_bytes());
+        }
+    };
+    mirror::run::runner::run(config, Box::new(say), stop).code()
+}
+
+/// `livemirror status`.
+pub(crate) fn status(args: &[Vec<u8>]) -> i32 {
+    let json = args.iter().any(|arg| arg == b"--json");
+    let names: Vec<String> = args
+        .iter()
+        .filter(|arg| arg.as_slice() != b"--json")
+        .map(|arg| String::from_utf8_lossy(arg).into_owned())
+        .collect();
+    let sockets = match names.first() {
+        None => mirror::status::sockets(),
+        Some(name) => {
+            let name = name.strip_prefix("--socket=").unwrap_or(name);
+            let path = if name.contains('/') {
+                Some(name.into())
+            } else {
+                mirror::status::default_socket(name)
+            };
+            path.into_iter().collect()
+        }
+    };
+    let mut failed = sockets.is_empty();
+    if failed {
+        console::err(b"livemirror: no mirror is running\n");
+    }
+    for socket in sockets {
+        let answer = mirror::status::query(&socket);
+        let text = answer.and_then(|text| match json {
+            true => Ok(format!("{}\n", text.trim_end())),
+            false => mirror::status::parse(&text).map(|status| status.text()),
+        });
+        match text {
+            Ok(text) => console::out(text.as_bytes()),
+            // What a mirror that was killed has left behind is no mirror.
+            Err(_) if names.is_empty() => {}
+            Err(text) => {
+                failed = true;
+                console::err(format!("livemirror: {text}\n").as_bytes());
+            }
+        }
+    }
+    i32::from(failed)
+}

@@ -1,0 +1,255 @@
+//! Transfers of one sync, in-process, through `rsync::client`.
+//!
+//! Called by `run::sync`. A comparison of everything is one recursive transfer. A batch is up to
+//! four, each only if there is something for it, in an order that never leaves a renamed directory
+//! without both its names longer than needed: whole directories first, then names and deletions.
+//!
+//! Names are sent as a list of files, relative to the source and without recursion. What is missing
+//! at that moment is deleted at the target by its exact name, or ignored without deletions. When a
+//! directory is gone and there are exclude rules, the transfer is also told to delete: without a
+//! directory whose content is listed that deletes nothing by itself, but it makes the other side
+//! receive the rules and spare what they protect.
+//!
+//! Batches compare times to the nanosecond: a file that is written twice in one second with one
+//! size would else be taken for equal, and a directory changed twice in one second keep the wrong
+//! time. A target that stores whole seconds gets the files of each batch anew, as differences. The
+//! first pass compares as the options say, so that such a target is not read whole at each start.
+
+use std::sync::Arc;
+
+use rsync::console::{Captured, Silent};
+use rsync::control::Control;
+use rsync::location::{self, Location};
+use rsync::options::{DeleteMode, FilesFrom, Options};
+use rsync::problem::Outcome;
+use wire::exit::ExitCode;
+
+use super::guard::Refusal;
+use crate::config::SyncConfig;
+use crate::plan::batch::Batch;
+
+/// What a sync asks of its transfers.
+pub trait Transfer: Send {
+    /// Makes the whole target equal. With `exact`, times are compared to the nanosecond.
+    fn full(&self, exact: bool, control: &Arc<Control>) -> Outcome;
+    /// Sends a batch.
+    fn batch(&self, batch: &Batch, control: &Arc<Control>) -> Outcome;
+    /// Whether the target holds nothing, or is not there. Errors: it could not be asked.
+    fn target_is_empty(&self, control: &Arc<Control>) -> Result<bool, Outcome>;
+}
+
+/// The transfers of a sync by `rsync::client`.
+#[derive(Debug)]
+pub struct Job {
+    options: Options,
+    /// Source argument of a comparison of everything.
+    whole: Vec<u8>,
+    /// Source argument that names are relative to.
+    base: Vec<u8>,
+    target: Location,
+    target_dir: Location,
+    delete: bool,
+}
+
+impl Job {
+    /// Prepares the transfers of `config`. Errors: its target makes no sense.
+    pub fn new(config: &SyncConfig) -> Result<Job, Refusal> {
+        let mut options = config.options.clone();
+        let wrong = |text: String| Refusal { text, remedy: "correct the target".into() };
+        let parse = |word: &[u8]| {
+            location::parse(word, &config.options)
+                .map_err(|e| wrong(String::from_utf8_lossy(&e.text).trim_end().to_owned()))
+        };
+        let target = parse(&config.target)?;
+        let slashed = match config.target.ends_with(b"/") {
+            true => config.target.clone(),
+            false => [config.target.as_slice(), b"/"].concat(),
+        };
+        let target_dir = parse(&slashed)?;
+        match &target {
+            Location::Daemon { module_path, .. } if module_path.is_empty() => {
+                return Err(wrong("the target names a daemon but no module".into()));
+            }
+            Location::Daemon { .. } if options.contimeout_s == 0 => {
+                options.contimeout_s = CONNECT_TIMEOUT_S;
+            }
+            Location::Shell { .. } | Location::Local(_) if options.contimeout_s != 0 => {
+                return Err(wrong("a time limit for connecting needs a daemon as target".into()));
+            }
+            _ => {}
+        }
+        let (base, prefix) = config.base_and_prefix();
+        let whole = [base.as_slice(), &prefix].concat();
+        Ok(Job { options, whole, base, target, target_dir, delete: config.delete })
+    }
+
+    /// The path of a target on this machine.
+    pub fn local_target(&self) -> Option<&[u8]> {
+        match &self.target {
+            Location::Local(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    fn run(&self, options: Options, source: &[u8], control: &Arc<Control>) -> Outcome {
+        rsync::client::run(
+            options,
+            vec![Location::Local(source.to_vec())],
+            Some(self.target.clone()),
+            Arc::new(Silent),
+            Arc::clone(control),
+        )
+    }
+
+    /// The window of a comparison to the nanosecond, unless the operator has set one.
+    fn exact_window(&self) -> i32 {
+        if self.options.modify_window == 0 { -1 } else { self.options.modify_window }
+    }
+
+    fn named(&self, names: Vec<Vec<u8>>) -> Options {
+        Options {
+            modify_window: self.exact_window(),
+            files_from: Some(FilesFrom::Names(Arc::new(names))),
+            relative: true,
+            dirs: true,
+            recurse: false,
+            delete_missing_args: self.delete,
+            ignore_missing_args: !self.delete,
+            force: self.delete,
+            ..self.options.clone()
+        }
+    }
+}
+
+impl Transfer for Job {
+    fn full(&self, exact: bool, control: &Arc<Control>) -> Outcome {
+        let delete = if self.delete { DeleteMode::During } else { DeleteMode::Off };
+        let modify_window = if exact { self.exact_window() } else { self.options.modify_window };
+        let options = Options {
+            recurse: true,
+            delete,
+            force: self.delete,
+            modify_window,
+            ..self.options.clone()
+        };
+        self.run(options, &self.whole, control)
+    }
+
+    fn batch(&self, batch: &Batch, control: &Arc<Control>) -> Outcome {
+        let mut runs = Vec::new();
+        if !batch.subtrees.is_empty() {
+            let options = self.named(batch.subtrees.clone());
+            runs.push(Options { recurse: true, ..options });
+        }
+        if !batch.compared.is_empty() {
+            let options = self.named(batch.compared.clone());
+            runs.push(Options { recurse: true, delete: DeleteMode::During, ..options });
+        }
+        if !batch.names.is_empty() {
+            let spare = batch.gone_dirs && !self.options.filters.is_empty();
+            let delete = if spare { DeleteMode::During } else { DeleteMode::Off };
+            runs.push(Options { delete, ..self.named(batch.names.clone()) });
+        }
+        if batch.root {
+            // The dot also lists the top directory's entries, which costs a comparison of each.
+            runs.push(self.named(vec![b".".to_vec()]));
+        }
+        let mut all = nothing_done();
+        for options in runs {
+            let outcome = self.run(options, &self.base, control);
+            if !add(&mut all, outcome) {
+                break;
+            }
+        }
+        all
+    }
+
+    fn target_is_empty(&self, control: &Arc<Control>) -> Result<bool, Outcome> {
+        let console = Arc::new(Captured::default());
+        let options =
+            Options { list_only: true, dirs: true, filters: Vec::new(), ..self.options.clone() };
+        let mut outcome = rsync::client::run(
+            options,
+            vec![self.target_dir.clone()],
+            None,
+            Arc::clone(&console) as Arc<dyn rsync::console::Console>,
+            Arc::clone(control),
+        );
+        let (lines, errors) = console.take();
+        if outcome.exit == ExitCode::Ok {
+            let entries = lines.split(|&b| b == b'\n').filter(|l| !l.is_empty());
+            return Ok(entries.filter(|l| !l.ends_with(b" .")).count() == 0);
+        }
+        let missing = |text: &[u8]| String::from_utf8_lossy(text).contains("No such file");
+        if missing(&errors) || missing(outcome.reason.as_bytes()) {
+            return Ok(true);
+        }
+        outcome.reason =
+            format!("the source is empty, and the target cannot be asked: {}", outcome.reason);
+        Err(outcome)
+    }
+}
+
+/// The outcome of doing nothing.
+fn nothing_done() -> Outcome {
+    Outcome {
+        exit: ExitCode::Ok,
+        status: 0,
+        reason: String::new(),
+        problems: Vec::new(),
+        complete: true,
+        files: 0,
+        bytes: 0,
+        deleted: 0,
+    }
+}
+
+/// Adds a further outcome; false when it failed as a whole and nothing should follow.
+fn add(all: &mut Outcome, next: Outcome) -> bool {
+    let part = |exit| matches!(exit, ExitCode::Ok | ExitCode::Partial | ExitCode::Vanished);
+    all.files += next.files;
+    all.bytes += next.bytes;
+    all.deleted += next.deleted;
+    all.complete &= next.complete;
+    all.problems.extend(next.problems);
+    // A failure without a path would be lost among those with one.
+    if part(next.exit) && next.exit != ExitCode::Ok && all.problems.is_empty() {
+        all.complete = false;
+    }
+    if next.exit != ExitCode::Ok && (all.exit == ExitCode::Ok || !part(next.exit)) {
+        (all.exit, all.status, all.reason) = (next.exit, next.status, next.reason);
+    }
+    part(next.exit)
+}
+
+/// Seconds a daemon may take to accept a connection, where nothing else is set.
+const CONNECT_TIMEOUT_S: u32 = 30;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(exit: ExitCode, reason: &str) -> Outcome {
+        Outcome { exit, reason: reason.into(), files: 1, ..nothing_done() }
+    }
+
+    #[test]
+    fn outcomes_of_one_batch_add_up() {
+        // A failure would take a batch for sent when one of its transfers failed.
+        let mut all = nothing_done();
+        assert!(add(&mut all, ended(ExitCode::Ok, "")));
+        assert!(add(&mut all, ended(ExitCode::Vanished, "some vanished")));
+        assert!(!add(&mut all, ended(ExitCode::SocketIo, "broken")));
+        assert_eq!((all.exit, all.reason.as_str(), all.files), (ExitCode::SocketIo, "broken", 3));
+        assert!(!all.complete);
+    }
+
+    #[test]
+    fn a_job_says_what_is_wrong_with_a_target() {
+        // A failure would start a sync that can never work.
+        let sync = |target: &str| SyncConfig::new(b"/src/", target.as_bytes());
+        assert!(Job::new(&sync("host::")).unwrap_err().text.contains("module"));
+        assert_eq!(Job::new(&sync("/dst")).unwrap().local_target(), Some(&b"/dst"[..]));
+        assert_eq!(Job::new(&sync("host::mod/x")).unwrap().options.contimeout_s, 30);
+    }
+}

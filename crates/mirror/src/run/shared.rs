@@ -1,0 +1,209 @@
+//! What the threads of one sync share: the queue, the numbers, the request to end.
+//!
+//! The watch thread adds events, the transfer thread takes batches, the runner's thread reads the
+//! numbers and passes the request to end on. One lock holds queue and numbers; it is never held
+//! over a look at the file system or a transfer.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rsync::control::Control;
+
+use super::guard::Refusal;
+use crate::aggregate::combine::Millis;
+use crate::aggregate::queue::{Caps, Due, Queue};
+use crate::config::SyncConfig;
+use crate::status::{LastError, SyncState, SyncStatus};
+use crate::watch::event::Event;
+
+/// Shared by the threads of one sync.
+#[derive(Debug)]
+pub struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+    stop: AtomicBool,
+    clock: Instant,
+}
+
+/// What the lock holds.
+#[derive(Debug)]
+pub struct State {
+    /// Dirty paths.
+    pub queue: Queue,
+    /// Why the watch has ended, if it has.
+    pub lost: Option<String>,
+    /// The numbers, those of the queue left out.
+    pub numbers: SyncStatus,
+    /// No transfer before this time.
+    pub blocked_until: Millis,
+    /// That of the transfer under way.
+    pub control: Arc<Control>,
+}
+
+/// What the transfer thread should do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// End: it was asked for.
+    Stop,
+    /// End: the source is not what it was.
+    Lost(String),
+    /// Compare everything.
+    Full,
+    /// Send what is ready.
+    Paths,
+    /// Nothing to send; see whether the source is still there.
+    Check,
+}
+
+impl Shared {
+    /// For one sync, before any of its threads.
+    pub fn new(config: &SyncConfig) -> Shared {
+        let numbers = SyncStatus {
+            name: config.name.clone(),
+            source: String::from_utf8_lossy(&config.source).into_owned(),
+            target: String::from_utf8_lossy(&config.target).into_owned(),
+            ..SyncStatus::default()
+        };
+        Shared {
+            state: Mutex::new(State {
+                queue: Queue::new(config.quiet_ms, Caps::default()),
+                lost: None,
+                numbers,
+                blocked_until: 0,
+                control: Arc::default(),
+            }),
+            wake: Condvar::new(),
+            stop: AtomicBool::new(false),
+            clock: Instant::now(),
+        }
+    }
+
+    /// Milliseconds since this sync was made.
+    pub fn now(&self) -> Millis {
+        Millis::try_from(self.clock.elapsed().as_millis()).unwrap_or(Millis::MAX)
+    }
+
+    /// Queue and numbers, locked.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        // A thread that died while it held the lock left complete entries: each change is one call.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks all threads to end, a transfer after the file in hand.
+    pub fn request_stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.lock().control.request_stop();
+        self.wake.notify_all();
+    }
+
+    /// Whether the end was asked for.
+    pub fn stop_requested(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Takes in events.
+    pub fn take_in(&self, events: &mut Vec<Event>) {
+        let now = self.now();
+        let mut state = self.lock();
+        for event in events.drain(..) {
+            state.numbers.events += 1;
+            match event {
+                Event::Path(path, change) => state.queue.add(&path, change, now),
+                Event::Doubt => {
+                    state.numbers.overflows += 1;
+                    state.queue.doubt(now);
+                }
+                Event::Lost(text) => {
+                    state.lost.get_or_insert(text);
+                }
+            }
+        }
+        drop(state);
+        self.wake.notify_all();
+    }
+
+    /// Makes the control of a new transfer known, so that a request to end reaches it.
+    pub fn new_control(&self, kind: SyncState) -> Arc<Control> {
+        let control = Arc::new(Control::default());
+        let mut state = self.lock();
+        state.numbers.state = kind;
+        state.control = Arc::clone(&control);
+        drop(state);
+        if self.stop_requested() {
+            control.request_stop();
+        }
+        control
+    }
+
+    /// Waits until there is something to do.
+    pub fn next(&self) -> Next {
+        let mut state = self.lock();
+        let check_at = self.now().saturating_add(CHECK_MS);
+        loop {
+            if self.stop_requested() {
+                return Next::Stop;
+            }
+            if let Some(text) = state.lost.take() {
+                return Next::Lost(text);
+            }
+            let now = self.now();
+            let due = state.queue.due(now);
+            let blocked = state.blocked_until > now;
+            state.numbers.state = match (blocked, due) {
+                (false, Due::Full | Due::Paths) => state.numbers.state,
+                _ if state.queue.is_empty() => SyncState::Idle,
+                _ => SyncState::Waiting,
+            };
+            let until = match due {
+                Due::Full | Due::Paths if blocked => state.blocked_until,
+                Due::Full => return Next::Full,
+                Due::Paths => return Next::Paths,
+                _ if !blocked && state.queue.looks_wanted() => return Next::Paths,
+                Due::At(at) => at,
+                Due::Nothing => check_at,
+            };
+            if now >= check_at {
+                return Next::Check;
+            }
+            let wait = Duration::from_millis(until.min(check_at).saturating_sub(now).max(1));
+            let waited = self.wake.wait_timeout(state, wait);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Notes a failure for the status.
+    pub fn note_error(&self, text: &str, remedy: &str) {
+        let at = jiff::Timestamp::now().to_string();
+        let error = LastError { at, text: text.to_owned(), remedy: remedy.to_owned() };
+        self.lock().numbers.last_error = Some(error);
+    }
+
+    /// Ends the sync's numbers with the reason why it stopped.
+    pub fn note_stopped(&self, refusal: Option<&Refusal>) {
+        if let Some(refusal) = refusal {
+            self.note_error(&refusal.text, &refusal.remedy);
+        }
+        self.lock().numbers.state = SyncState::Stopped;
+    }
+
+    /// The numbers as they are, with those of the queue.
+    pub fn status(&self) -> SyncStatus {
+        let now = self.now();
+        let state = self.lock();
+        let mut numbers = state.numbers.clone();
+        numbers.queue = u64::try_from(state.queue.len()).unwrap_or(u64::MAX);
+        numbers.oldest_ms = state.queue.oldest().map(|since| now.saturating_sub(since));
+        // The transfer thread notices an empty queue a moment later than the queue is empty, and a
+        // new change a moment later than it is queued.
+        match (numbers.state, numbers.queue) {
+            (SyncState::Idle, 1..) => numbers.state = SyncState::Sending,
+            (SyncState::Sending | SyncState::Waiting, 0) => numbers.state = SyncState::Idle,
+            _ => {}
+        }
+        numbers
+    }
+}
+
+/// Milliseconds between two looks at whether the source is still there, while nothing is sent.
+const CHECK_MS: Millis = 1000;

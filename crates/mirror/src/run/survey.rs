@@ -1,0 +1,214 @@
+//! What must be looked at in the source before a batch is sent, beyond what events tell.
+//!
+//! Called by `run::sync` with the paths of a batch. Four questions:
+//! 1. is a new file about to be written? An ordinary file with one name may be;
+//! 2. is each path still below directories? If not, what stands in the place of the topmost one is
+//!    sent instead: a transfer cannot send, nor take for gone, a name below a file or a link;
+//! 3. is what is said to be gone there again? The kernel merges an event with an equal older one
+//!    that is still unread, so the last event read of a path need not be the last that happened;
+//! 4. which other names does a changed file have? An event names only the one through which it was
+//!    changed, while the target has them as separate files, or, with hard links kept, must get all
+//!    of them at once.
+//!
+//! Not guaranteed: that an answer holds a moment later. Then the transfer fails for that path, and
+//! the next batch asks again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tree::root::Root;
+
+use super::guard::Source;
+use crate::aggregate::combine::{Dirty, Kind};
+use crate::aggregate::queue::parent;
+use crate::plan::exclude::Exclude;
+use crate::plan::links::{FileId, LINKS_MAX, Links};
+use crate::watch::join;
+
+/// Looks at one source.
+#[derive(Debug)]
+pub struct Survey {
+    source: Arc<Source>,
+    exclude: Arc<Exclude>,
+    hard_links: bool,
+    links: LinkMap,
+}
+
+/// What is known of files with several names.
+#[derive(Debug)]
+enum LinkMap {
+    /// Nothing: no such file has changed yet.
+    Unknown,
+    /// All of them.
+    Known(Links),
+    /// There are too many.
+    TooMany,
+}
+
+impl Survey {
+    /// For one sync; `hard_links` tells whether its transfers keep them.
+    pub fn new(source: &Arc<Source>, exclude: &Arc<Exclude>, hard_links: bool) -> Survey {
+        let (source, exclude) = (Arc::clone(source), Arc::clone(exclude));
+        Survey { source, exclude, hard_links, links: LinkMap::Unknown }
+    }
+
+    /// Tells for each new file whether it may be about to be written.
+    pub fn being_written(&self, root: &Root, paths: Vec<Vec<u8>>) -> Vec<(Vec<u8>, bool)> {
+        let answer = |path: Vec<u8>| {
+            let meta = self.source.look(root, &path).ok().flatten();
+            let written = meta.is_some_and(|m| m.is_file() && m.nlink == 1);
+            (path, written)
+        };
+        paths.into_iter().map(answer).collect()
+    }
+
+    /// Puts `taken` on the ground of what is there. Paths that are below no directory any more are
+    /// taken out; what to send in their place is returned, the topmost name above each that is no
+    /// directory. Names that are there again are sent, a directory compared with everything in it.
+    pub fn ground(&self, root: &Root, taken: &mut Vec<(Vec<u8>, Dirty)>) -> Vec<Vec<u8>> {
+        let mut known: HashMap<Vec<u8>, Option<Vec<u8>>> = HashMap::new();
+        let mut stumps = Vec::new();
+        taken.retain_mut(|(path, dirty)| match self.stump(root, parent(path), &mut known) {
+            None => {
+                self.revive(root, path, dirty);
+                true
+            }
+            Some(stump) => {
+                stumps.push(stump);
+                false
+            }
+        });
+        stumps.sort_unstable();
+        stumps.dedup();
+        stumps
+    }
+
+    fn revive(&self, root: &Root, path: &[u8], dirty: &mut Dirty) {
+        if dirty.kind != Kind::Gone {
+            return;
+        }
+        match self.source.look(root, path).ok().flatten() {
+            None => {}
+            Some(meta) if meta.is_dir() => (dirty.kind, dirty.left_dir) = (Kind::Subtree, true),
+            Some(_) => dirty.kind = Kind::Entry,
+        }
+    }
+
+    /// The topmost of `dir` and the directories above it that is none; `None` if all are.
+    fn stump(
+        &self,
+        root: &Root,
+        dir: &[u8],
+        known: &mut HashMap<Vec<u8>, Option<Vec<u8>>>,
+    ) -> Option<Vec<u8>> {
+        if dir.is_empty() {
+            return None;
+        }
+        if let Some(answer) = known.get(dir) {
+            return answer.clone();
+        }
+        // The number of components is bounded by the length of a path.
+        let answer = self.stump(root, parent(dir), known).or_else(|| {
+            let meta = self.source.look(root, dir).ok().flatten();
+            (!meta.is_some_and(|m| m.is_dir())).then(|| dir.to_vec())
+        });
+        known.insert(dir.to_vec(), answer.clone());
+        answer
+    }
+
+    /// Forgets all links: events were lost, or are about to be looked for in the tree itself.
+    pub fn forget_links(&mut self) {
+        if matches!(self.links, LinkMap::Known(_)) {
+            self.links = LinkMap::Unknown;
+        }
+    }
+
+    /// All names of the files among `taken` that have several. `None`: there are too many such
+    /// files to know, and everything must be compared instead.
+    pub fn linked(&mut self, root: &Root, taken: &[(Vec<u8>, Dirty)]) -> Option<Vec<Vec<u8>>> {
+        let mut ids: Vec<FileId> = Vec::new();
+        for (path, dirty) in taken {
+            match dirty.kind {
+                Kind::Gone => self.forget(path),
+                Kind::Entry => {
+                    let id = self.file_id(root, path);
+                    ids.extend(id);
+                    self.note(path, id);
+                }
+                Kind::Subtree => {
+                    self.forget(path);
+                    if self.hard_links || matches!(self.links, LinkMap::Known(_)) {
+                        for (path, id) in self.scan(root, path)? {
+                            self.note(&path, Some(id));
+                            ids.push(id);
+                        }
+                    }
+                }
+            }
+        }
+        if ids.is_empty() {
+            return Some(Vec::new());
+        }
+        if matches!(self.links, LinkMap::Unknown) {
+            self.links = self.map_all(root);
+        }
+        let LinkMap::Known(links) = &self.links else { return None };
+        ids.sort_unstable();
+        ids.dedup();
+        Some(ids.iter().flat_map(|&id| links.names_of(id)).cloned().collect())
+    }
+
+    /// The identity of a regular file with several names.
+    fn file_id(&self, root: &Root, path: &[u8]) -> Option<FileId> {
+        let meta = self.source.look(root, path).ok().flatten()?;
+        (meta.is_file() && meta.nlink > 1).then_some((meta.dev, meta.ino))
+    }
+
+    fn forget(&mut self, path: &[u8]) {
+        if let LinkMap::Known(links) = &mut self.links {
+            links.forget_below(path);
+        }
+    }
+
+    fn note(&mut self, path: &[u8], id: Option<FileId>) {
+        if let LinkMap::Known(links) = &mut self.links
+            && !links.note(path, id)
+        {
+            self.links = LinkMap::TooMany;
+        }
+    }
+
+    fn map_all(&self, root: &Root) -> LinkMap {
+        let Some(all) = self.scan(root, b"") else { return LinkMap::TooMany };
+        let mut links = Links::default();
+        for (path, id) in all {
+            links.note(&path, Some(id));
+        }
+        LinkMap::Known(links)
+    }
+
+    /// All files with several names below `path`; `None` when there are too many.
+    fn scan(&self, root: &Root, path: &[u8]) -> Option<Vec<(Vec<u8>, FileId)>> {
+        let mut found = Vec::new();
+        let mut open = vec![path.to_vec()];
+        while let Some(at) = open.pop() {
+            // A directory that cannot be read now is one that the transfer reports.
+            let Ok(dir) = self.source.dir(root, &at) else { continue };
+            for (name, meta) in self.source.metas(&dir).unwrap_or_default() {
+                let path = join(&at, &name);
+                if self.exclude.hides(&path, meta.is_dir()) {
+                    continue;
+                }
+                if meta.is_dir() {
+                    open.push(path);
+                } else if meta.is_file() && meta.nlink > 1 {
+                    found.push((path, (meta.dev, meta.ino)));
+                }
+            }
+            if found.len() > LINKS_MAX {
+                return None;
+            }
+        }
+        Some(found)
+    }
+}

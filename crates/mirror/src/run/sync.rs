@@ -1,0 +1,370 @@
+//! One sync: from its source and target to transfers, for as long as it lives.
+//!
+//! Called by `run::runner` on a thread of its own. Steps:
+//! 1. the source is opened and remembered, the watch is opened, its thread is started;
+//! 2. everything is in doubt, so everything is compared;
+//! 3. then: wait for a change, gather for a moment, look at new files, take what is ready, send it,
+//!    and put back what failed. What arrives meanwhile is the next batch;
+//! 4. a failure of a whole transfer blocks the next one for a growing time; paths that failed alone
+//!    wait by themselves;
+//! 5. before every transfer and once a second the source must be the same directory as at the start,
+//!    else the sync ends with a message and nothing is deleted.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rsync::problem::Outcome;
+use wire::exit::ExitCode;
+
+use super::guard::{Refusal, Source, refuse_overlap};
+use super::initial::{Hold, weigh_empty};
+use super::job::{Job, Transfer};
+use super::retry::{Verdict, backoff, deletions_owed, remedy, verdict};
+use super::shared::{Next, Shared};
+use super::survey::Survey;
+use crate::config::SyncConfig;
+use crate::plan::batch::{BATCH_MAX, plan};
+use crate::plan::exclude::Exclude;
+use crate::report::{Report, What, Work};
+use crate::status::SyncState;
+use crate::watch;
+use crate::watch::event::Event;
+
+/// Where reports go.
+pub type Reporter = Arc<dyn Fn(Report) + Send + Sync>;
+
+/// One sync on its thread.
+pub struct Mirror {
+    config: SyncConfig,
+    prefix: Vec<u8>,
+    shared: Arc<Shared>,
+    source: Arc<Source>,
+    survey: Survey,
+    transfer: Box<dyn Transfer>,
+    reporter: Reporter,
+    /// Whole transfers that failed in a row.
+    attempts: u8,
+    /// No comparison of everything has succeeded yet.
+    first: bool,
+    /// A transfer was begun before: the target may have files of this very second.
+    begun: bool,
+    /// A comparison may have left out deletions.
+    owes_deletions: bool,
+}
+
+/// How a sync ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was asked to.
+    Asked,
+    /// Its source, target or system is not fit.
+    Refused(Refusal),
+}
+
+/// Runs a sync until it is asked to end or must, with the transfers of `rsync::client`.
+pub fn run(config: SyncConfig, shared: &Arc<Shared>, reporter: &Reporter) -> End {
+    let job = Job::new(&config).and_then(|job| {
+        if let Some(target) = job.local_target() {
+            refuse_overlap(&config.source, target)?;
+        }
+        Ok(job)
+    });
+    match job {
+        Ok(job) => run_with(config, Box::new(job), shared, reporter),
+        Err(refusal) => finish(&config, shared, reporter, End::Refused(refusal)),
+    }
+}
+
+/// As [`run`], with any transfers.
+pub fn run_with(
+    config: SyncConfig,
+    transfer: Box<dyn Transfer>,
+    shared: &Arc<Shared>,
+    reporter: &Reporter,
+) -> End {
+    let end = match Mirror::open(config.clone(), transfer, shared, reporter) {
+        Ok((mut sync, watcher)) => std::thread::scope(|scope| {
+            let watching = scope.spawn(|| watch_loop(watcher, shared));
+            let end = sync.work();
+            shared.request_stop();
+            // A watch thread that died has ended the watch; the sync is ending anyway.
+            let _ = watching.join();
+            end
+        }),
+        Err(refusal) => End::Refused(refusal),
+    };
+    finish(&config, shared, reporter, end)
+}
+
+/// Reports how a sync ended.
+fn finish(config: &SyncConfig, shared: &Shared, reporter: &Reporter, end: End) -> End {
+    let what = match &end {
+        End::Asked => What::Ended { unsent: shared.lock().queue.len() },
+        End::Refused(r) => What::Stopped { text: r.text.clone(), remedy: r.remedy.clone() },
+    };
+    shared.note_stopped(match &end {
+        End::Asked => None,
+        End::Refused(refusal) => Some(refusal),
+    });
+    reporter(Report { sync: config.name.clone(), what });
+    end
+}
+
+fn watch_loop(mut watcher: watch::Watcher, shared: &Shared) {
+    let mut events = Vec::new();
+    while !shared.stop_requested() {
+        watcher.poll(WATCH_POLL_MS, &mut events);
+        if events.is_empty() {
+            continue;
+        }
+        let lost = events.iter().any(|e| matches!(e, Event::Lost(_)));
+        shared.take_in(&mut events);
+        if lost {
+            return;
+        }
+    }
+}
+
+impl Mirror {
+    fn open(
+        config: SyncConfig,
+        transfer: Box<dyn Transfer>,
+        shared: &Arc<Shared>,
+        reporter: &Reporter,
+    ) -> Result<(Mirror, watch::Watcher), Refusal> {
+        let (_, prefix) = config.base_and_prefix();
+        let exclude = Exclude::new(&config.options.filters, &prefix)
+            .map_err(|text| Refusal { text, remedy: "correct the rule".into() })?;
+        let (source, exclude) = (Arc::new(Source::open(&config.source)?), Arc::new(exclude));
+        let opened = watch::open(&source, &exclude, config.backend)?;
+        shared.lock().numbers.backend = opened.backend.into();
+        let sync = Mirror {
+            prefix,
+            shared: Arc::clone(shared),
+            survey: Survey::new(&source, &exclude, config.options.hard_links),
+            source,
+            transfer,
+            reporter: Arc::clone(reporter),
+            attempts: 0,
+            first: true,
+            begun: false,
+            owes_deletions: false,
+            config,
+        };
+        sync.report(What::Watching {
+            backend: opened.backend.into(),
+            reason: opened.reason,
+            source: String::from_utf8_lossy(&sync.config.source).into_owned(),
+            target: String::from_utf8_lossy(&sync.config.target).into_owned(),
+        });
+        if let Some(text) = opened.warning {
+            sync.report(What::Warning { text });
+        }
+        let now = shared.now();
+        shared.lock().queue.doubt(now);
+        Ok((sync, opened.watcher))
+    }
+
+    fn work(&mut self) -> End {
+        loop {
+            let done = match self.shared.next() {
+                Next::Stop => return End::Asked,
+                Next::Lost(text) => Err(self.lost(text)),
+                Next::Check => self.source.root().map(|_| self.settle_debts()),
+                Next::Full => self.full(),
+                Next::Paths => {
+                    // What belongs together arrives within a moment.
+                    std::thread::sleep(GATHER);
+                    self.batch()
+                }
+            };
+            if let Err(refusal) = done {
+                return End::Refused(refusal);
+            }
+        }
+    }
+
+    /// A watch that ended is explained by the state of the source where that tells more.
+    fn lost(&self, text: String) -> Refusal {
+        match self.source.root() {
+            Err(refusal) => refusal,
+            Ok(_) => Refusal { text, remedy: "nothing was deleted; start anew".into() },
+        }
+    }
+
+    /// Deletions that a comparison may have left out are made good once nothing else is owed.
+    fn settle_debts(&mut self) {
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        if self.owes_deletions && state.queue.is_empty() {
+            self.owes_deletions = false;
+            state.queue.doubt(now);
+        }
+    }
+
+    /// Compares everything.
+    fn full(&mut self) -> Result<(), Refusal> {
+        if !self.first && self.shared.lock().numbers.overflows > 0 {
+            self.report(What::Overflow);
+        }
+        self.survey.forget_links();
+        let kind = if self.first { SyncState::FirstPass } else { SyncState::Comparing };
+        let control = self.shared.new_control(kind);
+        let (config, started) = (&self.config, Instant::now());
+        let transfer = self.transfer.as_ref();
+        let hold = weigh_empty(&self.source, transfer, config.allow_empty, config.delete, &control);
+        self.shared.lock().queue.take_full();
+        let outcome = match hold {
+            Err(Hold::Refused(refusal)) => return Err(refusal),
+            Err(Hold::Failed(outcome)) => outcome,
+            Ok(()) => transfer.full(self.begun, &control),
+        };
+        self.begun = true;
+        let landed = self.land(&outcome);
+        if landed {
+            self.owes_deletions |= self.config.delete && deletions_owed(&outcome);
+            self.shared.lock().numbers.passes += 1;
+            self.report(What::Pass { first: self.first, work: work(&outcome, started) });
+            self.first = false;
+        }
+        Ok(())
+    }
+
+    /// Sends what is ready.
+    fn batch(&mut self) -> Result<(), Refusal> {
+        let root = self.source.root()?;
+        let new = self.shared.lock().queue.to_look();
+        let answers = self.survey.being_written(&root, new);
+        let mut state = self.shared.lock();
+        for (path, waits) in answers {
+            state.queue.looked(&path, waits);
+        }
+        let mut taken = state.queue.take(BATCH_MAX);
+        drop(state);
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let mut more = self.survey.ground(&root, &mut taken);
+        match self.survey.linked(&root, &taken) {
+            Some(linked) => more.extend(linked),
+            None => {
+                let now = self.shared.now();
+                self.shared.lock().queue.doubt(now);
+            }
+        }
+        drop(root);
+        let batch = plan(&taken, &more, self.config.delete, &self.prefix);
+        if batch.is_empty() {
+            self.shared.lock().queue.landed();
+            return Ok(());
+        }
+        let control = self.shared.new_control(SyncState::Sending);
+        let started = Instant::now();
+        let outcome = self.transfer.batch(&batch, &control);
+        if self.land(&outcome) {
+            self.shared.lock().numbers.batches += 1;
+            self.report(What::Batch { names: batch.len(), work: work(&outcome, started) });
+        }
+        Ok(())
+    }
+
+    /// Ends a transfer in the queue; false when it failed as a whole.
+    fn land(&mut self, outcome: &Outcome) -> bool {
+        let now = self.shared.now();
+        let verdict = verdict(outcome, &self.prefix);
+        self.count(outcome, verdict == Verdict::Landed);
+        match verdict {
+            Verdict::Landed => {
+                self.attempts = 0;
+                self.shared.lock().queue.landed();
+                true
+            }
+            Verdict::Part(paths) => {
+                self.attempts = 0;
+                self.part_failed(paths, outcome, now);
+                true
+            }
+            Verdict::Failed => {
+                self.failed(outcome, now);
+                false
+            }
+        }
+    }
+
+    fn count(&self, outcome: &Outcome, success: bool) {
+        let mut state = self.shared.lock();
+        state.numbers.files += outcome.files;
+        state.numbers.bytes += outcome.bytes;
+        state.numbers.deleted += outcome.deleted;
+        if success {
+            state.numbers.last_success = Some(jiff::Timestamp::now().to_string());
+            state.numbers.last_error = None;
+        }
+    }
+
+    fn part_failed(&self, paths: Vec<Vec<u8>>, outcome: &Outcome, now: u64) {
+        let root = self.source.root().ok();
+        let count = paths.len();
+        let paths: Vec<(Vec<u8>, bool)> = paths
+            .into_iter()
+            .map(|path| {
+                let meta = root.as_ref().and_then(|r| self.source.look(r, &path).ok().flatten());
+                (path, meta.is_some_and(|m| m.is_dir()))
+            })
+            .collect();
+        let mut longest = 0;
+        self.shared.lock().queue.part_failed(&paths, now, &mut |tries| {
+            let wait = backoff(tries, random());
+            longest = longest.max(wait);
+            wait
+        });
+        let text = outcome.problems.iter().find(|p| !p.path.is_empty()).map_or("", |p| &p.text);
+        // What vanished is no failure: it is settled with the next batch.
+        if outcome.exit != ExitCode::Vanished {
+            self.trouble(outcome.exit, text, count, longest);
+        }
+    }
+
+    fn failed(&mut self, outcome: &Outcome, now: u64) {
+        let mut state = self.shared.lock();
+        state.queue.failed();
+        if self.shared.stop_requested() {
+            return;
+        }
+        let wait = backoff(self.attempts, random());
+        state.blocked_until = now.saturating_add(wait);
+        drop(state);
+        self.attempts = self.attempts.saturating_add(1);
+        let text = match outcome.problems.first() {
+            _ if !outcome.reason.is_empty() => outcome.reason.clone(),
+            Some(problem) => problem.text.clone(),
+            None => outcome.exit.text().to_owned(),
+        };
+        self.trouble(outcome.exit, &text, 0, wait);
+    }
+
+    fn trouble(&self, exit: ExitCode, text: &str, paths: usize, wait_ms: u64) {
+        let remedy = remedy(exit, text);
+        self.shared.note_error(text, remedy);
+        let (text, remedy) = (text.to_owned(), remedy.to_owned());
+        self.report(What::Retry { paths, wait_ms, text, remedy });
+    }
+
+    fn report(&self, what: What) {
+        (self.reporter)(Report { sync: self.config.name.clone(), what });
+    }
+}
+
+fn work(outcome: &Outcome, started: Instant) -> Work {
+    let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Work { files: outcome.files, bytes: outcome.bytes, deleted: outcome.deleted, ms }
+}
+
+fn random() -> u32 {
+    getrandom::u32().unwrap_or_default()
+}
+
+/// How long the first change after quiet waits for what belongs to it.
+const GATHER: Duration = Duration::from_millis(1);
+/// Milliseconds in which the watch thread notices a request to end.
+const WATCH_POLL_MS: u32 = 200;

@@ -1,0 +1,38 @@
+//! What a watch back-end says: one change of one path, or that more than a path is in doubt.
+//!
+//! Made by [`super::inotify`] and [`super::fanotify`], taken by `aggregate::queue`. A change tells
+//! how much there is to do, not what is there: whoever sends the path looks at it then, so two
+//! events in the wrong order do no harm.
+
+/// What happened at one path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Whatever is there now is worth sending: closed after writing, renamed to here.
+    Settled,
+    /// Owner, mode, times or the like changed; content may be in the middle of being written.
+    Attributes,
+    /// Content was written and the file is still open.
+    Writing,
+    /// A name that is no directory was made; it may be about to be written.
+    Appeared,
+    /// A directory was made; what is in it is reported by itself.
+    MadeDir,
+    /// A directory came here with what it holds.
+    Subtree,
+    /// The name is gone.
+    Gone {
+        /// It was a directory.
+        dir: bool,
+    },
+}
+
+/// One message of a back-end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Something happened at one path, relative to the source and empty for the source itself.
+    Path(Vec<u8>, Change),
+    /// Events were lost or watches are in doubt: everything below the source must be compared.
+    Doubt,
+    /// The source is no longer where it was; no event follows. Why, as a line without newline.
+    Lost(String),
+}

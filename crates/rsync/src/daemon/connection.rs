@@ -1,0 +1,439 @@
+//! One client, from greeting to session, in the order the checks apply.
+//!
+//! Called by the program that `listen` starts for each connection, and by inetd or a remote shell.
+//! In steps: the configuration is read anew; greetings; message of the day; module name or list;
+//! host lists; a slot; login (`login`); ids, root directory and privileges (`enter`); `@RSYNCD: OK`;
+//! the argument list; then the session is handed over. Until then nothing of the module can be
+//! reached by the client. What it is told of a refusal is one `@ERROR` line; reasons go to the log.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use tree::path::RelPath;
+use wire::exit::ExitCode;
+use wire::greeting::{Greeting, format_greeting, parse_greeting};
+use wire::limits;
+use wire::version::Protocol;
+
+use super::access::{self, Peer};
+use super::arguments::{self, Arguments};
+use super::config::Config;
+use super::deadline::{PhaseError, TextStream};
+use super::enter::{self, Entered};
+use super::log::{DaemonLog, LogTarget, cause};
+use super::module::{Globals, Module};
+use super::peer;
+use super::refuse::{RefuseSet, option_rows};
+use super::service::Service;
+use super::session::{DaemonSession, client_name};
+use super::slots::{self, NoSlot};
+use super::{files, login};
+
+/// How long a refused client may take to close its side, so that it reads why.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A connection to be served.
+pub struct Arrival<'a> {
+    /// What the daemon was started with.
+    pub service: &'a Service,
+    /// Bytes from the client.
+    pub input: OwnedFd,
+    /// Bytes to the client.
+    pub output: OwnedFd,
+    /// Whether a remote shell carries it: no deadlines, address from the environment.
+    pub via_shell: bool,
+}
+
+/// How a connection ends before its session.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The client is told (behind `@ERROR: `), and the log with its own words.
+    Refused { client: Vec<u8>, log: Vec<u8>, exit: ExitCode },
+    /// Nothing more is said to the client.
+    Dropped { log: Vec<u8>, exit: ExitCode },
+    /// The client has its answer: the list, or what is wrong with its greeting.
+    Answered,
+}
+
+impl End {
+    /// A refusal with one text for both.
+    pub(crate) fn refused(client: impl Into<Vec<u8>>, log: impl Into<Vec<u8>>) -> End {
+        End::Refused { client: client.into(), log: log.into(), exit: ExitCode::StartClient }
+    }
+
+    pub(crate) fn dropped(log: impl Into<Vec<u8>>, exit: ExitCode) -> End {
+        End::Dropped { log: log.into(), exit }
+    }
+}
+
+impl From<PhaseError> for End {
+    fn from(error: PhaseError) -> End {
+        match error {
+            PhaseError::Closed => End::dropped("", ExitCode::StreamIo),
+            PhaseError::Timeout => {
+                End::dropped("daemon handshake timeout -- exiting", ExitCode::Timeout)
+            }
+            PhaseError::TooLong | PhaseError::Nul => {
+                End::dropped("a line or word of the client is too long", ExitCode::Protocol)
+            }
+            PhaseError::Io(error) => End::dropped(cause(&error), ExitCode::SocketIo),
+        }
+    }
+}
+
+/// Serves one client and gives the exit code of its process. `serve` runs the session.
+pub fn run(arrival: Arrival<'_>, serve: &dyn Fn(DaemonSession) -> ExitCode) -> ExitCode {
+    let addr = peer::address(&arrival.input, arrival.via_shell);
+    let stream = TextStream::new(arrival.input, arrival.output, !arrival.via_shell);
+    let system = |name: &[u8]| files::system_variable(name);
+    let (config, globals) = match arrival.service.load(&system) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            let file = arrival.service.log_file.clone().unwrap_or_default();
+            let target = LogTarget { file, facility: 3, tag: b"rsyncd".to_vec() };
+            let (log, _) = DaemonLog::open(&target, files::open_log);
+            log.warning(error.to_string());
+            return error.exit_code();
+        }
+    };
+    let log = open_log(arrival.service, &globals.defaults);
+    let mut connection = Connection {
+        service: arrival.service,
+        config,
+        globals,
+        log,
+        stream,
+        peer: Peer { addr, scope: None, host: peer::UNDETERMINED.to_vec() },
+        variables: Vec::new(),
+    };
+    match connection.admit() {
+        Ok(admitted) => serve(connection.into_session(admitted)),
+        Err(end) => connection.end(end),
+    }
+}
+
+/// Opens the log a module asks for, or the one of the command line.
+pub(crate) fn open_log(service: &Service, module: &Module) -> DaemonLog {
+    let target = LogTarget {
+        file: service.log_file.clone().unwrap_or_else(|| module.log_file.clone()),
+        facility: module.syslog_facility,
+        tag: module.syslog_tag.clone(),
+    };
+    let (log, error) = DaemonLog::open(&target, files::open_log);
+    if let Some(error) = error {
+        let file = String::from_utf8_lossy(&target.file);
+        log.warning(format!("failed to open log-file {file}: {}", cause(&error)));
+        log.warning("Ignoring \"log file\" setting.");
+    }
+    log
+}
+
+/// A client that is being let in.
+pub(crate) struct Connection<'a> {
+    service: &'a Service,
+    config: Config,
+    globals: Globals,
+    pub(crate) log: DaemonLog,
+    pub(crate) stream: TextStream,
+    pub(crate) peer: Peer,
+    /// Variables of this connection, by name.
+    variables: Vec<(&'static str, Vec<u8>)>,
+}
+
+/// What is known when a client has been let in.
+struct Admitted {
+    protocol: Protocol,
+    module: Module,
+    user: Vec<u8>,
+    arguments: Arguments,
+    paths: Vec<Vec<u8>>,
+    entered: Entered,
+    slot: Option<slots::Slot>,
+}
+
+impl Connection<'_> {
+    fn admit(&mut self) -> Result<Admitted, End> {
+        if self.globals.defaults.reverse_lookup {
+            self.peer.host = peer::host_name(self.peer.addr);
+        }
+        self.set_variable("RSYNC_PID", std::process::id().to_string().into_bytes());
+        self.set_variable("RSYNC_HOST_ADDR", self.peer.addr.to_string().into_bytes());
+        self.log.info([b"connect from ", self.client().as_slice()].concat());
+        self.stream.begin_phase();
+        let (greeting, protocol) = self.greet()?;
+        let name = self.module_name()?;
+        self.stream.end_phase();
+        let before = self.find_module(&name)?;
+        self.check_access(&before)?;
+        let slot = self.take_slot(&before)?;
+        self.stream.lower_limit(before.timeout_s);
+        let admitted = login::login(self, &before, &greeting)?;
+        self.set_variable("RSYNC_USER_NAME", admitted.user.clone());
+        let mut module = self.find_module(&name)?;
+        module.read_only = admitted.read_only.unwrap_or(module.read_only);
+        if let Some(format) = &self.service.log_format {
+            module.log_format = format.clone();
+            module.transfer_logging = true;
+        }
+        let plan = enter::plan(&module)?;
+        self.switch_log(&module);
+        let entered = enter::enter(&module, plan, &self.log)?;
+        self.stream.begin_phase();
+        self.stream.write(b"@RSYNCD: OK\n")?;
+        let arguments = arguments::read(&mut self.stream)?;
+        self.stream.end_phase();
+        let paths = module_paths(&arguments, &module.name, &entered)?;
+        Ok(Admitted { protocol, module, user: admitted.user, arguments, paths, entered, slot })
+    }
+
+    /// The two greetings and the message of the day.
+    fn greet(&mut self) -> Result<(Greeting, Protocol), End> {
+        self.stream.write(format_greeting(Protocol::NEWEST).as_bytes())?;
+        let line = self.stream.line(limits::GREETING_MAX)?;
+        let greeting = match parse_greeting(&line) {
+            Ok(greeting) => greeting,
+            Err(defect) => {
+                self.stream.write(&defect.daemon_text(&line))?;
+                return Err(End::Answered);
+            }
+        };
+        let protocol = greeting
+            .negotiate(Protocol::NEWEST)
+            .map_err(|error| End::refused(error.to_string(), error.to_string()))?;
+        let motd = self.globals.motd_file.clone();
+        if !motd.is_empty() {
+            let text = files::read(&motd, files::MOTD_BYTES_MAX).unwrap_or_default();
+            self.stream.write(&text)?;
+            self.stream.write(b"\n")?;
+        }
+        Ok((greeting, protocol))
+    }
+
+    /// Reads lines until one names a module; answers the others.
+    fn module_name(&mut self) -> Result<Vec<u8>, End> {
+        let mut line = self.stream.line(limits::MODULE_LINE_MAX)?;
+        if let Some(length) = line.strip_prefix(b"#early_input=") {
+            let length = std::str::from_utf8(length).ok().and_then(|text| text.parse().ok());
+            let Some(length @ 1..=limits::EARLY_INPUT_MAX) = length else {
+                return Err(End::refused("invalid early_input length", Vec::new()));
+            };
+            // It is for a command that this program does not run, so it only has to be skipped.
+            self.stream.bytes(length)?;
+            line = self.stream.line(limits::MODULE_LINE_MAX)?;
+        }
+        match line.as_slice() {
+            b"" | b"#list" => {
+                self.log.info([b"module-list request from ", self.client().as_slice()].concat());
+                self.list()?;
+                Err(End::Answered)
+            }
+            [b'#', ..] => {
+                Err(End::refused([b"Unknown command '", &line[..], b"'"].concat(), Vec::new()))
+            }
+            _ => Ok(line),
+        }
+    }
+
+    fn list(&mut self) -> Result<(), End> {
+        let environment = self.environment();
+        let mut text = Vec::new();
+        for section in &self.config.sections {
+            let Ok(module) = Module::resolve(section, &environment) else { continue };
+            if module.list {
+                text.extend_from_slice(&module.name);
+                let blanks = 15usize.saturating_sub(module.name.len());
+                text.resize(text.len() + blanks, b' ');
+                text.push(b'\t');
+                text.extend_from_slice(&module.comment);
+                text.push(b'\n');
+            }
+        }
+        text.extend_from_slice(b"@RSYNCD: EXIT\n");
+        drop(environment);
+        Ok(self.stream.write(&text)?)
+    }
+
+    /// The module of that name, with the variables known by now.
+    fn find_module(&mut self, name: &[u8]) -> Result<Module, End> {
+        let found = {
+            let environment = self.environment();
+            let section = self.config.find(name, &environment);
+            section.map(|section| Module::resolve(section, &environment))
+        };
+        let module = match found {
+            Some(Ok(module)) => module,
+            Some(Err(overgrown)) => {
+                let text = format!("{overgrown}");
+                return Err(End::dropped(text, ExitCode::Malloc));
+            }
+            None => {
+                let client = self.client();
+                let log = [b"unknown module '", name, b"' tried from ", &client].concat();
+                return Err(End::refused(unknown_module(name), log));
+            }
+        };
+        self.set_variable("RSYNC_MODULE_NAME", module.name.clone());
+        self.set_variable("RSYNC_MODULE_PATH", module.path.clone());
+        Ok(module)
+    }
+
+    fn check_access(&mut self, module: &Module) -> Result<(), End> {
+        if module.reverse_lookup && self.peer.host == peer::UNDETERMINED {
+            self.peer.host = peer::host_name(self.peer.addr);
+        }
+        let lookup = |name: &str| peer::addresses(name);
+        let forward: access::ForwardLookup<'_> =
+            if module.forward_lookup { Some(&lookup) } else { None };
+        let verdict = access::check(&module.hosts_allow, &module.hosts_deny, &self.peer, forward);
+        for remark in &verdict.remarks {
+            self.log.warning(remark);
+        }
+        if let Some(name) = verdict.matched_name.filter(|_| self.peer.host == peer::UNDETERMINED) {
+            self.peer.host = name;
+        }
+        self.set_variable("RSYNC_HOST_NAME", self.peer.host.clone());
+        let client = self.client();
+        let name = module.name.as_slice();
+        if verdict.allowed {
+            let text = [b"rsync allowed access on module ", name, b" from ", &client].concat();
+            self.log.info(text);
+            return Ok(());
+        }
+        let log = [b"rsync denied on module ", name, b" from ", &client].concat();
+        let text = match module.list {
+            true => [b"access denied to ", name, b" from ", &client].concat(),
+            false => unknown_module(name),
+        };
+        Err(End::refused(text, log))
+    }
+
+    fn take_slot(&self, module: &Module) -> Result<Option<slots::Slot>, End> {
+        let max = module.max_connections;
+        slots::take(max, || files::open_lock(&module.lock_file)).map_err(|error| match error {
+            NoSlot::Full => {
+                let log = format!("max connections ({max}) reached");
+                End::refused(format!("{log} -- try again later"), log)
+            }
+            NoSlot::Unusable(error) => {
+                let file = String::from_utf8_lossy(&module.lock_file);
+                let log = format!("failed to open lock file {file}: {}", cause(&error));
+                End::refused("failed to open lock file", log)
+            }
+        })
+    }
+
+    /// Goes over to the log of the module, if it has one of its own.
+    fn switch_log(&mut self, module: &Module) {
+        let target = self.log.target();
+        let same = self.service.log_file.is_some() || target.file == module.log_file;
+        let same_syslog =
+            target.facility == module.syslog_facility && target.tag == module.syslog_tag;
+        if !same || !same_syslog {
+            self.log = open_log(self.service, module);
+        }
+    }
+
+    /// `HOST (ADDR)`.
+    pub(crate) fn client(&self) -> Vec<u8> {
+        client_name(b"", &self.peer.host, self.peer.addr)
+    }
+
+    fn set_variable(&mut self, name: &'static str, value: Vec<u8>) {
+        self.variables.retain(|(known, _)| *known != name);
+        self.variables.push((name, value));
+    }
+
+    fn environment(&self) -> impl Fn(&[u8]) -> Option<Vec<u8>> + '_ {
+        |name: &[u8]| {
+            let own = self.variables.iter().find(|(known, _)| known.as_bytes() == name);
+            own.map(|(_, value)| value.clone()).or_else(|| files::system_variable(name))
+        }
+    }
+
+    fn end(mut self, end: End) -> ExitCode {
+        match end {
+            End::Answered => {
+                self.stream.linger(LINGER);
+                ExitCode::Ok
+            }
+            End::Dropped { log, exit } => {
+                self.log_unless_empty(&log);
+                exit
+            }
+            End::Refused { client, log, exit } => {
+                self.log_unless_empty(&log);
+                let line = [b"@ERROR: ", client.as_slice(), b"\n"].concat();
+                self.stream.begin_phase();
+                if self.stream.write(&line).is_ok() {
+                    self.stream.linger(LINGER);
+                }
+                exit
+            }
+        }
+    }
+
+    fn log_unless_empty(&self, text: &[u8]) {
+        if !text.is_empty() {
+            self.log.warning(text);
+        }
+    }
+
+    fn into_session(self, admitted: Admitted) -> DaemonSession {
+        let Admitted { protocol, module, user, arguments, paths, entered, slot } = admitted;
+        let refused = RefuseSet::compile(&module.refuse_options, &option_rows());
+        for remark in &refused.remarks {
+            self.log.warning(remark);
+        }
+        let sending = arguments.sending();
+        let client = client_name(&user, &self.peer.host, self.peer.addr);
+        let direction: &[u8] = if sending { b"rsync on " } else { b"rsync to " };
+        let request = arguments.paths.join(&b' ');
+        self.log.info([direction, &request, b" from ", &client].concat());
+        let (input, output, ahead) = self.stream.into_parts();
+        let dot = std::iter::once(b".".to_vec());
+        DaemonSession {
+            input,
+            output,
+            ahead,
+            protocol,
+            args: arguments.options.into_iter().chain(dot).chain(paths).collect(),
+            sending,
+            root: entered.root,
+            confined: entered.confined,
+            munge: entered.munge,
+            numeric_ids: entered.numeric_ids,
+            filters: entered.filters,
+            module,
+            addr: self.peer.addr,
+            host: self.peer.host,
+            user,
+            refused,
+            log: self.log,
+            bwlimit: self.service.bwlimit,
+            slot,
+        }
+    }
+}
+
+fn unknown_module(name: &[u8]) -> Vec<u8> {
+    [b"Unknown module '", name, b"'"].concat()
+}
+
+/// Looks the client's paths up in the module, below its root and without what its filter hides.
+fn module_paths(
+    arguments: &Arguments,
+    module: &[u8],
+    entered: &Entered,
+) -> Result<Vec<Vec<u8>>, End> {
+    let list = |dir: &[u8]| {
+        let read = || entered.root.dir(RelPath::new(dir).ok()?).ok()?.read_entries().ok();
+        let names = read().unwrap_or_default();
+        names.into_iter().map(|entry| entry.name.as_bytes().to_vec()).collect()
+    };
+    let exists = |path: &[u8]| enter::visible(&entered.root, &entered.filters, path);
+    Ok(arguments.module_paths(module, &list, &exists)?)
+}
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -1,0 +1,21 @@
+//! The one kind of wildcard that names of hosts, users and groups know.
+//!
+//! Called by `access`, `secrets` and `refuse`. The matching itself is the file filters' own, so a
+//! pattern means the same everywhere: `*` and `?` stop at a slash, `**` does not.
+
+use wire::filter::wildmatch::{Glob, has_wildcard};
+
+/// Whether the whole text matches.
+pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    Glob::new(pattern).matches(text)
+}
+
+/// The same with ASCII letters of either case equal.
+pub(crate) fn matches_ignoring_case(pattern: &[u8], text: &[u8]) -> bool {
+    matches(&pattern.to_ascii_lowercase(), &text.to_ascii_lowercase())
+}
+
+/// Whether the text has any wildcard.
+pub(crate) fn is_pattern(text: &[u8]) -> bool {
+    has_wildcard(text)
+}

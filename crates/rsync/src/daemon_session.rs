@@ -1,0 +1,198 @@
+//! From an admitted daemon client to a server run: options, refusals, the module's settings.
+//!
+//! Called by the program's connection process with what [`crate::daemon::connection`] hands over.
+
+use std::sync::Arc;
+
+use wire::exit::ExitCode;
+use wire::filter::Side;
+
+use crate::chmod::ChmodRules;
+use crate::console::Console;
+use crate::control::Control;
+use crate::daemon::session::DaemonSession;
+use crate::options::parse::{Parsing, UsageError, parse, parse_refusing};
+use crate::options::{FilesFrom, Options, Partial};
+use crate::report::format::{OutFormat, Peer};
+use crate::server::{DaemonPart, ServerRun};
+use crate::transport::Streams;
+
+/// Serves the client of a session.
+pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Control>) -> ExitCode {
+    let log = session.log.clone();
+    let (mut opts, paths, refusal) = understand(&session);
+    apply_module(&mut opts, &session);
+    let refusal = refusal.or_else(|| hidden_path(&opts, &session));
+    let denied = access_error(&opts, &session);
+    if refusal.is_none() && denied.is_none() {
+        let verb = if opts.sender { "on" } else { "to" };
+        let request = paths.join(&b' ');
+        let client = session.client();
+        log.info([b"rsync ", verb.as_bytes(), b" ", &request, b" from ", &client].concat());
+        log.info(if opts.sender { "building file list" } else { "receiving file list" });
+    }
+    let line_log = log.clone();
+    let outgoing = chmod_rules(&session, &session.module.outgoing_chmod, "outgoing chmod");
+    let incoming = chmod_rules(&session, &session.module.incoming_chmod, "incoming chmod");
+    let daemon = DaemonPart {
+        protocol: session.protocol,
+        root: session.root.clone(),
+        confined: session.confined,
+        module: session.module.name.clone(),
+        filters: session.filters.clone(),
+        outgoing_chmod: outgoing,
+        incoming_chmod: incoming,
+        munge: session.munge,
+        timeout_s: session.module.timeout_s,
+        log: Box::new(move |line| line_log.info(line.trim_ascii_end())),
+        transfer_log: transfer_log(&session, &opts),
+        refusal,
+        denied,
+    };
+    let end = crate::server::run(ServerRun {
+        opts,
+        paths,
+        streams: Streams {
+            input: Arc::new(session.input),
+            output: Arc::new(session.output),
+            child: None,
+        },
+        buffered: session.ahead,
+        console,
+        daemon: Some(daemon),
+        control,
+    });
+    if end.exit == ExitCode::Ok || end.sending {
+        log.info(format!(
+            "sent {} bytes  received {} bytes  total size {}",
+            end.sent, end.received, end.total_size
+        ));
+    }
+    drop(session.slot);
+    end.exit
+}
+
+/// The client's options; where they are refused, as many of them as the set-up needs, with the
+/// text of the refusal.
+fn understand(session: &DaemonSession) -> (Options, Vec<Vec<u8>>, Option<Vec<u8>>) {
+    let refuse =
+        |long: &str, short: Option<u8>| session.refused.check(long, short, session.sending);
+    match parse_refusing(&session.args, &|_| None, Parsing::Server, &refuse) {
+        Ok(parsed) => {
+            let mut paths = parsed.words;
+            if paths.first().is_some_and(|word| word == b".") {
+                paths.remove(0);
+            }
+            (parsed.options, paths, None)
+        }
+        Err(UsageError { text, .. }) => (set_up_options(session), Vec::new(), Some(text)),
+    }
+}
+
+/// What can be understood of refused options: enough to agree with the client on how to tell it.
+fn set_up_options(session: &DaemonSession) -> Options {
+    let fits = |words: &[Vec<u8>]| parse(words, &|_| None, Parsing::Server).ok();
+    let mut kept = vec![b"--server".to_vec()];
+    if session.sending {
+        kept.push(b"--sender".to_vec());
+    }
+    for word in session.args.iter().take_while(|word| word.as_slice() != b".") {
+        let more = [kept.clone(), vec![word.clone(), b".".to_vec(), b".".to_vec()]].concat();
+        if word.starts_with(b"-") && !kept.contains(word) && fits(&more).is_some() {
+            kept.push(word.clone());
+        }
+    }
+    kept.extend([b".".to_vec(), b".".to_vec()]);
+    let mut opts = fits(&kept).map(|parsed| parsed.options).unwrap_or_default();
+    opts.server = true;
+    opts.sender = session.sending;
+    opts
+}
+
+/// The module's settings over the client's.
+fn apply_module(opts: &mut Options, session: &DaemonSession) {
+    let module = &session.module;
+    opts.ignore_errors |= module.ignore_errors;
+    opts.names_hidden = session.numeric_ids;
+    opts.daemon_bwlimit = session.bwlimit;
+    if module.compresses_nothing() {
+        opts.compress_level = Some(0);
+    }
+    let cap = module.max_verbosity;
+    if opts.verbose > cap {
+        opts.verbose = cap;
+        let one = u8::from(cap > 0);
+        let two = u8::from(cap > 1);
+        let info = &mut opts.info;
+        for (level, most) in [
+            (&mut info.name, one + two),
+            (&mut info.backup, two),
+            (&mut info.mount, two),
+            (&mut info.remove, two),
+            (&mut info.skip, two),
+            (&mut info.copy, one),
+            (&mut info.del, one),
+            (&mut info.misc, one + two),
+            (&mut info.symsafe, one),
+        ] {
+            *level = (*level).min(most);
+        }
+    }
+}
+
+/// Reading from or writing to a module that does not allow it.
+fn access_error(opts: &Options, session: &DaemonSession) -> Option<&'static str> {
+    if opts.sender && session.module.write_only {
+        Some("ERROR: module is write only")
+    } else if !opts.sender && session.module.read_only {
+        Some("ERROR: module is read only")
+    } else {
+        None
+    }
+}
+
+/// A path among the options that the daemon's own rules hide.
+fn hidden_path(opts: &Options, session: &DaemonSession) -> Option<Vec<u8>> {
+    let partial = match &opts.partial {
+        Partial::Dir(dir) if dir.starts_with(b"/") => Some(dir),
+        _ => None,
+    };
+    let list = match &opts.files_from {
+        Some(FilesFrom::Local(path)) => Some(path),
+        _ => None,
+    };
+    let dirs = [opts.temp_dir.as_ref(), opts.backup_dir.as_ref(), partial];
+    let hidden = |path: &[u8], is_dir: bool| {
+        let clean = crate::scan::clean(crate::scan::trim_root(path));
+        !clean.is_empty() && session.filters.is_excluded(&clean, is_dir, Side::Receiver)
+    };
+    let found = dirs.into_iter().flatten().any(|dir| hidden(dir, true))
+        || list.is_some_and(|path| hidden(path, false));
+    found.then(|| b"Your options have been rejected by the server.\n".to_vec())
+}
+
+fn chmod_rules(session: &DaemonSession, text: &[u8], what: &str) -> Option<ChmodRules> {
+    if text.is_empty() {
+        return None;
+    }
+    let rules = ChmodRules::parse(text);
+    if rules.is_none() {
+        let shown = String::from_utf8_lossy(text);
+        session.log.warning(format!("Invalid \"{what}\" directive: {shown}"));
+    }
+    rules
+}
+
+fn transfer_log(session: &DaemonSession, opts: &Options) -> Option<(OutFormat, Peer)> {
+    let wanted = session.module.transfer_logging && !opts.dry_run;
+    wanted.then(|| {
+        let peer = Peer {
+            address: session.addr.to_string().into_bytes(),
+            host: session.host.clone(),
+            module: session.module.name.clone(),
+            module_path: session.module.path.clone(),
+            user: session.user.clone(),
+        };
+        (OutFormat::parse(&session.module.log_format), peer)
+    })
+}

@@ -1,0 +1,76 @@
+//! One line that names the cause of a refusal and its fix, where they are known.
+//!
+//! What the reference prints stays as it is; the hint follows on a line of its own.
+
+use crate::options::Options;
+
+/// The hint for what was said last, if there is one.
+pub fn for_client(said: &str, opts: &Options) -> Option<&'static str> {
+    let has = |text: &str| said.contains(text);
+    if has("auth failed on module") {
+        return Some(match opts.password_file {
+            Some(_) => {
+                "the user in the address or the password does not fit: the password file holds the \
+                 password alone, without a user; on the daemon's side its log names the reason \
+                 (auth users, secrets file, its mode 600 and owner)"
+            }
+            None => "give the password with --password-file=FILE (mode 600, the password alone)",
+        });
+    }
+    let table: [(&str, &'static str); 12] = [
+        (
+            "Unknown module",
+            "ask for the list with rsync://HOST/ ; a denied host is told the same when the module is not listed",
+        ),
+        (
+            "access denied to",
+            "this address is not admitted: see hosts allow and hosts deny of the module",
+        ),
+        (
+            "max connections",
+            "all slots of the module are taken: raise max connections there, or wait",
+        ),
+        (
+            "chdir failed",
+            "the module's path does not exist on the daemon's side, or it may not enter it: mkdir -p, and check uid and gid",
+        ),
+        (
+            "chroot failed",
+            "the daemon lacks the right to chroot: run it as root, or set use chroot = no",
+        ),
+        (
+            "setgroups failed",
+            "the daemon does not run as root: remove uid and gid from its configuration",
+        ),
+        ("invalid uid", "the module's uid names no user on the daemon's side"),
+        ("invalid gid", "the module's gid names no group on the daemon's side"),
+        (
+            "module is read only",
+            "set read only = no for this module on the daemon's side, and have it reloaded",
+        ),
+        ("module is write only", "set write only = no for this module on the daemon's side"),
+        ("Connection refused", "nothing listens there: start the daemon, or check host and port"),
+        (
+            "No route to host",
+            "a firewall or the network is in the way: open the port (873/tcp unless told otherwise)",
+        ),
+    ];
+    table.iter().find(|(text, _)| has(text)).map(|(_, hint)| *hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_refusals_have_a_fix() {
+        let opts = Options::default();
+        let hint = |said| for_client(said, &opts);
+        assert!(
+            hint("@ERROR: auth failed on module m").is_some_and(|h| h.contains("--password-file"))
+        );
+        assert!(hint("ERROR: module is read only").is_some_and(|h| h.contains("read only = no")));
+        assert!(hint("failed to connect to h (::1): Connection refused (111)").is_some());
+        assert_eq!(hint("some files/attrs were not transferred"), None);
+    }
+}
