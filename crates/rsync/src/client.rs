@@ -478,6 +478,9 @@ impl Client {
         {
             return;
         }
+        if !agreed.inc() && !self.opts.recurse && !self.opts.dirs {
+            return;
+        }
         let line: &[u8] = match (agreed.inc(), sending) {
             (true, true) => b"sending incremental file list\n",
             (true, false) => b"receiving incremental file list\n",

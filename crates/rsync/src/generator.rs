@@ -467,8 +467,11 @@ impl Generator {
         {
             self.recv.reporter.info(&line);
         }
-        if iflags.is_reportable() || always || xname.is_some() {
-            self.report(index, iflags, xname)?;
+        let linked = xname.as_ref().is_some_and(Vec::is_empty);
+        if iflags.is_reportable() || always || xname.is_some() && !linked {
+            // An item that is linked already travels as a local change with an empty name.
+            let local = if linked { ItemFlags::LOCAL_CHANGE } else { ItemFlags::NONE };
+            self.report(index, iflags | local, xname)?;
         }
         Ok(())
     }

@@ -172,7 +172,7 @@ impl Generator {
         if let (Some(found), Some(head)) = (&found, &head)
             && (found.dev, found.ino) == (head.dev, head.ino)
         {
-            let flags = attribute_flags(&self.recv, entry, found, false) | ItemFlags::NONE;
+            let flags = attribute_flags(&self.recv, entry, found, false);
             return self.report_if_changed(index, flags, Some(Vec::new()));
         }
         if let Some(found) = &found

@@ -99,11 +99,13 @@ impl ItemPrinter {
             }
             (Place::Dir, None) => return,
         };
-        let significant = head.iflags.contains(ItemFlags::TRANSFER)
-            || head.iflags.contains(ItemFlags::LOCAL_CHANGE)
-            || head.iflags.is_reportable();
+        let linked = head.xname.as_ref().is_some_and(Vec::is_empty)
+            && !ItemFlags(head.iflags.0 & !ItemFlags::LOCAL_CHANGE.0).is_reportable();
+        let significant = head.iflags.is_reportable() && !linked;
         if let Some(format) = &self.format {
-            let show = significant || self.opts.itemize > 1;
+            let show = significant
+                || self.opts.itemize > 1
+                || self.opts.info.name > 1 && self.opts.shows_letters();
             if show {
                 let line = format.render(&self.render_item(&view, head, done, given));
                 reporter.info(&line);
