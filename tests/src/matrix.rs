@@ -36,6 +36,9 @@ const NOISY_TRIES: usize = 4;
 /// them, in the directory that it is started in.
 const SHELL: &str = "#!/bin/sh\nshift\nexec /bin/sh -c \"$*\"\n";
 
+/// The end of the line with which ours refuses an option by name.
+const REFUSAL: &str = " is not supported yet";
+
 /// How the two ends meet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Pairing {
@@ -346,6 +349,10 @@ impl Servers {
 
 /// What differs between an outcome and the nearest of the reference's.
 fn compare(outcomes: &[Outcome], ours: &Outcome) -> Vec<(What, Vec<String>)> {
+    let refusal = |line: &&String| line.contains("livemirror: ") && line.ends_with(REFUSAL);
+    if let Some(line) = ours.stderr.iter().find(refusal) {
+        return vec![(What::Refused, vec![line.clone()])];
+    }
     let differences = |theirs: &Outcome| {
         let mut out = Vec::new();
         if ours.exit.contains(&None) {

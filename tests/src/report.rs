@@ -29,6 +29,8 @@ pub enum What {
     Stdout,
     /// Lines of standard error.
     Stderr,
+    /// Ours says that it does not support an option, so nothing else is compared.
+    Refused,
 }
 
 impl What {
@@ -41,6 +43,7 @@ impl What {
             What::Exit => "exit",
             What::Stdout => "stdout",
             What::Stderr => "stderr",
+            What::Refused => "refused",
         }
     }
 }
@@ -145,7 +148,10 @@ pub fn write(found: &[Difference], cells: usize) {
         merged.len()
     );
     for ((what, scenario, lines), cells) in &merged {
-        let first = all.0.iter().find(|d| d.what == *what && d.lines[1..] == **lines);
+        let same = |d: &&Difference| {
+            d.what == *what && d.scenario == *scenario && d.lines[1..] == **lines
+        };
+        let first = all.0.iter().find(same);
         let command = first.map(|d| d.lines[0].clone()).unwrap_or_default();
         let difference = Difference {
             scenario: (*scenario).to_owned(),
