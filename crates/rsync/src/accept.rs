@@ -4,6 +4,7 @@ use wire::error::Error;
 use wire::exit::ExitCode;
 use wire::filter::RequestVerdict;
 use wire::flist::entry::Entry;
+use wire::flist::list::FileList;
 
 use crate::fatal::Fatal;
 use crate::receiving::Receiving;
@@ -23,6 +24,29 @@ pub fn check_parent(entry: &Entry, parent: &[u8]) -> Result<(), Fatal> {
         "ABORTING due to invalid path from sender".to_string(),
     )
     .into())
+}
+
+/// In a whole list every entry lies in a directory of the list; otherwise a symlink or nothing at
+/// all could stand where the receiver expects one.
+pub fn check_parents(recv: &Receiving, list: &FileList) -> Result<(), Fatal> {
+    let mut known: &[u8] = b"";
+    for pos in (0..list.len()).filter(|&pos| list.is_active(pos)) {
+        let entry = list.get(pos);
+        let dir = entry.dir_name();
+        if dir == known || dir.is_empty() || dir == b"/" {
+            continue;
+        }
+        if !list.find(dir).is_some_and(|at| list.get(at).is_dir()) {
+            let mut text = b"parent dir is absent in the file list: ".to_vec();
+            text.extend_from_slice(crate::scan::trim_root(dir));
+            if !recv.opts.delete_missing_args {
+                return Err(Fatal::new(ExitCode::Protocol, text));
+            }
+            recv.reporter.warning(&[b"WARNING: ".as_slice(), &text].concat());
+        }
+        known = dir;
+    }
+    Ok(())
 }
 
 /// Checks an entry against what was asked for, and keeps the names of its owners.

@@ -616,6 +616,9 @@ pub fn read_segment(
     }
     recv.reporter.add_io_error(decoder.take_io_error());
     list.finish(true);
+    if !recv.agreed.inc() {
+        crate::accept::check_parents(recv, &list)?;
+    }
     let mut lists = recv.lists.lock().map_err(|_| Fatal::silent(ExitCode::Crashed))?;
     Ok(lists.add(list, number)?)
 }
