@@ -95,6 +95,8 @@ struct Group {
     scratch: PathBuf,
     pairing: Pairing,
     protocol: Option<u32>,
+    /// Whether ours can be the server; told by a trial start where that is a daemon.
+    serves: bool,
 }
 
 impl Drop for Group {
@@ -142,7 +144,9 @@ fn check_in_turn(programs: &Programs, pairing: Pairing, protocol: Option<u32>) -
     let programs = programs.with_copy_of_ours(scratch.join("livemirror"));
     std::fs::write(scratch.join("shell"), SHELL).expect("a remote shell");
     std::fs::set_permissions(scratch.join("shell"), PermissionsExt::from_mode(0o755)).unwrap();
-    let group = Group { programs, scratch, pairing, protocol };
+    let mut group = Group { programs, scratch, pairing, protocol, serves: true };
+    let trial = group.trial();
+    group.serves = trial.is_ok();
 
     let filter = std::env::var("LIVEMIRROR_MATRIX").unwrap_or_default();
     let wanted = |s: &Scenario| {
@@ -166,12 +170,25 @@ fn check_in_turn(programs: &Programs, pairing: Pairing, protocol: Option<u32>) -
             });
         }
     });
-    let (ran, found) = found.into_inner().expect("no panic while it is held");
+    let (ran, mut found) = found.into_inner().expect("no panic while it is held");
+    if let Err(text) = trial {
+        let lines = vec!["(no server of ours)".to_owned(), text];
+        let (scenario, cell) = ("every-one".to_owned(), group.label(Theirs, Ours));
+        found.push(Difference { scenario, cell, what: What::Setup, lines });
+    }
     report::write(&found, ran.len());
     report::judge(&ran, &found)
 }
 
 impl Group {
+    /// Starts a daemon of ours once, so that its absence is told once.
+    fn trial(&self) -> Result<(), String> {
+        if self.pairing.daemon() {
+            Servers::default().port(self, Ours, &self.scratch, "trial")?;
+        }
+        Ok(())
+    }
+
     /// Runs one scenario; its cells as (scenario, cell), and what differs in them.
     fn cell(&self, scenario: &Scenario) -> (Vec<(String, String)>, Vec<Difference>) {
         let mut servers = Servers::default();
@@ -203,6 +220,9 @@ impl Group {
             note(&self.label(Theirs, Theirs), What::Setup, lines);
         }
         for &(client, server) in self.pairing.forms() {
+            if server == Ours && !self.serves {
+                continue;
+            }
             let label = self.label(client, server);
             let tries = if outcomes.len() > 1 { NOISY_TRIES } else { 1 };
             for attempt in 1..=tries {

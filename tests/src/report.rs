@@ -148,9 +148,8 @@ pub fn write(found: &[Difference], cells: usize) {
         merged.len()
     );
     for ((what, scenario, lines), cells) in &merged {
-        let same = |d: &&Difference| {
-            d.what == *what && d.scenario == *scenario && d.lines[1..] == **lines
-        };
+        let same =
+            |d: &&Difference| d.what == *what && d.scenario == *scenario && d.lines[1..] == **lines;
         let first = all.0.iter().find(same);
         let command = first.map(|d| d.lines[0].clone()).unwrap_or_default();
         let difference = Difference {
