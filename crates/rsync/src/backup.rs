@@ -14,7 +14,7 @@ fn place(recv: &Receiving, dir: &Dir, base: &Name, path: &RelPath) -> io::Result
     let mut name = base.as_bytes().to_vec();
     name.extend_from_slice(&recv.opts.suffix);
     let name = NameBuf::new(&name).map_err(|_| io::Error::from_raw_os_error(libc::ENAMETOOLONG))?;
-    match &recv.side.backup {
+    match recv.backup_root()? {
         None => Ok((dir.clone(), name)),
         Some(root) => Ok((backup_parent(recv, root, path)?, name)),
     }

@@ -109,6 +109,10 @@ impl Client {
         let agreed = self.agree(&mut open, protocol, true)?;
         let filters = self.filters()?;
         self.send_filters(&filters, true, &mut open)?;
+        if agreed.protocol.raw_files_from() && matches!(names, files_from::Source::Connection) {
+            return Err(crate::server::raw_list());
+        }
+        open.writer.flush()?;
         let names = names.read(&mut open.reader)?;
         let args = local_paths(sources);
         let start = SourceStart::Operator { cwd: cwd() };
@@ -198,6 +202,9 @@ impl Client {
         let agreed = self.agree(&mut open, protocol, false)?;
         let filters = self.filters()?;
         self.send_filters(&filters, false, &mut open)?;
+        if agreed.protocol.raw_files_from() && forward.is_some() {
+            return Err(crate::server::raw_list());
+        }
         if let Some(names) = &forward {
             open.writer.data.extend_from_slice(names);
         }

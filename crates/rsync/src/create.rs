@@ -27,7 +27,13 @@ impl Generator {
         };
         match self.cache.parent(path) {
             Ok(dir) => dir.lstat(name),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // A dry run leaves a file where a directory would be made; nothing is below it.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    || self.recv.opts.dry_run && error.kind() == io::ErrorKind::NotADirectory =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -139,10 +145,21 @@ impl Generator {
             return;
         }
         let Some(path) = self.recv.dest_path(&name) else { return };
-        if let Ok(None) = self.look(&path)
+        let implied = entry.top_dir() && !entry.content_dir();
+        let plain = implied && !self.recv.opts.implied_dirs && self.recv.opts.relative;
+        let clear = match self.look(&path) {
+            Ok(None) => true,
+            Ok(Some(found)) if !found.is_dir() && !plain => {
+                matches!(self.clear_other(&path, &found, &name), Ok(true))
+            }
+            _ => false,
+        };
+        let mode = if plain { 0o777 & !self.recv.privileges.umask } else { 0o700 };
+        if clear
             && let Some(base) = path.name()
             && let Ok(dir) = self.cache.parent(&path)
-            && dir.mkdir(base, entry.mode() & 0o700 | 0o700).is_ok()
+            && dir.mkdir(base, mode).is_ok()
+            && !plain
         {
             self.made_early.insert(name);
         }

@@ -28,6 +28,7 @@ pub struct Destination {
 }
 
 /// Where destinations are looked up.
+#[derive(Clone)]
 pub enum DestStart {
     /// A path of the operator, resolved with trust in the owners of its links.
     Operator {
@@ -83,25 +84,24 @@ impl DestStart {
         })
     }
 
-    /// Like [`Self::side_dir`], and makes the directory where it is missing.
-    pub fn side_dir_made(
-        &self,
-        dest: &Root,
-        path: &[u8],
-        option: &str,
-        umask: u32,
-    ) -> Result<Root, Fatal> {
-        if let Err(error) = self.open_side(dest, path)
-            && error.kind() == io::ErrorKind::NotFound
-        {
-            let made = if path.starts_with(b"/") {
-                self.mkdir(path, 0o777 & !umask)
-            } else {
-                make_below(dest, path, umask)
-            };
-            made.map_err(|e| Fatal::io(ExitCode::FileIo, "mkdir", path, &e))?;
+    /// Like [`Self::side_dir`], and makes the directory where it is missing; whether it was made.
+    pub fn side_dir_made(&self, dest: &Root, path: &[u8], umask: u32) -> io::Result<(Root, bool)> {
+        match self.open_side(dest, path) {
+            Ok(root) => Ok((root, false)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let (parent, name) = split(path);
+                let name = tree::path::Name::new(name).map_err(|_| invalid())?;
+                let (above, _) = self.side_dir_made(dest, parent, umask)?;
+                match above.top().mkdir(name, 0o777 & !umask) {
+                    Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                        return Err(error);
+                    }
+                    _ => {}
+                }
+                Ok((self.open_side(dest, path)?, true))
+            }
+            Err(error) => Err(error),
         }
-        self.side_dir(dest, path, option)
     }
 
     fn open_side(&self, dest: &Root, path: &[u8]) -> io::Result<Root> {
@@ -172,21 +172,6 @@ impl DestStart {
     }
 }
 
-/// Makes the missing components of a path below the destination.
-fn make_below(dest: &Root, path: &[u8], umask: u32) -> io::Result<()> {
-    let clean = module_path(path);
-    let rel = RelPath::new(&clean).map_err(|_| invalid())?;
-    let mut at = dest.top().clone();
-    for part in rel.components() {
-        match at.mkdir(part, 0o777 & !umask) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        at = at.open_dir(part)?;
-    }
-    Ok(())
-}
-
 fn module_path(path: &[u8]) -> Vec<u8> {
     let cleaned = crate::scan::clean(crate::scan::trim_root(path));
     if cleaned.is_empty() { b".".to_vec() } else { cleaned }
@@ -228,6 +213,16 @@ pub fn choose(
             let root = start.open(path).map_err(|e| change_dir(reporter, &shown, &e))?;
             Ok(Destination { root, shown, rename: None, missing: false, made: false })
         }
+        Some(false) if slash => {
+            let error = io::Error::from_raw_os_error(libc::ENOTDIR);
+            let mut shown = shown;
+            shown.push(b'/');
+            let mut text = b"ERROR: cannot stat destination ".to_vec();
+            text.extend_from_slice(&reporter.quoted(&shown));
+            text.extend_from_slice(b": ");
+            text.extend_from_slice(errno_text(&error).as_bytes());
+            Err(Fatal { explained: false, ..Fatal::new(ExitCode::FileSelect, text) })
+        }
         Some(false) if many => Err(Fatal::new(
             ExitCode::FileSelect,
             "ERROR: destination must be a directory when copying more than 1 file",
@@ -236,9 +231,6 @@ pub fn choose(
             ExitCode::FileSelect,
             "ERROR: cannot overwrite non-directory with a directory",
         )),
-        Some(false) if slash => {
-            Err(Fatal::new(ExitCode::Syntax, "ERROR: destination path is not a directory"))
-        }
         None if many || slash || first.first_is_dir => {
             make(opts, start, path, shown, reporter, umask)
         }

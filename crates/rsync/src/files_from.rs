@@ -85,6 +85,24 @@ pub fn for_server(
     })
 }
 
+/// Sends the list that a pushing client wants from this side: names NUL-terminated, an empty one at
+/// the end. Comment lines are names here.
+pub fn serve(
+    opts: &Options,
+    open: impl FnOnce(&[u8]) -> std::io::Result<std::fs::File>,
+    writer: &mut crate::link::LinkWriter,
+) -> Result<(), Fatal> {
+    let Some(FilesFrom::Local(path)) = &opts.files_from else { return Ok(()) };
+    let mut text = Vec::new();
+    open(path).and_then(|mut f| f.read_to_end(&mut text)).map_err(|e| cannot_open(path, &e))?;
+    for name in split(&text, opts.from0, false) {
+        writer.data.extend_from_slice(&name);
+        writer.data.push(0);
+    }
+    writer.data.push(0);
+    writer.flush()
+}
+
 /// Splits text into names; empty ones, and with `comments` lines that begin with `#` or `;`, are
 /// dropped.
 pub fn split(text: &[u8], from0: bool, comments: bool) -> Vec<Vec<u8>> {

@@ -32,6 +32,9 @@ use crate::lists::{Place, Segment};
 use crate::receiving::{Note, Receiving};
 use crate::report::messages::Role;
 
+/// Entries known before the first is looked at, under `--hard-links`.
+const LINK_LOOK_AHEAD: u64 = 500;
+
 /// A list under way: its entries, and the answers still owed.
 struct Walk {
     segment: Arc<Segment>,
@@ -133,6 +136,9 @@ impl Generator {
             };
             self.recv.reporter.info(line);
         }
+        if self.recv.opts.hard_links {
+            self.gather_lists()?;
+        }
         while let Some(segment) = self.next_segment()? {
             self.walk(&segment)?;
             self.take_notes()?;
@@ -143,6 +149,15 @@ impl Generator {
         self.end_directories(inc);
         self.mark_done();
         self.writer.flush()
+    }
+
+    /// Waits until so much of the lists is known that the members of small groups of hard links are.
+    fn gather_lists(&mut self) -> Result<(), Fatal> {
+        let known = |recv: &Receiving| recv.lists.lock().map_or(u64::MAX, |lists| lists.total);
+        while !self.lists_complete && known(&self.recv) < LINK_LOOK_AHEAD {
+            self.wait()?;
+        }
+        Ok(())
     }
 
     /// The next list to walk; waits for it, handling answers meanwhile. `None` when all have come.
@@ -460,10 +475,10 @@ impl Generator {
     ) -> Result<(), Fatal> {
         let opts = &self.recv.opts;
         let always = opts.info.name > 1 || opts.itemize > 1;
-        if !iflags.is_reportable()
-            && opts.info.name > 1
+        if opts.info.name > 1
             && !opts.shows_letters()
-            && let Some(line) = self.up_to_date_line(index)
+            && !iflags.contains(ItemFlags::LOCAL_CHANGE)
+            && let Some(line) = self.untouched_line(index, iflags.is_reportable())
         {
             self.recv.reporter.info(&line);
         }
@@ -476,15 +491,14 @@ impl Generator {
         Ok(())
     }
 
-    /// What `-vv` says of a file that needs nothing; directories are passed over.
-    fn up_to_date_line(&self, index: i32) -> Option<Vec<u8>> {
+    /// What `-vv` says of a file that needs no data; directories are passed over.
+    fn untouched_line(&self, index: i32, changed: bool) -> Option<Vec<u8>> {
         let lists = self.recv.lists.lock().ok()?;
         let (segment, Place::Entry(pos)) = lists.find(index).ok()? else { return None };
         let entry = segment.list.get(pos);
         (!entry.is_dir()).then(|| {
-            let mut line = entry.name();
-            line.extend_from_slice(b" is uptodate\n");
-            line
+            let end: &[u8] = if changed { b"\n" } else { b" is uptodate\n" };
+            [crate::scan::trim_root(&entry.name()), end].concat()
         })
     }
 

@@ -76,7 +76,8 @@ impl Generator {
             self.owe(index);
             return Ok(true);
         }
-        if group.ahead > 0 && !self.stands(entry) {
+        // What needs no data is made at once and leads; a file waits for the last of its group.
+        if group.ahead > 0 && entry.is_reg() && !self.stands(entry) {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.waiting.push(Waiting { index, segment: segment.clone(), pos });
             }

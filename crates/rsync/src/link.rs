@@ -192,6 +192,8 @@ pub struct LinkReader {
     policy: MessagePolicy,
     on_message: OnMessage,
     closed: bool,
+    /// Stream bytes handed out so far, without frames.
+    pub taken: u64,
     /// It is a TCP connection, whose acknowledgements are not to be held back.
     quick_ack: bool,
 }
@@ -204,6 +206,7 @@ impl LinkReader {
         let quick_ack = rustix::net::sockopt::set_tcp_quickack(&*fd, true).is_ok();
         LinkReader {
             quick_ack,
+            taken: 0,
             fd,
             traffic,
             buf: buffered,
@@ -445,6 +448,7 @@ impl ByteSource for LinkReader {
     type Error = Fatal;
 
     fn read_exact(&mut self, out: &mut [u8]) -> Result<(), Fatal> {
+        self.taken += out.len() as u64;
         if !self.muxed {
             return self.raw(out);
         }

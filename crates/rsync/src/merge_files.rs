@@ -14,8 +14,8 @@ use crate::options::{FilterArg, Options, Partial};
 /// The list of a client: the rules given, in order, then those that options imply.
 pub fn client_filters(opts: &Options) -> Result<FilterList, Fatal> {
     let mut list = FilterList::new();
-    list.set_from0(opts.from0);
     list.set_cvs_sources(cvs_sources());
+    list.set_from0(opts.from0);
     for arg in &opts.filters {
         match arg {
             FilterArg::Exclude(text) => list.add_exclude(text).map_err(refused)?,
@@ -28,12 +28,18 @@ pub fn client_filters(opts: &Options) -> Result<FilterList, Fatal> {
         }
     }
     if opts.cvs_exclude {
-        list.add_cvs_exclude().map_err(refused)?;
+        add_cvs(&mut list)?;
     }
     for rule in implied_rules(opts) {
         list.add_rule_text(&rule, &Origin::Argument, &mut |_, _| None).map_err(refused)?;
     }
     Ok(list)
+}
+
+/// Adds what `-C` stands for on this side.
+pub fn add_cvs(list: &mut FilterList) -> Result<(), Fatal> {
+    list.set_cvs_sources(cvs_sources());
+    list.add_cvs_exclude().map_err(refused)
 }
 
 /// Backups beside the files are not extraneous, and partial files are nobody's source.

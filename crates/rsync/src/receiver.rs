@@ -602,6 +602,7 @@ pub fn read_segment(
     };
     let parent_name = recv.lists.lock().ok().and_then(|l| l.dirs.name(number));
     decoder.begin_segment(start);
+    let taken = reader.taken;
     let mut list = FileList::new(start, (number >= 0).then_some(number));
     while let Some(mut entry) = decoder.next(reader)? {
         if let Some(parent) = &parent_name {
@@ -614,6 +615,7 @@ pub fn read_segment(
         }
         list.push(entry);
     }
+    recv.flist_size.fetch_add(reader.taken - taken, Ordering::Relaxed);
     recv.reporter.add_io_error(decoder.take_io_error());
     list.finish(true);
     if !recv.agreed.inc() {

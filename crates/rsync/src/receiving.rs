@@ -1,7 +1,8 @@
 //! What the generator and the receiver of one run share.
 
+use std::io;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crossbeam_channel::Sender;
 use tree::dir::Dir;
@@ -14,6 +15,7 @@ use wire::flist::list::EntryView;
 use crate::chmod::ChmodRules;
 use crate::control::Control;
 use crate::counters::KindCounts;
+use crate::dest::DestStart;
 use crate::fatal::Fatal;
 use crate::id_map::IdMap;
 use crate::link::Traffic;
@@ -66,8 +68,8 @@ pub struct SideDirs {
     pub temp: Option<Dir>,
     /// `--partial-dir` when absolute.
     pub partial: Option<Dir>,
-    /// `--backup-dir`.
-    pub backup: Option<Root>,
+    /// `--backup-dir`, once something was backed up.
+    pub backup: OnceLock<Root>,
 }
 
 /// Shared, immutable but for the lists and the id map.
@@ -102,6 +104,8 @@ pub struct Receiving {
     pub privileges: Privileges,
     /// Directories named by options.
     pub side: SideDirs,
+    /// Where such directories are looked up.
+    pub start: DestStart,
     /// Rules of the client.
     pub filters: FilterList,
     /// Rules of the daemon.
@@ -148,6 +152,20 @@ impl Receiving {
         }
         shown.extend_from_slice(rel);
         shown
+    }
+
+    /// The directory of backups, made when the first one needs it; `None` when they go beside the
+    /// files.
+    pub fn backup_root(&self) -> io::Result<Option<&Root>> {
+        let Some(path) = &self.opts.backup_dir else { return Ok(None) };
+        if let Some(root) = self.side.backup.get() {
+            return Ok(Some(root));
+        }
+        let (root, made) = self.start.side_dir_made(&self.root, path, self.privileges.umask)?;
+        if made && self.opts.verbose > 1 {
+            self.reporter.info(&[b"(new) backup_dir is ".as_slice(), path, b"\n"].concat());
+        }
+        Ok(Some(self.side.backup.get_or_init(|| root)))
     }
 
     /// An entry's path from the module's top, for the daemon's rules.

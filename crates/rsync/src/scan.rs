@@ -79,6 +79,8 @@ pub struct Scanner {
     devices: Vec<u64>,
     inline_names: bool,
     filter_root: Option<u16>,
+    /// A name list has named its top directory.
+    top_listed: bool,
     munge: bool,
     umask: u32,
     buffer: Vec<u8>,
@@ -131,6 +133,7 @@ impl Scanner {
             devices: Vec::new(),
             inline_names,
             filter_root: None,
+            top_listed: false,
             munge: rules.munge,
             umask: tree::owner::umask(),
             buffer: Vec::new(),
@@ -203,6 +206,11 @@ impl Scanner {
         out: &mut Vec<Entry>,
     ) -> Result<(), Fatal> {
         let contents = name.ends_with(b"/") || name.ends_with(b"/.") || name == b".";
+        if self.opts.relative && name.starts_with(b"./") && !self.top_listed {
+            self.top_listed = true;
+            self.implied_top(start, base, out);
+        }
+        let name = &name[name.iter().position(|&b| b != b'/').unwrap_or(name.len())..];
         let (base, name) = if self.opts.relative {
             match find(name, b"/./") {
                 Some(at) => {
@@ -214,7 +222,12 @@ impl Scanner {
                 None => (base.to_vec(), clean(name)),
             }
         } else {
-            let cleaned = clean(name);
+            let cleaned = if contents { clean(&[name, b"/."].concat()) } else { clean(name) };
+            if contents {
+                let joined = [base, b"/", &cleaned].concat();
+                let argument = Argument { base: joined, name: b".".to_vec(), contents };
+                return self.add_argument(start, &argument, deep, true, out);
+            }
             let mut joined = base.to_vec();
             let cut = cleaned.iter().rposition(|&b| b == b'/');
             if let Some(at) = cut {
@@ -332,8 +345,10 @@ impl Scanner {
             }
         } else if !self.opts.ignore_missing_args {
             let _ = listed;
+            // The list is complete without it: deletions need not stop for a mistyped argument.
             let error = io::Error::from_raw_os_error(libc::ENOENT);
-            self.link_stat_failed(root, &arg.name, &error);
+            let shown = self.roots[usize::from(root)].shown_path(&arg.name);
+            self.reporter.path_error(Role::Sender, "link_stat", &shown, &arg.name, &error);
         }
     }
 

@@ -219,6 +219,10 @@ impl Server {
         self.role = Role::Sender;
         let mut filters = FilterList::new();
         read_filters(&mut reader, &mut filters)?;
+        if self.opts.cvs_exclude {
+            // The client sends nothing for the option itself.
+            crate::merge_files::add_cvs(&mut filters)?;
+        }
         let (start, printer, rules) = match daemon {
             None => {
                 let printer = ItemPrinter::server(self.opts.clone(), true, None);
@@ -237,6 +241,9 @@ impl Server {
             ),
         };
         let names = files_from::for_server(&self.opts, |path| open_list(&start, path))?;
+        if agreed.protocol.raw_files_from() && matches!(names, files_from::Source::Connection) {
+            return Err(raw_list());
+        }
         let names = names.read(&mut reader)?;
         let scanner = Scanner::new(
             self.opts.clone(),
@@ -280,6 +287,15 @@ impl Server {
         if self.opts.deletes() {
             read_filters(&mut reader, &mut filters)?;
         }
+        let mut writer = writer;
+        if agreed.protocol.raw_files_from() && self.opts.files_from.is_some() {
+            return Err(raw_list());
+        }
+        let place = match &daemon {
+            None => SourceStart::Operator { cwd: crate::client::cwd() },
+            Some(d) => SourceStart::Module { root: d.root.clone(), confined: d.confined },
+        };
+        files_from::serve(&self.opts, |path| open_list(&place, path), &mut writer)?;
         let dest = paths.into_iter().next().unwrap_or_else(|| b".".to_vec());
         let mut setup = ReceivingSetup {
             opts: self.opts.clone(),
@@ -360,6 +376,12 @@ fn open_list(start: &SourceStart, path: &[u8]) -> std::io::Result<std::fs::File>
             root.dir(rel.parent())?.open_read(name)
         }
     }
+}
+
+/// Below protocol 31 a forwarded list travels outside the frames.
+pub fn raw_list() -> Fatal {
+    let text = "a --files-from list of the other side needs protocol 31 or higher";
+    Fatal::new(ExitCode::Unsupported, text)
 }
 
 /// Reads the client's rules off the connection.

@@ -121,6 +121,7 @@ pub fn receive(setup: ReceivingSetup) -> Received {
         ids: Mutex::new(IdMap::new(&opts)),
         privileges,
         side: SideDirs::default(),
+        start: setup.start.clone(),
         filters: setup.filters,
         daemon_filters: setup.daemon_filters,
         daemon_chmod: setup.daemon_chmod,
@@ -342,17 +343,13 @@ fn side_dirs(recv: &Receiving, start: &DestStart) -> Result<SideDirs, Fatal> {
     if let Some(temp) = &recv.opts.temp_dir {
         side.temp = Some(start.side_dir(&recv.root, temp, "temp-dir")?.top().clone());
     }
-    if let Some(backup) = recv.opts.backup_dir.as_ref().filter(|_| recv.opts.backup) {
-        side.backup =
-            Some(start.side_dir_made(&recv.root, backup, "backup-dir", recv.privileges.umask)?);
-    }
     if let Partial::Dir(partial) = &recv.opts.partial
         && partial.starts_with(b"/")
     {
         side.partial = start
-            .side_dir_made(&recv.root, partial, "partial-dir", 0o077)
+            .side_dir_made(&recv.root, partial, 0o077)
             .ok()
-            .map(|r| r.top().clone());
+            .map(|(root, _)| root.top().clone());
     }
     Ok(side)
 }

@@ -27,7 +27,8 @@ pub struct Progress {
     pub bytes: u64,
     /// Bytes sent in a second, lately.
     pub rate: u64,
-    /// Milliseconds left at the pace so far, once all entries are found.
+    /// Milliseconds left at the pace so far, once all entries are found; judged by entries or
+    /// bytes, whichever are further.
     pub left_ms: Option<u64>,
 }
 
@@ -74,10 +75,10 @@ impl Meter {
             if self.last == self.started { latest } else { self.rate + (latest - self.rate) / 5.0 };
         (self.last, self.last_bytes) = (now, sent);
         let elapsed = now.saturating_sub(self.started);
-        let left_ms = (list_complete && done > 0).then(|| {
-            let rest = listed.saturating_sub(done);
-            (elapsed as f64 * rest as f64 / done as f64) as u64
-        });
+        let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+        let share = share(done, listed).max(share(sent, load(&control.bytes_listed))).min(1.0);
+        let left_ms =
+            (list_complete && share > 0.0).then(|| (elapsed as f64 * (1.0 - share) / share) as u64);
         Progress { done, listed, list_complete, bytes: sent, rate: self.rate as u64, left_ms }
     }
 }
@@ -132,8 +133,11 @@ mod tests {
         let before = meter.read(1000, &control);
         assert_eq!((before.rate, before.left_ms), (5_000_000, None));
         control.list_complete.store(true, Ordering::Relaxed);
+        control.bytes_listed.store(100_000_000, Ordering::Relaxed);
         let after = meter.read(2000, &control);
         assert_eq!(after.left_ms, Some(6000));
         assert_eq!(after.line(), "25 of 100 entries, 5.0 MB, 4.0 MB/s, 6.0 s left");
+        control.bytes_listed.store(10_000_000, Ordering::Relaxed);
+        assert_eq!(meter.read(3000, &control).left_ms, Some(3000));
     }
 }

@@ -44,6 +44,16 @@ pub fn deletions_owed(outcome: &Outcome) -> bool {
         && outcome.problems.iter().any(|p| p.kind == ProblemKind::Failed)
 }
 
+/// Whether a transfer that failed as a whole may have left an unfinished file at the target: it was
+/// cut off after it had begun. `listed` says whether it had found anything to send.
+pub fn litter_possible(exit: ExitCode, listed: bool) -> bool {
+    listed
+        || matches!(
+            exit,
+            ExitCode::StreamIo | ExitCode::Timeout | ExitCode::Ipc | ExitCode::Crashed
+        )
+}
+
 /// Milliseconds to wait after `attempts` failures in a row: doubling, with a random share taken
 /// off, so that many mirrors of one target do not come back together. `random` is any number.
 pub fn backoff(attempts: u8, random: u32) -> Millis {

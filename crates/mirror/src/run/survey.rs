@@ -16,6 +16,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tree::meta::Meta;
 use tree::root::Root;
 
 use super::guard::Source;
@@ -32,7 +33,12 @@ pub struct Survey {
     exclude: Arc<Exclude>,
     hard_links: bool,
     links: LinkMap,
+    /// Files of which not all names are in the source: how many they had when it was searched.
+    outside: HashMap<FileId, usize>,
 }
+
+/// A file with several names, and how many.
+type Several = (FileId, usize);
 
 /// What is known of files with several names.
 #[derive(Debug)]
@@ -49,7 +55,7 @@ impl Survey {
     /// For one sync; `hard_links` tells whether its transfers keep them.
     pub fn new(source: &Arc<Source>, exclude: &Arc<Exclude>, hard_links: bool) -> Survey {
         let (source, exclude) = (Arc::clone(source), Arc::clone(exclude));
-        Survey { source, exclude, hard_links, links: LinkMap::Unknown }
+        Survey { source, exclude, hard_links, links: LinkMap::Unknown, outside: HashMap::new() }
     }
 
     /// Tells for each new file whether it may be about to be written.
@@ -126,42 +132,63 @@ impl Survey {
     /// All names of the files among `taken` that have several. `None`: there are too many such
     /// files to know, and everything must be compared instead.
     pub fn linked(&mut self, root: &Root, taken: &[(Vec<u8>, Dirty)]) -> Option<Vec<Vec<u8>>> {
-        let mut ids: Vec<FileId> = Vec::new();
+        let mut files: HashMap<FileId, usize> = HashMap::new();
         for (path, dirty) in taken {
             match dirty.kind {
                 Kind::Gone => self.forget(path),
                 Kind::Entry => {
-                    let id = self.file_id(root, path);
-                    ids.extend(id);
-                    self.note(path, id);
+                    let file = self.several(root, path);
+                    files.extend(file);
+                    self.note(path, file.map(|(id, _)| id));
                 }
                 Kind::Subtree => {
                     self.forget(path);
                     if self.hard_links || matches!(self.links, LinkMap::Known(_)) {
-                        for (path, id) in self.scan(root, path)? {
-                            self.note(&path, Some(id));
-                            ids.push(id);
+                        for (path, file) in self.scan(root, path)? {
+                            self.note(&path, Some(file.0));
+                            files.extend([file]);
                         }
                     }
                 }
             }
         }
-        if ids.is_empty() {
+        if files.is_empty() {
             return Some(Vec::new());
         }
-        if matches!(self.links, LinkMap::Unknown) {
-            self.links = self.map_all(root);
+        if let Some(names) = self.names(root, &files).filter(|(_, complete)| *complete) {
+            return Some(names.0);
         }
-        let LinkMap::Known(links) = &self.links else { return None };
-        ids.sort_unstable();
-        ids.dedup();
-        Some(ids.iter().flat_map(|&id| links.names_of(id)).cloned().collect())
+        // A file gets its second name without an event for its first: only a walk finds that one.
+        self.links = self.map_all(root);
+        let (names, _) = self.names(root, &files)?;
+        if self.outside.len() > LINKS_MAX {
+            self.outside.clear();
+        }
+        for (&id, &count) in &files {
+            self.outside.insert(id, count);
+        }
+        Some(names)
     }
 
-    /// The identity of a regular file with several names.
-    fn file_id(&self, root: &Root, path: &[u8]) -> Option<FileId> {
+    /// The known names of `files`, each looked at once more, and whether these are all that can be
+    /// found; `None` when there is no map.
+    fn names(&self, root: &Root, files: &HashMap<FileId, usize>) -> Option<(Vec<Vec<u8>>, bool)> {
+        let LinkMap::Known(links) = &self.links else { return None };
+        let mut all = Vec::new();
+        let mut complete = true;
+        for (&id, &count) in files {
+            let before = all.len();
+            let still = |path: &&Vec<u8>| self.several(root, path).is_some_and(|f| f.0 == id);
+            all.extend(links.names_of(id).filter(still).cloned());
+            complete &= all.len() - before >= count || self.outside.get(&id) == Some(&count);
+        }
+        Some((all, complete))
+    }
+
+    /// The identity of a file with several names, and how many.
+    fn several(&self, root: &Root, path: &[u8]) -> Option<Several> {
         let meta = self.source.look(root, path).ok().flatten()?;
-        (meta.is_file() && meta.nlink > 1).then_some((meta.dev, meta.ino))
+        several(&meta)
     }
 
     fn forget(&mut self, path: &[u8]) {
@@ -181,14 +208,14 @@ impl Survey {
     fn map_all(&self, root: &Root) -> LinkMap {
         let Some(all) = self.scan(root, b"") else { return LinkMap::TooMany };
         let mut links = Links::default();
-        for (path, id) in all {
+        for (path, (id, _)) in all {
             links.note(&path, Some(id));
         }
         LinkMap::Known(links)
     }
 
     /// All files with several names below `path`; `None` when there are too many.
-    fn scan(&self, root: &Root, path: &[u8]) -> Option<Vec<(Vec<u8>, FileId)>> {
+    fn scan(&self, root: &Root, path: &[u8]) -> Option<Vec<(Vec<u8>, Several)>> {
         let mut found = Vec::new();
         let mut open = vec![path.to_vec()];
         while let Some(at) = open.pop() {
@@ -201,8 +228,8 @@ impl Survey {
                 }
                 if meta.is_dir() {
                     open.push(path);
-                } else if meta.is_file() && meta.nlink > 1 {
-                    found.push((path, (meta.dev, meta.ino)));
+                } else if let Some(file) = several(&meta) {
+                    found.push((path, file));
                 }
             }
             if found.len() > LINKS_MAX {
@@ -211,4 +238,10 @@ impl Survey {
         }
         Some(found)
     }
+}
+
+fn several(meta: &Meta) -> Option<Several> {
+    let names = usize::try_from(meta.nlink).unwrap_or(usize::MAX);
+    // Links and special files can have several names too.
+    (!meta.is_dir() && names > 1).then_some(((meta.dev, meta.ino), names))
 }

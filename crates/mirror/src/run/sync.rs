@@ -6,11 +6,13 @@
 //! 3. then: wait for a change, gather for a moment, look at new files, take what is ready, send it,
 //!    and put back what failed. What arrives meanwhile is the next batch;
 //! 4. a failure of a whole transfer blocks the next one for a growing time; paths that failed alone
-//!    wait by themselves;
+//!    wait by themselves. With deletions on, a target that died in the middle of a transfer is
+//!    compared as a whole once all is sent, for the unfinished files that it may have kept;
 //! 5. before every transfer and once a second the source must be the same directory as at the start,
 //!    else the sync ends with a message and nothing is deleted.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rsync::problem::Outcome;
@@ -19,7 +21,7 @@ use wire::exit::ExitCode;
 use super::guard::{Refusal, Source, refuse_overlap};
 use super::initial::{Hold, weigh_empty};
 use super::job::{Job, Transfer};
-use super::retry::{Verdict, backoff, deletions_owed, remedy, verdict};
+use super::retry::{Verdict, backoff, deletions_owed, litter_possible, remedy, verdict};
 use super::shared::{Next, Shared};
 use super::survey::Survey;
 use crate::config::SyncConfig;
@@ -48,8 +50,11 @@ pub struct Mirror {
     first: bool,
     /// A transfer was begun before: the target may have files of this very second.
     begun: bool,
-    /// A comparison may have left out deletions.
+    /// The target may have what the source has not: a comparison left out deletions, or a
+    /// transfer that was cut off left an unfinished file.
     owes_deletions: bool,
+    /// Times events were lost, of those reported.
+    overflows: u64,
 }
 
 /// How a sync ended.
@@ -149,6 +154,7 @@ impl Mirror {
             first: true,
             begun: false,
             owes_deletions: false,
+            overflows: 0,
             config,
         };
         sync.report(What::Watching {
@@ -170,7 +176,7 @@ impl Mirror {
             let done = match self.shared.next() {
                 Next::Stop => return End::Asked,
                 Next::Lost(text) => Err(self.lost(text)),
-                Next::Check => self.source.root().map(|_| self.settle_debts()),
+                Next::Check => self.source.root().map(drop),
                 Next::Full => self.full(),
                 Next::Paths => {
                     // What belongs together arrives within a moment.
@@ -192,19 +198,10 @@ impl Mirror {
         }
     }
 
-    /// Deletions that a comparison may have left out are made good once nothing else is owed.
-    fn settle_debts(&mut self) {
-        let now = self.shared.now();
-        let mut state = self.shared.lock();
-        if self.owes_deletions && state.queue.is_empty() {
-            self.owes_deletions = false;
-            state.queue.doubt(now);
-        }
-    }
-
     /// Compares everything.
     fn full(&mut self) -> Result<(), Refusal> {
-        if !self.first && self.shared.lock().numbers.overflows > 0 {
+        let overflows = self.shared.lock().numbers.overflows;
+        if overflows > std::mem::replace(&mut self.overflows, overflows) {
             self.report(What::Overflow);
         }
         self.survey.forget_links();
@@ -220,12 +217,14 @@ impl Mirror {
             Ok(()) => transfer.full(self.begun, &control),
         };
         self.begun = true;
-        let landed = self.land(&outcome);
-        if landed {
-            self.owes_deletions |= self.config.delete && deletions_owed(&outcome);
+        // A comparison that lands has deleted all there was to delete, unless it says otherwise.
+        let owed = std::mem::replace(&mut self.owes_deletions, deletions_owed(&outcome));
+        if self.land(&outcome) {
             self.shared.lock().numbers.passes += 1;
             self.report(What::Pass { first: self.first, work: work(&outcome, started) });
             self.first = false;
+        } else {
+            self.owes_deletions = owed;
         }
         Ok(())
     }
@@ -261,9 +260,12 @@ impl Mirror {
         let control = self.shared.new_control(SyncState::Sending);
         let started = Instant::now();
         let outcome = self.transfer.batch(&batch, &control);
+        let listed = control.listed.load(Ordering::Relaxed) > 0;
         if self.land(&outcome) {
             self.shared.lock().numbers.batches += 1;
             self.report(What::Batch { names: batch.len(), work: work(&outcome, started) });
+        } else {
+            self.owes_deletions |= litter_possible(outcome.exit, listed);
         }
         Ok(())
     }
@@ -276,7 +278,11 @@ impl Mirror {
         match verdict {
             Verdict::Landed => {
                 self.attempts = 0;
-                self.shared.lock().queue.landed();
+                let mut state = self.shared.lock();
+                state.queue.landed();
+                if self.owes_deletions && self.config.delete && state.queue.is_empty() {
+                    state.queue.doubt(now);
+                }
                 true
             }
             Verdict::Part(paths) => {

@@ -113,6 +113,25 @@ fn a_target_that_is_down_is_tried_again_while_changes_collect() {
 }
 
 #[test]
+fn a_target_that_died_in_a_transfer_is_compared_once_all_is_sent() {
+    // A failure would leave the unfinished files of a killed target there for good.
+    let scratch = Scratch::new();
+    let script = Script::default();
+    let live = Live::start(scratch.config(), Box::new(script.clone()));
+    live.idle();
+    script.answers.lock().unwrap().push_back(outcome(ExitCode::StreamIo));
+    fs::write(scratch.src("f"), b"x").unwrap();
+    live.until("the batch is sent again", || script.batches.lock().unwrap().len() >= 2);
+    live.until("everything is compared", || *script.passes.lock().unwrap() == 2);
+    live.idle();
+    fs::write(scratch.src("f"), b"y").unwrap();
+    live.until("a batch follows", || script.batches.lock().unwrap().len() >= 3);
+    live.idle();
+    assert_eq!(*script.passes.lock().unwrap(), 2, "one comparison is enough");
+    live.stop();
+}
+
+#[test]
 fn an_end_that_is_asked_for_does_not_wait_for_a_retry() {
     // A failure would make a service hang when it is stopped while its target is down.
     let scratch = Scratch::new();

@@ -14,9 +14,14 @@ use rsync::options::FilterArg;
 
 use crate::harness::{Live, Scratch, Stock, assert_equal, dump};
 
-/// Runs a case with each back-end.
+/// Runs a case with each back-end, and with the program's own transfers.
 fn each(case: impl Fn(&Scratch, &mut Live)) {
-    for backend in [BackendChoice::Inotify, BackendChoice::Auto] {
+    let ways = [
+        (BackendChoice::Inotify, false),
+        (BackendChoice::Auto, false),
+        (BackendChoice::Auto, true),
+    ];
+    for (backend, own) in ways {
         let scratch = Scratch::new();
         fs::create_dir_all(scratch.src("a/b")).unwrap();
         fs::write(scratch.src("a/b/old"), b"old").unwrap();
@@ -24,7 +29,7 @@ fn each(case: impl Fn(&Scratch, &mut Live)) {
         config.backend = backend;
         config.options.filters = vec![FilterArg::Exclude(b"*.skip".to_vec())];
         let transfer = Stock::new(&config);
-        let mut live = Live::start(config, transfer);
+        let mut live = if own { Live::start_own(config) } else { Live::start(config, transfer) };
         live.settle(&scratch);
         case(&scratch, &mut live);
         live.stop();
@@ -188,6 +193,16 @@ fn writing_through_one_name_updates_all_names_of_a_file() {
         live.settle(&scratch);
         assert_equal(&scratch, hard_links);
         append("e/two", b"3");
+        live.settle(&scratch);
+        assert_equal(&scratch, hard_links);
+        // The second name of a file comes without an event for the first, here by a detour.
+        fs::write(scratch.src("plain"), b"4").unwrap();
+        live.settle(&scratch);
+        fs::hard_link(scratch.src("plain"), scratch.0.join("out/second")).unwrap();
+        live.settle(&scratch);
+        fs::rename(scratch.0.join("out/second"), scratch.src("second")).unwrap();
+        live.settle(&scratch);
+        append("second", b"5");
         live.settle(&scratch);
         assert_equal(&scratch, hard_links);
         live.stop();

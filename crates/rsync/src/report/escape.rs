@@ -1,9 +1,10 @@
 //! Makes names and messages safe to show on a terminal.
 
-/// Replaces control bytes, and bytes that are no UTF-8 text unless `eight_bit`, by `\#ooo`, where
+/// Replaces control bytes, and unless `eight_bit` what is no text in the locale (`utf8`: UTF-8, else
+/// ASCII), by `\#ooo`, where
 /// `ooo` is octal. A backslash that would look like such a sequence is replaced too. Tabs stay, and
 /// so do one carriage return at the start and one carriage return or newline at the end.
-pub fn for_terminal(bytes: &[u8], eight_bit: bool) -> Vec<u8> {
+pub fn for_terminal(bytes: &[u8], eight_bit: bool, utf8: bool) -> Vec<u8> {
     let mut shown = Vec::with_capacity(bytes.len() + 1);
     let (start, rest) = match bytes {
         [b'\r', rest @ ..] => (&b"\r"[..], rest),
@@ -22,7 +23,8 @@ pub fn for_terminal(bytes: &[u8], eight_bit: bool) -> Vec<u8> {
                 '\t' => false,
                 '\\' => looks_escaped(follows),
                 // The controls of Latin-1 are two bytes here; with `-8` they pass like any others.
-                _ => c.is_control() && (c.is_ascii() || !eight_bit),
+                _ if c.is_ascii() => c.is_control(),
+                _ => !eight_bit && (!utf8 || c.is_control()),
             };
             push(&mut shown, c.encode_utf8(&mut [0; 4]).as_bytes(), hidden);
             at += c.len_utf8();
@@ -32,6 +34,14 @@ pub fn for_terminal(bytes: &[u8], eight_bit: bool) -> Vec<u8> {
     }
     shown.extend(end);
     shown
+}
+
+/// Whether the locale of the environment writes UTF-8.
+pub fn locale_is_utf8() -> bool {
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let value = set("LC_ALL").or_else(|| set("LC_CTYPE")).or_else(|| set("LANG"));
+    let value = value.unwrap_or_default().to_ascii_lowercase();
+    value.contains("utf-8") || value.contains("utf8")
 }
 
 fn looks_escaped(follows: &[u8]) -> bool {
@@ -58,8 +68,8 @@ mod tests {
             (b"\r 5%\r", b"\r 5%\r", b"\r 5%\r"),
             (b"a\x01\r\n", b"a\\#001\\#015\n", b"a\\#001\\#015\n"),
         ] {
-            assert_eq!(for_terminal(raw, false), shown);
-            assert_eq!(for_terminal(raw, true), shown_8);
+            assert_eq!(for_terminal(raw, false, true), shown);
+            assert_eq!(for_terminal(raw, true, true), shown_8);
         }
     }
 }

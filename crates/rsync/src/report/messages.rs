@@ -71,6 +71,7 @@ pub struct Reporter {
     outlet: Mutex<Outlet>,
     quiet: bool,
     eight_bit: bool,
+    utf8: bool,
     /// Receives every message line, for a daemon's log.
     pub log: Option<LogSink>,
     io_error: AtomicI32,
@@ -90,6 +91,7 @@ impl Reporter {
             outlet: Mutex::new(Outlet::Console),
             quiet,
             eight_bit,
+            utf8: crate::report::escape::locale_is_utf8(),
             log: None,
             io_error: AtomicI32::new(0),
             transfer_error: AtomicBool::new(false),
@@ -118,7 +120,11 @@ impl Reporter {
             Outlet::Console if self.quiet => {}
             Outlet::Console => {
                 self.close_line();
-                self.console.out(&crate::report::escape::for_terminal(line, self.eight_bit));
+                self.console.out(&crate::report::escape::for_terminal(
+                    line,
+                    self.eight_bit,
+                    self.utf8,
+                ));
             }
             Outlet::Split(posts) | Outlet::Framed(posts) => {
                 posts.post(&Message::Info(line.to_vec()))
@@ -139,7 +145,11 @@ impl Reporter {
     pub fn listing(&self, text: &[u8]) {
         match self.outlet() {
             Outlet::Console => {
-                self.console.out(&crate::report::escape::for_terminal(text, self.eight_bit));
+                self.console.out(&crate::report::escape::for_terminal(
+                    text,
+                    self.eight_bit,
+                    self.utf8,
+                ));
             }
             Outlet::Split(posts) | Outlet::Framed(posts) => {
                 posts.post(&Message::Info(text.to_vec()));
@@ -171,7 +181,11 @@ impl Reporter {
                 if let Outlet::Console = self.outlet() {
                     self.close_line();
                 }
-                self.console.err(&crate::report::escape::for_terminal(&line, self.eight_bit));
+                self.console.err(&crate::report::escape::for_terminal(
+                    &line,
+                    self.eight_bit,
+                    self.utf8,
+                ));
             }
             Outlet::Framed(posts) => {
                 let max = wire::limits::MESSAGE_TEXT_MAX;
@@ -250,7 +264,7 @@ impl Reporter {
     /// A daemon's refusal, as it said it.
     pub fn refusal(&self, line: &[u8]) {
         self.note_refusal(line);
-        self.console.err(&crate::report::escape::for_terminal(line, self.eight_bit));
+        self.console.err(&crate::report::escape::for_terminal(line, self.eight_bit, self.utf8));
     }
 
     fn note_refusal(&self, line: &[u8]) {

@@ -137,7 +137,7 @@ impl Decoder {
         let index = get_varint(src)?;
         if index < 0 || index >= own || !self.declared.contains(&index) {
             let text = format!("hard-link reference out of range: {index} ({own})");
-            return Err(Error::misbehaved(ExitCode::Protocol, "flist-hardlink", text).into());
+            return Err(Error::misbehaved(ExitCode::Protocol, "flist-hlink", text).into());
         }
         let group = Some(HardLink::Group { id: index, first: false });
         if index < self.start {
@@ -173,7 +173,7 @@ impl Decoder {
             entry.mtime_nsec =
                 u32::try_from(nsec).ok().filter(|n| *n < 1_000_000_000).ok_or_else(|| {
                     let text = format!("wire value modtime_nsec out of range: {nsec}");
-                    Error::misbehaved(ExitCode::Protocol, "flist-mtime-nsec", text)
+                    Error::misbehaved(ExitCode::Protocol, "flist-nsec", text)
                 })?;
         }
         if !has(flags::SAME_MODE) {
@@ -218,12 +218,12 @@ impl Decoder {
         let size =
             usize::try_from(len).ok().filter(|len| *len <= LINK_TARGET_MAX).ok_or_else(|| {
                 let text = format!("overflow: linkname_len={len}");
-                Error::malformed(ExitCode::Malloc, "flist-link", text)
+                Error::malformed(ExitCode::Malloc, "flist-target", text)
             })?;
         let target = src.read_vec(size)?;
         if target.is_empty() || target.contains(&0) {
             let text = "invalid symlink text in the file list".to_string();
-            return Err(Error::malformed(ExitCode::Protocol, "flist-link", text).into());
+            return Err(Error::malformed(ExitCode::Protocol, "flist-target", text).into());
         }
         self.bytes += target.len();
         Ok(target)

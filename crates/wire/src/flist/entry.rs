@@ -15,7 +15,7 @@ pub enum HardLink {
         /// Inode number.
         ino: u64,
     },
-    /// As it travels. Source: [flist-hardlink].
+    /// As it travels. Source: [flist-hlink].
     Group {
         /// Index of the group's first member, in order of transmission.
         id: i32,
@@ -37,7 +37,7 @@ pub struct Entry {
     pub len: u64,
     /// Modification time in seconds since the epoch. Source: [flist-mtime].
     pub mtime: i64,
-    /// Its nanoseconds, 0..=999999999; from protocol 31. Source: [flist-mtime-nsec].
+    /// Its nanoseconds, 0..=999999999; from protocol 31. Source: [flist-nsec].
     pub mtime_nsec: u32,
     /// Owner. Source: [flist-uid].
     pub uid: u32,
@@ -49,7 +49,7 @@ pub struct Entry {
     pub group_name: Option<Vec<u8>>,
     /// Major and minor number of a device. Source: [flist-rdev].
     pub rdev: (u32, u32),
-    /// Text of a symlink, never empty. Source: [flist-link].
+    /// Text of a symlink, never empty. Source: [flist-target].
     pub link_target: Option<Vec<u8>>,
     /// Hard-link group.
     pub hard_link: Option<HardLink>,

@@ -1,7 +1,7 @@
 //! User and group names: inline with incremental recursion, else in lists after the file list.
 //!
 //! Shape: { varint id, byte length, name }, a 0, and with the flag for it the name of id 0.
-//! Source: [id-list].
+//! Source: [flist-ids].
 
 use crate::codec::{ByteSource, get_varint, put_varint};
 use crate::error::Error;
@@ -71,7 +71,7 @@ pub(crate) fn get_list<S: ByteSource>(
         }
         if names.len() >= IDS_MAX {
             let text = "too many ids in a list".to_string();
-            return Err(Error::misbehaved(ExitCode::Malloc, "id-list", text).into());
+            return Err(Error::misbehaved(ExitCode::Malloc, "flist-ids", text).into());
         }
         names.push((id, get_name(src)?));
     }

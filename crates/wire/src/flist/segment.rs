@@ -1,7 +1,7 @@
 //! Numbers of directories in incremental recursion, and the order their contents travel in.
 //!
 //! All directories of all lists are numbered in order of arrival, within a list in sorted order.
-//! The contents of each but `.` travel once, depth first. Source: [flist-segment].
+//! The contents of each but `.` travel once, depth first. Source: [flist-dirs].
 
 use crate::error::Error;
 use crate::exit::ExitCode;
@@ -81,11 +81,11 @@ impl DirTable {
             }
             Some(_) => {
                 let text = format!("refusing a second file list for directory {number}");
-                Err(Error::misbehaved(ExitCode::Protocol, "flist-segment", text))
+                Err(Error::misbehaved(ExitCode::Protocol, "flist-dirs", text))
             }
             None => {
                 let text = format!("Invalid dir index: {number}");
-                Err(Error::misbehaved(ExitCode::Protocol, "flist-segment", text))
+                Err(Error::misbehaved(ExitCode::Protocol, "flist-dirs", text))
             }
         }
     }
