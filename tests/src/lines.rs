@@ -4,14 +4,17 @@
 //! a temporary name, byte counts of the connection, speeds, times that passed, process ids, ports,
 //! and the directory that the run took place in.
 
-/// The lines of an output, made comparable. `run_dir` is the directory of the run.
-pub fn normalise(output: &[u8], run_dir: &str) -> Vec<String> {
-    let text = match std::str::from_utf8(output) {
+/// The lines of an output, made comparable. Of `places`, each first text is replaced by the second.
+pub fn normalise(output: &[u8], places: &[(String, &str)]) -> Vec<String> {
+    let mut text = match std::str::from_utf8(output) {
         Ok(text) => text.to_owned(),
         Err(_) => output.escape_ascii().to_string().replace("\\n", "\n").replace("\\r", "\r"),
     };
-    let text = text.replace(run_dir, "$T");
+    for (place, name) in places {
+        text = text.replace(place, name);
+    }
     let mut lines: Vec<String> = text.split('\n').map(line).collect();
+    lines.retain(|line| !GONE.iter().any(|end| line.ends_with(end)));
     if lines.last().is_some_and(String::is_empty) {
         lines.pop();
     } else {
@@ -37,14 +40,19 @@ fn line(raw: &str) -> String {
     let line = tail(raw);
     let line = numbers_after(&line, "pid=");
     let line = numbers_after(&line, "pid ");
+    let line = numbers_after(&line, "127.0.0.1 port ");
     temporary(&numbers_after(&line, "127.0.0.1:"))
 }
 
+/// Ends of lines that tell only how the loss of a peer was noticed, which the clock decides.
+const GONE: [&str; 2] = [" error: Broken pipe (32)", " error: Connection reset by peer (104)"];
+
 /// Lines whose middle tells only how the connection or the clock behaved.
-const SUMS: [(&str, &str); 5] = [
+const SUMS: [(&str, &str); 6] = [
     ("sent ", "bytes/sec"),
     ("Total bytes sent: ", ""),
     ("Total bytes received: ", ""),
+    ("File list size: ", ""),
     ("File list generation time: ", " seconds"),
     ("File list transfer time: ", " seconds"),
 ];
@@ -182,7 +190,8 @@ mod tests {
             ("meet me at noon", "meet me at noon"),
         ];
         for (raw, expected) in cases {
-            assert_eq!(normalise(format!("{raw}\n").as_bytes(), "/tmp/r"), [expected]);
+            let places = [("/tmp/r".to_owned(), "$T")];
+            assert_eq!(normalise(format!("{raw}\n").as_bytes(), &places), [expected]);
         }
     }
 

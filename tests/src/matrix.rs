@@ -27,6 +27,8 @@ use crate::tree_text;
 const COMMAND_MAX: Duration = Duration::from_secs(10);
 /// Cells that run at the same time.
 const WORKERS: usize = 2;
+/// The same with daemons, where most of the time is spent waiting.
+const DAEMON_WORKERS: usize = 4;
 /// Runs of the reference when the first two are not alike.
 const NOISY_RUNS: usize = 6;
 /// Runs of ours, when it differs from a reference that is not alike itself.
@@ -52,6 +54,27 @@ pub enum Pairing {
     DaemonPush,
     /// The client receives from a daemon.
     DaemonPull,
+}
+
+/// What a group does otherwise than usual; all but `Plain` take only rows with the mark `variants`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Variant {
+    /// Nothing.
+    Plain,
+    /// The client forces this protocol version.
+    Protocol(u32),
+    /// The daemon does not change its root directory.
+    NoChroot,
+}
+
+impl Variant {
+    fn suffix(self) -> String {
+        match self {
+            Variant::Plain => String::new(),
+            Variant::Protocol(version) => format!("-p{version}"),
+            Variant::NoChroot => "-nochroot".to_owned(),
+        }
+    }
 }
 
 use Pairing::{DaemonPull, DaemonPush, Local, ShellPull, ShellPush};
@@ -94,7 +117,7 @@ struct Group {
     programs: Programs,
     scratch: PathBuf,
     pairing: Pairing,
-    protocol: Option<u32>,
+    variant: Variant,
     /// Whether ours can be the server; told by a trial start where that is a daemon.
     serves: bool,
 }
@@ -115,13 +138,22 @@ struct Outcome {
     tree: Vec<String>,
 }
 
-/// Runs all scenarios in one pairing, with `--protocol` forced if a version is given.
+impl Outcome {
+    /// The same without the order of the lines of standard output.
+    fn sorted(&self) -> Outcome {
+        let mut sorted = self.clone();
+        sorted.stdout.sort();
+        sorted
+    }
+}
+
+/// Runs all scenarios in one pairing, once for each of `variants`.
 ///
 /// `LIVEMIRROR_MATRIX=TEXT[,TEXT]` keeps only cells whose `SCENARIO PAIRING` holds one of the texts.
 ///
 /// # Panics
 /// When a cell differs that the list of expected differences does not name, or the reverse.
-pub fn check(pairing: Pairing, protocol: Option<u32>) {
+pub fn check(pairing: Pairing, variants: &[Variant]) {
     let Some(programs) = Programs::find() else {
         println!("left out: no reference program (LIVEMIRROR_NO_ORACLE=1)");
         return;
@@ -129,14 +161,15 @@ pub fn check(pairing: Pairing, protocol: Option<u32>) {
     // Groups take turns: together they would only slow each other down.
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let text = check_in_turn(programs, pairing, protocol);
+    let text: String =
+        variants.iter().map(|variant| check_in_turn(programs, pairing, *variant)).collect();
     drop(turn);
     assert!(text.is_empty(), "\n{text}");
 }
 
-fn check_in_turn(programs: &Programs, pairing: Pairing, protocol: Option<u32>) -> String {
+fn check_in_turn(programs: &Programs, pairing: Pairing, variant: Variant) -> String {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let label = protocol.map_or(String::new(), |version| format!("-p{version}"));
+    let label = variant.suffix();
     let name = format!("livemirror-{}{label}-{}", pairing.word(), std::process::id());
     let scratch = std::env::temp_dir().join(name);
     std::fs::create_dir(&scratch).expect("a scratch directory");
@@ -144,7 +177,7 @@ fn check_in_turn(programs: &Programs, pairing: Pairing, protocol: Option<u32>) -
     let programs = programs.with_copy_of_ours(scratch.join("livemirror"));
     std::fs::write(scratch.join("shell"), SHELL).expect("a remote shell");
     std::fs::set_permissions(scratch.join("shell"), PermissionsExt::from_mode(0o755)).unwrap();
-    let mut group = Group { programs, scratch, pairing, protocol, serves: true };
+    let mut group = Group { programs, scratch, pairing, variant, serves: true };
     let trial = group.trial();
     group.serves = trial.is_ok();
 
@@ -155,11 +188,11 @@ fn check_in_turn(programs: &Programs, pairing: Pairing, protocol: Option<u32>) -
     };
     let scenarios: Vec<Scenario> = scenario::all()
         .into_iter()
-        .filter(|s| pairing.means(s) && wanted(s) && (protocol.is_none() || s.protocols))
+        .filter(|s| pairing.means(s) && wanted(s) && (variant == Variant::Plain || s.variants))
         .collect();
     let (next, found) = (AtomicUsize::new(0), Mutex::new((Vec::new(), Vec::new())));
     std::thread::scope(|threads| {
-        for _ in 0..WORKERS {
+        for _ in 0..if pairing.daemon() { DAEMON_WORKERS } else { WORKERS } {
             threads.spawn(|| {
                 while let Some(scenario) = scenarios.get(next.fetch_add(1, Ordering::Relaxed)) {
                     let (cells, differences) = group.cell(scenario);
@@ -200,20 +233,14 @@ impl Group {
             let (scenario, cell) = (scenario.name.clone(), cell.to_owned());
             found.push(Difference { scenario, cell, what, lines });
         };
-        for attempt in 0..NOISY_RUNS {
-            if attempt >= 2 && outcomes.len() == 1 {
-                break;
-            }
-            match self.observe(scenario, Theirs, Theirs, &mut servers) {
-                Ok(outcome) if outcomes.contains(&outcome) => {}
-                Ok(outcome) => outcomes.push(outcome),
-                Err(text) => {
-                    note(&self.label(Theirs, Theirs), What::Setup, vec![text]);
-                    return (ran, found);
-                }
-            }
+        if let Err(text) = self.references(scenario, 2, &mut servers, &mut outcomes) {
+            note(&self.label(Theirs, Theirs), What::Setup, vec![text]);
+            return (ran, found);
         }
-        if outcomes.iter().any(|o| o.exit.iter().any(|code| *code != Some(scenario.exit))) {
+        let word = self.word();
+        let special = scenario.exit_in.iter().find(|(name, _)| *name == word);
+        let exit = special.map_or(scenario.exit, |(_, code)| *code);
+        if outcomes.iter().any(|o| o.exit.iter().any(|code| *code != Some(exit))) {
             let said = format!("the reference ends with {:?}", outcomes[0].exit);
             let mut lines = vec![said];
             lines.extend(outcomes[0].stderr.iter().cloned());
@@ -224,30 +251,73 @@ impl Group {
                 continue;
             }
             let label = self.label(client, server);
-            let tries = if outcomes.len() > 1 { NOISY_TRIES } else { 1 };
-            for attempt in 1..=tries {
-                match self.observe(scenario, client, server, &mut servers) {
-                    Ok(ours) if outcomes.contains(&ours) => break,
-                    Ok(_) if attempt < tries => {}
-                    Ok(ours) => {
-                        for (what, lines) in compare(&outcomes, &ours) {
-                            note(&label, what, lines);
-                        }
-                    }
-                    Err(text) => {
-                        note(&label, What::Setup, vec![text]);
-                        break;
-                    }
-                }
+            match self.differences(scenario, client, server, &mut servers, &mut outcomes) {
+                Ok(parts) => parts.into_iter().for_each(|(what, lines)| note(&label, what, lines)),
+                Err(text) => note(&label, What::Setup, vec![text]),
             }
             ran.push((scenario.name.clone(), label));
         }
         (ran, found)
     }
 
+    /// Runs the reference at both ends `runs` times, and more often if it is not alike; adds what is
+    /// new to `outcomes`.
+    fn references(
+        &self,
+        scenario: &Scenario,
+        runs: usize,
+        servers: &mut Servers,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<(), String> {
+        for attempt in 0..NOISY_RUNS {
+            if attempt >= runs && outcomes.len() == 1 {
+                break;
+            }
+            let outcome = self.observe(scenario, Theirs, Theirs, servers)?;
+            if !outcomes.contains(&outcome) {
+                outcomes.push(outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// What differs when ours plays a part. Where only the order of lines does, the reference gets
+    /// more runs to show that it has no order of its own, and so do we where it has none.
+    fn differences(
+        &self,
+        scenario: &Scenario,
+        client: Side,
+        server: Side,
+        servers: &mut Servers,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Result<Vec<(What, Vec<String>)>, String> {
+        let mut ours = self.observe(scenario, client, server, servers)?;
+        if !outcomes.contains(&ours) && outcomes.iter().any(|o| o.sorted() == ours.sorted()) {
+            self.references(scenario, NOISY_RUNS, servers, outcomes)?;
+        }
+        let mut tries = 1;
+        while outcomes.len() > 1 && tries < NOISY_TRIES && !outcomes.contains(&ours) {
+            ours = self.observe(scenario, client, server, servers)?;
+            tries += 1;
+        }
+        if outcomes.contains(&ours) {
+            return Ok(Vec::new());
+        }
+        let sorted = ours.sorted();
+        let alike: Vec<&Outcome> = outcomes.iter().filter(|o| o.sorted() == sorted).collect();
+        match alike[..] {
+            [] => Ok(compare(outcomes, &ours)),
+            [only] => Ok(vec![(What::Order, difference(&only.stdout, &ours.stdout))]),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn word(&self) -> String {
+        format!("{}{}", self.pairing.word(), self.variant.suffix())
+    }
+
     fn label(&self, client: Side, server: Side) -> String {
-        let version = self.protocol.map_or(String::new(), |version| format!("-p{version}"));
-        format!("{}{version}:{}-{}", self.pairing.word(), client.word(), server.word())
+        format!("{}:{}-{}", self.word(), client.word(), server.word())
     }
 
     /// The scenario's command line for a reader.
@@ -287,18 +357,30 @@ impl Group {
             source: Vec::new(),
             tree: Vec::new(),
         };
-        let run_dir = dir.to_str().expect("a directory in UTF-8");
+        let places = self.places(&dir);
         for _ in 0..if scenario.twice { 2 } else { 1 } {
             let command = self.command(scenario, client, server, &dir, port);
             let result = run(command, stdin.clone(), COMMAND_MAX);
             outcome.exit.push(result.code);
-            outcome.stdout.extend(normalise(&result.stdout, run_dir));
-            outcome.stderr.extend(normalise(&result.stderr, run_dir));
+            outcome.stdout.extend(normalise(&result.stdout, &places));
+            outcome.stderr.extend(normalise(&result.stderr, &places));
         }
         let all = tree_text::dump(&dir, fresh_from);
         (outcome.source, outcome.tree) = all.into_iter().partition(|l| l.starts_with("src"));
         let _ = std::fs::remove_dir_all(&dir);
         Ok(outcome)
+    }
+
+    /// Texts of a run that depend on where it is made, and what is compared in their place.
+    fn places(&self, dir: &Path) -> [(String, &'static str); 4] {
+        let text = |path: &Path| path.to_str().expect("a path in UTF-8").to_owned();
+        let [ours, theirs] = [Ours, Theirs].map(|side| self.programs.words(side).join(" "));
+        [
+            (text(dir), "$T"),
+            (format!("\"{ours}\""), "RSYNC"),
+            (format!("{theirs} --server"), "RSYNC --server"),
+            (text(&self.scratch), "$S"),
+        ]
     }
 
     fn command(
@@ -318,7 +400,7 @@ impl Group {
             command.arg("-e").arg(self.scratch.join("shell"));
             command.arg(format!("--rsync-path={}", self.programs.words(server).join(" ")));
         }
-        if let Some(version) = self.protocol {
+        if let Variant::Protocol(version) = self.variant {
             command.arg(format!("--protocol={version}"));
         }
         let pushes = matches!(self.pairing, ShellPush | DaemonPush);
@@ -355,8 +437,9 @@ impl Servers {
             return Ok(server.port);
         }
         let file = |end: &str| group.scratch.join(format!("{name}.{}.{end}", side.word()));
+        let chroot = if group.variant == Variant::NoChroot { "no" } else { "yes" };
         let config = format!(
-            "use chroot = no\nuid = 0\ngid = 0\nread only = no\nmunge symlinks = no\n\
+            "use chroot = {chroot}\nuid = 0\ngid = 0\nread only = no\nmunge symlinks = no\n\
              max verbosity = 4\nlog file = {}\n[m]\npath = {}\n",
             file("log").display(),
             dir.display()

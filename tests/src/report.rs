@@ -29,6 +29,8 @@ pub enum What {
     Stdout,
     /// Lines of standard error.
     Stderr,
+    /// Lines of standard output are the same in another order, which the reference keeps each time.
+    Order,
     /// Ours says that it does not support an option, so nothing else is compared.
     Refused,
 }
@@ -43,6 +45,7 @@ impl What {
             What::Exit => "exit",
             What::Stdout => "stdout",
             What::Stderr => "stderr",
+            What::Order => "order",
             What::Refused => "refused",
         }
     }

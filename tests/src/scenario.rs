@@ -3,11 +3,12 @@
 //! A row is `NAME | TREES | OPTIONS | PATHS | MARKS`. TREES names fixtures, made one after the
 //! other in the directory of the run. OPTIONS and PATHS are words with the escapes of
 //! [`tree_text::unescape`]; the last path is the destination unless the mark `list` is there. Marks:
-//! - `exit=N`: the reference must end with this code (0 without the mark);
+//! - `exit=N`: the reference must end with this code (0 without the mark); `exit@PAIRING=N`: with
+//!   another one in this pairing or variant of one;
 //! - `stdin=FILE`: this file of the run's directory is standard input;
 //! - `twice`: the command runs a second time on what the first left;
 //! - `list`: there is no destination; `local`, `remote`: only in these pairings;
-//! - `protocols`: also with each protocol version forced.
+//! - `variants`: also in the variants of the pairings (each protocol version forced ...).
 
 use crate::tree_text;
 
@@ -28,6 +29,8 @@ pub struct Scenario {
     pub dest: Option<Vec<u8>>,
     /// Exit code that the reference must have, so that the row shows what it claims.
     pub exit: i32,
+    /// The same for single pairings.
+    pub exit_in: Vec<(String, i32)>,
     /// A file that is standard input.
     pub stdin: Option<String>,
     /// Whether the command runs a second time.
@@ -36,8 +39,8 @@ pub struct Scenario {
     pub local: bool,
     /// Whether the pairings with a remote peer are meant.
     pub remote: bool,
-    /// Whether each protocol version is forced too.
-    pub protocols: bool,
+    /// Whether the variants of the pairings are meant too.
+    pub variants: bool,
 }
 
 /// All rows.
@@ -70,22 +73,27 @@ fn row(line: &str) -> Scenario {
         sources: words(paths),
         dest: None,
         exit: 0,
+        exit_in: Vec::new(),
         stdin: None,
         twice: false,
         local: true,
         remote: true,
-        protocols: false,
+        variants: false,
     };
     let mut list = false;
     for mark in marks.split_ascii_whitespace() {
         match mark.split_once('=').unwrap_or((mark, "")) {
             ("exit", code) => scenario.exit = code.parse().expect("a code"),
+            (key, code) if key.starts_with("exit@") => {
+                let pairing = key.trim_start_matches("exit@").to_owned();
+                scenario.exit_in.push((pairing, code.parse().expect("a code")));
+            }
             ("stdin", file) => scenario.stdin = Some(file.to_owned()),
             ("twice", _) => scenario.twice = true,
             ("list", _) => list = true,
             ("local", _) => scenario.remote = false,
             ("remote", _) => scenario.local = false,
-            ("protocols", _) => scenario.protocols = true,
+            ("variants", _) => scenario.variants = true,
             _ => panic!("unknown mark {mark} in {line}"),
         }
     }
@@ -109,6 +117,6 @@ mod tests {
     fn every_row_can_be_read() {
         let all = super::all();
         assert!(all.len() >= 70, "{} scenarios", all.len());
-        assert!(all.iter().any(|s| s.protocols) && all.iter().any(|s| s.twice));
+        assert!(all.iter().any(|s| s.variants) && all.iter().any(|s| s.twice));
     }
 }

@@ -14,7 +14,10 @@ const LONG_FILES: &[(&str, &str)] = &[
     ("crates/rsync/src/link.rs", "the two halves of a connection share their waiting rules"),
     ("crates/rsync/src/sender.rs", "one role, from first list to goodbye"),
     ("crates/rsync/src/client.rs", "one transfer in all its transports"),
-    ("crates/rsync/src/generator.rs", "one role; its decisions by kind of item are files of their own"),
+    (
+        "crates/rsync/src/generator.rs",
+        "one role; its decisions by kind of item are files of their own",
+    ),
     ("crates/rsync/src/receiver.rs", "one role, from first list to goodbye"),
     ("crates/rsync/src/options/mod.rs", "one documented field for each option"),
 ];
@@ -26,7 +29,8 @@ fn root() -> PathBuf {
 /// All sources below `crates`, `tests` and `xtask`, by path from the root.
 fn sources() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
-    let mut todo: Vec<PathBuf> = ["crates", "tests", "xtask"].iter().map(|d| root().join(d)).collect();
+    let mut todo: Vec<PathBuf> =
+        ["crates", "tests", "xtask"].iter().map(|d| root().join(d)).collect();
     while let Some(dir) = todo.pop() {
         for item in std::fs::read_dir(dir).unwrap() {
             let path = item.unwrap().path();
@@ -96,7 +100,9 @@ fn a_public_type_name_stands_for_one_thing() {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (path, text) in sources().into_iter().filter(|(p, _)| p.contains("/src/") && !is_test(p)) {
         for line in text.lines() {
-            let rest = ["pub struct ", "pub enum ", "pub trait "].iter().find_map(|k| line.strip_prefix(k));
+            let rest = ["pub struct ", "pub enum ", "pub trait "]
+                .iter()
+                .find_map(|k| line.strip_prefix(k));
             if let Some(rest) = rest {
                 let end = rest.find(|c: char| !c.is_alphanumeric()).unwrap_or(rest.len());
                 places.entry(rest[..end].to_string()).or_default().push(path.clone());
@@ -117,9 +123,12 @@ fn crates_know_only_what_lies_below_them() {
     ];
     let mut problems = Vec::new();
     for (name, below) in allowed {
-        let manifest = std::fs::read_to_string(root().join(format!("crates/{name}/Cargo.toml"))).unwrap();
+        let manifest =
+            std::fs::read_to_string(root().join(format!("crates/{name}/Cargo.toml"))).unwrap();
         for other in ["wire", "tree", "rsync", "mirror", "livemirror"] {
-            let depends = manifest.lines().any(|l| l.starts_with(&format!("{other}.")) || l.starts_with(&format!("{other} =")));
+            let depends = manifest.lines().any(|l| {
+                l.starts_with(&format!("{other}.")) || l.starts_with(&format!("{other} ="))
+            });
             if depends && !below.contains(&other) {
                 problems.push(format!("{name} depends on {other}"));
             }
@@ -130,9 +139,22 @@ fn crates_know_only_what_lies_below_them() {
 
 #[test]
 fn the_wire_crate_does_nothing_but_compute() {
-    let banned = ["std::fs", "std::net", "std::time", "std::process", "std::env", "std::thread", "std::os", "getrandom", "libc::", "unsafe {"];
+    let banned = [
+        "std::fs",
+        "std::net",
+        "std::time",
+        "std::process",
+        "std::env",
+        "std::thread",
+        "std::os",
+        "getrandom",
+        "libc::",
+        "unsafe {",
+    ];
     let mut problems = Vec::new();
-    for (path, text) in sources().into_iter().filter(|(p, _)| p.starts_with("crates/wire/src") && !is_test(p)) {
+    for (path, text) in
+        sources().into_iter().filter(|(p, _)| p.starts_with("crates/wire/src") && !is_test(p))
+    {
         // What follows the test module runs in tests alone.
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         for word in banned {
@@ -147,8 +169,14 @@ fn the_wire_crate_does_nothing_but_compute() {
 #[test]
 fn nothing_unfinished_or_dated_stays_in_the_sources() {
     let banned = [
-        concat!("to", "do!("), concat!("db", "g!("), concat!("unimpl", "emented!("), concat!("FIX", "ME"),
-        concat!("X", "XX:"), concat!("HA", "CK"), concat!("//! TE", "MP"), concat!("/// TE", "MP"),
+        concat!("to", "do!("),
+        concat!("db", "g!("),
+        concat!("unimpl", "emented!("),
+        concat!("FIX", "ME"),
+        concat!("X", "XX:"),
+        concat!("HA", "CK"),
+        concat!("//! TE", "MP"),
+        concat!("/// TE", "MP"),
     ];
     let mut problems = Vec::new();
     for (path, text) in sources() {
