@@ -1,0 +1,44 @@
+//! The matrix: every scenario in every pairing with the reference program, side by side.
+
+use livemirror_tests::matrix::{Pairing, Variant, check};
+
+#[test]
+fn local() {
+    check(Pairing::Local, &[Variant::Plain]);
+}
+
+#[test]
+fn shell_push() {
+    check(Pairing::ShellPush, &[Variant::Plain]);
+}
+
+#[test]
+fn shell_pull() {
+    check(Pairing::ShellPull, &[Variant::Plain]);
+}
+
+#[test]
+fn daemon_push() {
+    check(Pairing::DaemonPush, &[Variant::Plain]);
+}
+
+#[test]
+fn daemon_pull() {
+    check(Pairing::DaemonPull, &[Variant::Plain]);
+}
+
+#[test]
+fn push_with_each_protocol() {
+    check(Pairing::ShellPush, &[30, 31, 32].map(Variant::Protocol));
+}
+
+#[test]
+fn pull_with_each_protocol() {
+    check(Pairing::ShellPull, &[30, 31, 32].map(Variant::Protocol));
+}
+
+#[test]
+fn daemon_without_chroot() {
+    check(Pairing::DaemonPush, &[Variant::NoChroot]);
+    check(Pairing::DaemonPull, &[Variant::NoChroot]);
+}
