@@ -185,6 +185,10 @@ fn duplicates_leave_one_and_directories_win() {
         .map(|i| (list.get(i).name(), list.get(i).mode()))
         .collect();
     assert_eq!(active, [(b"f".to_vec(), 0o100_644), (b"d".to_vec(), 0o040_755)]);
+    for name in ["d", "f"] {
+        let found = list.find(name.as_bytes()).map(|at| list.get(at).name());
+        assert_eq!(found, Some(name.as_bytes().to_vec()));
+    }
 }
 
 #[test]

@@ -211,13 +211,15 @@ impl FileList {
 
     /// The position of the active entry of this name, of any kind.
     pub fn find(&self, name: &[u8]) -> Option<usize> {
-        let file = self.search(name, false).ok();
-        let found = file.or_else(|| self.search(name, true).ok())?;
-        // Of equal entries the first is the active one.
-        let first = (0..=found)
-            .rev()
-            .take_while(|&i| self.order(&self.entries[i], &self.entries[found]) == Ordering::Equal);
-        first.last().filter(|&at| self.is_active(at))
+        // A peer may list a directory and something else of one name; only one of them is active.
+        [false, true].into_iter().find_map(|is_dir| {
+            let found = self.search(name, is_dir).ok()?;
+            // Of equal entries the first is the active one.
+            let first = (0..=found).rev().take_while(|&i| {
+                self.order(&self.entries[i], &self.entries[found]) == Ordering::Equal
+            });
+            first.last().filter(|&at| self.is_active(at))
+        })
     }
 
     fn search(&self, name: &[u8], is_dir: bool) -> Result<usize, usize> {
