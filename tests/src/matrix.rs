@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::lines::{difference, normalise};
 use crate::peer::{Programs, Server, Side, run};
@@ -181,6 +181,7 @@ fn check_in_turn(programs: &Programs, pairing: Pairing, variant: Variant) -> Str
     let trial = group.trial();
     group.serves = trial.is_ok();
 
+    let start = Instant::now();
     let filter = std::env::var("LIVEMIRROR_MATRIX").unwrap_or_default();
     let wanted = |s: &Scenario| {
         let cell = format!("{} {}{label}", s.name, pairing.word());
@@ -209,7 +210,8 @@ fn check_in_turn(programs: &Programs, pairing: Pairing, variant: Variant) -> Str
         let (scenario, cell) = ("every-one".to_owned(), group.label(Theirs, Ours));
         found.push(Difference { scenario, cell, what: What::Setup, lines });
     }
-    report::write(&found, ran.len());
+    let seconds = start.elapsed().as_secs();
+    report::write(&found, &format!("{}: {} cells in {seconds} s\n", group.word(), ran.len()));
     report::judge(&ran, &found)
 }
 

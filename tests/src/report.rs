@@ -132,36 +132,34 @@ fn show(difference: &Difference, cells: &str) -> String {
 }
 
 /// Adds the differences of a group to the file that `LIVEMIRROR_MATRIX_REPORT` names, which is
-/// written anew: the same difference in several cells once, the weightiest first.
-pub fn write(found: &[Difference], cells: usize) {
-    static ALL: Mutex<(Vec<Difference>, usize)> = Mutex::new((Vec::new(), 0));
+/// written anew: the same difference in several cells once, the weightiest and commonest first.
+/// `ran` says what the group was and how long it took.
+pub fn write(found: &[Difference], ran: &str) {
+    static ALL: Mutex<(Vec<Difference>, String)> = Mutex::new((Vec::new(), String::new()));
     let Some(path) = std::env::var_os("LIVEMIRROR_MATRIX_REPORT") else { return };
     let mut all = ALL.lock().expect("no panic while it is held");
     all.0.extend_from_slice(found);
-    all.1 += cells;
-    let mut merged: BTreeMap<(What, &str, &[String]), Vec<&str>> = BTreeMap::new();
+    all.1.push_str(ran);
+    let mut merged: BTreeMap<(What, &[String]), Vec<&Difference>> = BTreeMap::new();
     for difference in &all.0 {
-        let key = (difference.what, &difference.scenario[..], &difference.lines[1..]);
-        merged.entry(key).or_default().push(&difference.cell);
+        merged.entry((difference.what, &difference.lines[1..])).or_default().push(difference);
     }
-    let mut text = format!(
-        "{} cells ran; {} differences, {} after merging ( - theirs, + ours )\n",
-        all.1,
-        all.0.len(),
-        merged.len()
-    );
-    for ((what, scenario, lines), cells) in &merged {
-        let same =
-            |d: &&Difference| d.what == *what && d.scenario == *scenario && d.lines[1..] == **lines;
-        let first = all.0.iter().find(same);
-        let command = first.map(|d| d.lines[0].clone()).unwrap_or_default();
-        let difference = Difference {
-            scenario: (*scenario).to_owned(),
-            cell: String::new(),
-            what: *what,
-            lines: std::iter::once(command).chain(lines.iter().cloned()).collect(),
-        };
-        text.push_str(&show(&difference, &cells.join(" ")));
+    let mut merged: Vec<_> = merged.into_values().collect();
+    merged.sort_by_key(|alike| (alike[0].what, std::cmp::Reverse(alike.len())));
+    let mut text = all.1.clone();
+    let counts = (all.0.len(), merged.len());
+    let _ =
+        writeln!(text, "{} differences, {} after merging (- theirs, + ours)", counts.0, counts.1);
+    for alike in merged {
+        let mut cells: Vec<String> = Vec::new();
+        for difference in &alike {
+            if difference.scenario != alike[0].scenario {
+                cells.push(format!("{}/{}", difference.scenario, difference.cell));
+            } else {
+                cells.push(difference.cell.clone());
+            }
+        }
+        text.push_str(&show(alike[0], &cells.join(" ")));
     }
     std::fs::write(Path::new(&path), text).expect("write the report");
 }
