@@ -26,9 +26,9 @@ use crate::tree_text;
 /// Time for one command.
 const COMMAND_MAX: Duration = Duration::from_secs(10);
 /// Cells that run at the same time.
-const WORKERS: usize = 2;
+const WORKERS: usize = 3;
 /// The same with daemons, where most of the time is spent waiting.
-const DAEMON_WORKERS: usize = 4;
+const DAEMON_WORKERS: usize = 6;
 /// Runs of the reference when the first two are not alike.
 const NOISY_RUNS: usize = 6;
 /// Runs of ours, when it differs from a reference that is not alike itself.
