@@ -101,7 +101,7 @@ fn build_ours() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let profile_dir = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--bin", "livemirror", "--target-dir"]);
+    cargo.args(["build", "--quiet", "-p", "livemirror", "--bin", "livemirror", "--target-dir"]);
     cargo.arg(profile_dir.parent().expect("target")).current_dir(env!("CARGO_MANIFEST_DIR"));
     if profile_dir.ends_with("release") {
         cargo.arg("--release");

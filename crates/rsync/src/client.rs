@@ -109,11 +109,8 @@ impl Client {
         let agreed = self.agree(&mut open, protocol, true)?;
         let filters = self.filters()?;
         self.send_filters(&filters, true, &mut open)?;
-        if agreed.protocol.raw_files_from() && matches!(names, files_from::NameSource::Connection) {
-            return Err(crate::server::raw_list());
-        }
         open.writer.flush()?;
-        let names = names.read(&mut open.reader)?;
+        let names = names.read(&mut open.reader, agreed.protocol)?;
         let args = local_paths(sources);
         let start = SourceStart::Operator { cwd: cwd() };
         self.send(open, agreed, filters, &start, &args, names, false)
@@ -202,11 +199,11 @@ impl Client {
         let agreed = self.agree(&mut open, protocol, false)?;
         let filters = self.filters()?;
         self.send_filters(&filters, false, &mut open)?;
-        if agreed.protocol.raw_files_from() && forward.is_some() {
-            return Err(crate::server::raw_list());
-        }
         if let Some(names) = &forward {
-            open.writer.data.extend_from_slice(names);
+            match agreed.protocol.raw_files_from() {
+                true => open.writer.raw(names),
+                false => open.writer.data.extend_from_slice(names),
+            }
         }
         open.writer.flush()?;
         self.list_heading(&agreed, false);
@@ -264,6 +261,7 @@ impl Client {
         opts.compress = false;
         self.opts = Arc::new(opts);
         let names = files_from::for_sender(&self.opts)?;
+        let filters = self.filters()?;
         let half = crate::server::LocalHalf {
             opts: self.opts.clone(),
             streams: theirs,
@@ -271,7 +269,7 @@ impl Client {
                 Some(Location::Local(path)) => path.clone(),
                 _ => b".".to_vec(),
             },
-            filters: self.filters()?,
+            filters: filters.clone(),
             reporter: self.reporter.clone(),
             console: self.console.clone(),
             control: self.control.clone(),
@@ -281,7 +279,7 @@ impl Client {
             .spawn(move || crate::server::run_local_half(half))
             .map_err(|e| Fatal::new(ExitCode::Ipc, e.to_string()))?;
         let open = self.wrap(ours);
-        let result = self.local_session(open, sources, names);
+        let result = self.local_session(open, sources, names, filters);
         let other = other.join().unwrap_or_else(|_| Err(Fatal::silent(ExitCode::Crashed)));
         match (result, other) {
             (Err(ours), Err(theirs)) if ours.from_peer || ours.exit == ExitCode::StreamIo => {
@@ -297,11 +295,11 @@ impl Client {
         mut open: Open,
         sources: &[Location],
         names: files_from::NameSource,
+        filters: FilterList,
     ) -> Result<(), Fatal> {
         let protocol = setup::versions(&self.opts, &mut open.reader, &mut open.writer)?;
         let agreed = self.agree(&mut open, protocol, true)?;
-        let filters = self.filters()?;
-        let names = names.read(&mut open.reader)?;
+        let names = names.read(&mut open.reader, agreed.protocol)?;
         let start = SourceStart::Operator { cwd: cwd() };
         self.send(open, agreed, filters, &start, &local_paths(sources), names, true)
     }
@@ -389,6 +387,7 @@ impl Client {
         let args = crate::options::server_args::daemon_words(&self.opts, words, paths, &module);
         daemon_login::send_args(&args.outer, &mut open.writer)?;
         open.writer.data.extend_from_slice(&args.secluded);
+        open.writer.flush()?;
         Ok(Some((open, protocol)))
     }
 

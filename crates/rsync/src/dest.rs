@@ -104,6 +104,17 @@ impl DestStart {
         }
     }
 
+    /// Where a directory named by an option lies: a module that is the root of the process needs no
+    /// cleaning of relative paths, since nothing is above it.
+    pub fn side_path(&self, dest: &[u8], path: &[u8]) -> Vec<u8> {
+        match self {
+            DestStart::Module { confined: true, .. } if !path.starts_with(b"/") => {
+                [dest, b"/", path].concat()
+            }
+            _ => path.to_vec(),
+        }
+    }
+
     fn open_side(&self, dest: &Root, path: &[u8]) -> io::Result<Root> {
         if path.starts_with(b"/") {
             return self.open(path);

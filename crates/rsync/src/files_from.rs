@@ -4,6 +4,7 @@ use std::io::Read;
 
 use wire::codec::ByteSource;
 use wire::exit::ExitCode;
+use wire::version::Protocol;
 
 use crate::fatal::{Fatal, errno_text};
 use crate::link::LinkReader;
@@ -21,10 +22,21 @@ pub enum NameSource {
 
 impl NameSource {
     /// The names, read from the connection if that is where they are.
-    pub fn read(self, reader: &mut LinkReader) -> Result<Option<Vec<Vec<u8>>>, Fatal> {
+    /// Below protocol 31 they come outside the frames.
+    pub fn read(
+        self,
+        reader: &mut LinkReader,
+        protocol: Protocol,
+    ) -> Result<Option<Vec<Vec<u8>>>, Fatal> {
         match self {
             NameSource::None => Ok(None),
             NameSource::Names(names) => Ok(Some(names)),
+            NameSource::Connection if protocol.raw_files_from() => {
+                reader.set_muxed(false);
+                let names = receive(reader);
+                reader.set_muxed(true);
+                names.map(Some)
+            }
             NameSource::Connection => receive(reader).map(Some),
         }
     }
@@ -88,20 +100,26 @@ pub fn for_server(
 }
 
 /// Sends the list that a pushing client wants from this side: names NUL-terminated, an empty one at
-/// the end. Comment lines are names here.
+/// the end; `raw`: outside the frames. Comment lines are names here.
 pub fn serve(
     opts: &Options,
     open: impl FnOnce(&[u8]) -> std::io::Result<std::fs::File>,
+    raw: bool,
     writer: &mut crate::link::LinkWriter,
 ) -> Result<(), Fatal> {
     let Some(FilesFrom::Local(path)) = &opts.files_from else { return Ok(()) };
     let mut text = Vec::new();
     open(path).and_then(|mut f| f.read_to_end(&mut text)).map_err(|e| cannot_open(path, &e))?;
+    let mut names = Vec::new();
     for name in split(&text, opts.from0, false) {
-        writer.data.extend_from_slice(&name);
-        writer.data.push(0);
+        names.extend_from_slice(&name);
+        names.push(0);
     }
-    writer.data.push(0);
+    names.push(0);
+    match raw {
+        true => writer.raw(&names),
+        false => writer.data.extend_from_slice(&names),
+    }
     writer.flush()
 }
 

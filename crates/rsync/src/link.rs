@@ -426,21 +426,29 @@ impl LinkReader {
         }
     }
 
-    /// Reads and drops input until the peer closes, an empty farewell comes, or `limit` passes.
+    /// Reads and drops input until the peer closes, answers a farewell with an empty one, or
+    /// `limit` passes.
     pub fn drain(&mut self, limit: Duration) {
         let end = Instant::now() + limit;
-        let mut byte = [0; 1];
-        while let Some(left) = end.checked_duration_since(Instant::now()) {
-            self.pos = self.buf.len();
-            match wait_one(self.fd.as_fd(), PollFlags::IN, Some(left)) {
-                Ok(true) => {}
-                _ => return,
+        let farewell = mux::header(wire::message::ERROR_EXIT_TAG, 0);
+        loop {
+            let unread = self.buf.get(self.pos..).unwrap_or_default();
+            if self.closed || memchr::memmem::find(unread, &farewell).is_some() {
+                return;
             }
-            match rustix::io::read(&*self.fd, &mut byte[..]) {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {}
+            // The last bytes may be the beginning of what is looked for.
+            self.pos = self.pos.max(self.buf.len().saturating_sub(farewell.len() - 1));
+            let Some(left) = end.checked_duration_since(Instant::now()) else { return };
+            let ready = wait_one(self.fd.as_fd(), PollFlags::IN, Some(left));
+            if !matches!(ready, Ok(true)) || self.fill_now().is_err() {
+                return;
             }
         }
+    }
+
+    /// Suspends or resumes demultiplexing at a frame's border.
+    pub fn set_muxed(&mut self, muxed: bool) {
+        self.muxed = muxed;
     }
 }
 
@@ -523,6 +531,12 @@ impl LinkWriter {
     /// reader of the same connection then sees its end.
     pub fn shut_down(&mut self) {
         let _ = rustix::net::shutdown(&*self.fd, rustix::net::Shutdown::Both);
+    }
+
+    /// Queues bytes that travel outside the frames.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.frame();
+        self.ready.extend_from_slice(bytes);
     }
 
     /// Queues a message. It overtakes data not yet framed, as it does in the reference: what a

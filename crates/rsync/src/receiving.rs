@@ -161,7 +161,9 @@ impl Receiving {
         if let Some(root) = self.side.backup.get() {
             return Ok(Some(root));
         }
-        let (root, made) = self.start.side_dir_made(&self.root, path, self.privileges.umask)?;
+        let place = self.start.side_path(&self.shown, path);
+        let umask = self.privileges.umask;
+        let (root, made) = self.start.side_dir_made(&self.root, &place, umask)?;
         if made && self.opts.verbose > 1 {
             self.reporter.info(&[b"(new) backup_dir is ".as_slice(), path, b"\n"].concat());
         }

@@ -241,10 +241,7 @@ impl Server {
             ),
         };
         let names = files_from::for_server(&self.opts, |path| open_list(&start, path))?;
-        if agreed.protocol.raw_files_from() && matches!(names, files_from::NameSource::Connection) {
-            return Err(raw_list());
-        }
-        let names = names.read(&mut reader)?;
+        let names = names.read(&mut reader, agreed.protocol)?;
         let scanner = Scanner::new(
             self.opts.clone(),
             self.reporter.clone(),
@@ -288,14 +285,12 @@ impl Server {
             read_filters(&mut reader, &mut filters)?;
         }
         let mut writer = writer;
-        if agreed.protocol.raw_files_from() && self.opts.files_from.is_some() {
-            return Err(raw_list());
-        }
         let place = match &daemon {
             None => SourceStart::Operator { cwd: crate::client::cwd() },
             Some(d) => SourceStart::Module { root: d.root.clone(), confined: d.confined },
         };
-        files_from::serve(&self.opts, |path| open_list(&place, path), &mut writer)?;
+        let raw = agreed.protocol.raw_files_from();
+        files_from::serve(&self.opts, |path| open_list(&place, path), raw, &mut writer)?;
         let dest = paths.into_iter().next().unwrap_or_else(|| b".".to_vec());
         let mut setup = ReceivingSetup {
             opts: self.opts.clone(),
@@ -376,12 +371,6 @@ fn open_list(start: &SourceStart, path: &[u8]) -> std::io::Result<std::fs::File>
             root.dir(rel.parent())?.open_read(name)
         }
     }
-}
-
-/// Below protocol 31 a forwarded list travels outside the frames.
-pub fn raw_list() -> Fatal {
-    let text = "a --files-from list of the other side needs protocol 31 or higher";
-    Fatal::new(ExitCode::Unsupported, text)
 }
 
 /// Reads the client's rules off the connection.

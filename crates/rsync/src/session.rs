@@ -323,7 +323,7 @@ fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
             first_is_dir: list.is_some_and(|s| !s.list.is_empty() && s.list.get(0).is_dir()),
         }
     };
-    if first.entries == 0 {
+    if first.entries == 0 && !recv.server {
         return Ok(true);
     }
     if recv.opts.list_only {

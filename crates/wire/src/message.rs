@@ -9,6 +9,9 @@ use crate::exit::ExitCode;
 use crate::limits::{IO_ERROR_MASK, MESSAGE_TEXT_MAX};
 use crate::mux::{header, unexpected_tag};
 
+/// Tag of the farewell; empty it is the answer to one.
+pub const ERROR_EXIT_TAG: u8 = 86;
+
 const ERROR_XFER: u8 = 1;
 const INFO: u8 = 2;
 const ERROR: u8 = 3;
@@ -16,7 +19,7 @@ const WARNING: u8 = 4;
 const IO_ERROR: u8 = 22;
 const IO_TIMEOUT: u8 = 33;
 const NOOP: u8 = 42;
-const ERROR_EXIT: u8 = 86;
+const ERROR_EXIT: u8 = ERROR_EXIT_TAG;
 const SUCCESS: u8 = 100;
 const DELETED: u8 = 101;
 const NO_SEND: u8 = 102;
