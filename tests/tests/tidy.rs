@@ -1,4 +1,5 @@
-//! The house's rules, as a test: headers, lengths, one name for one thing, who may know whom.
+//! The house's rules, as a test: headers, lengths, one name for one thing, who may know whom, no
+//! file that nothing names, nothing unfinished, and one list of wire fields for document and code.
 
 // A rule that cannot be checked is a failure.
 #![allow(clippy::unwrap_used)]
@@ -23,20 +24,34 @@ const LONG_FILES: &[(&str, &str)] = &[
     ("crates/rsync/src/receiver.rs", "one role, from first list to goodbye"),
 ];
 
+/// Files outside `tree` that reach the file system by path, each with its reason. All of these are
+/// the operator's own paths, never a peer's.
+const PATH_USERS: &[(&str, &str)] = &[
+    ("crates/mirror/src/config/toml.rs", "reads the configuration that the operator names"),
+    ("crates/mirror/src/status.rs", "makes and finds the status sockets of this user"),
+    ("crates/cli/src/live.rs", "reads the rule files named on the command line"),
+];
+
+/// Files outside `tree` with unsafe code, each with its reason.
+const UNSAFE_USERS: &[(&str, &str)] =
+    &[("crates/cli/src/serve.rs", "a signal handler that only stores and writes one byte")];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
-/// All sources below `crates`, `tests` and `xtask`, by path from the root.
+/// All sources below `crates`, `tests`, `xtask` and `fuzz`, by path from the root.
 fn sources() -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut todo: Vec<PathBuf> =
-        ["crates", "tests", "xtask"].iter().map(|d| root().join(d)).collect();
+        ["crates", "tests", "xtask", "fuzz"].iter().map(|d| root().join(d)).collect();
     while let Some(dir) = todo.pop() {
         for item in std::fs::read_dir(dir).unwrap() {
             let path = item.unwrap().path();
             if path.is_dir() {
-                todo.push(path);
+                if !path.ends_with("target") {
+                    todo.push(path);
+                }
             } else if path.extension().is_some_and(|x| x == "rs") {
                 let name = path.strip_prefix(root()).unwrap().display().to_string();
                 found.insert(name, std::fs::read_to_string(&path).unwrap());
@@ -49,6 +64,14 @@ fn sources() -> BTreeMap<String, String> {
 
 fn is_test(path: &str) -> bool {
     path.contains("/tests/") || path.ends_with("_tests.rs") || path.starts_with("tests/")
+}
+
+/// A file's code without its inline tests, which stand last.
+fn program(text: &str) -> &str {
+    match text.find("#[cfg(test)]\nmod tests {") {
+        Some(end) => &text[..end],
+        None => text,
+    }
 }
 
 fn report(problems: Vec<String>) {
@@ -158,11 +181,96 @@ fn the_wire_crate_does_nothing_but_compute() {
     for (path, text) in
         sources().into_iter().filter(|(p, _)| p.starts_with("crates/wire/src") && !is_test(p))
     {
-        // What follows the test module runs in tests alone.
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let code = program(&text);
         for word in banned {
             if code.contains(word) {
                 problems.push(format!("{path}: {word}"));
+            }
+        }
+    }
+    report(problems);
+}
+
+#[test]
+fn every_file_is_named_by_a_module() {
+    let all = sources();
+    let mut reached: BTreeSet<String> = BTreeSet::new();
+    let mut open: Vec<String> = all.keys().filter(|path| is_root(path)).cloned().collect();
+    while let Some(path) = open.pop() {
+        let Some(text) = all.get(&path) else { continue };
+        if reached.insert(path.clone()) {
+            open.extend(children(&path, text));
+        }
+    }
+    let dead = all.keys().filter(|path| !reached.contains(*path));
+    report(dead.map(|path| format!("{path}: no module names it")).collect());
+}
+
+/// Whether the build starts at this file: a library, a program, a test, a fuzz target.
+fn is_root(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').collect();
+    match parts.as_slice() {
+        [.., "src", "lib.rs" | "main.rs"] | [.., "fuzz_targets", _] => true,
+        [.., "tests", dir, "main.rs"] => *dir != "src",
+        [.., "tests", _] => true,
+        _ => false,
+    }
+}
+
+/// The files that the `mod` lines of a file stand for.
+fn children(path: &str, text: &str) -> Vec<String> {
+    let (dir, file) = path.rsplit_once('/').unwrap();
+    let owner = match file {
+        "lib.rs" | "main.rs" | "mod.rs" => dir.to_string(),
+        _ if is_root(path) => dir.to_string(),
+        _ => format!("{dir}/{}", file.trim_end_matches(".rs")),
+    };
+    let mut found = Vec::new();
+    let mut given = None;
+    for line in text.lines().map(str::trim) {
+        if let Some(rest) = line.strip_prefix("#[path = \"") {
+            given = rest.strip_suffix("\"]").map(|name| format!("{dir}/{name}"));
+        }
+        let rest = ["mod ", "pub mod ", "pub(crate) mod ", "pub(super) mod "]
+            .iter()
+            .find_map(|start| line.strip_prefix(start));
+        if let Some(name) = rest.and_then(|rest| rest.strip_suffix(';')) {
+            match given.take() {
+                Some(path) => found.push(path),
+                None => {
+                    found.push(format!("{owner}/{name}.rs"));
+                    found.push(format!("{owner}/{name}/mod.rs"));
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn only_the_tree_crate_touches_paths_and_the_kernel() {
+    let mut problems = Vec::new();
+    let shipped = |path: &str| path.starts_with("crates/") && path.contains("/src/");
+    for (path, text) in sources().into_iter().filter(|(p, _)| shipped(p) && !is_test(p)) {
+        if path.starts_with("crates/tree/") {
+            continue;
+        }
+        let by_path = PATH_USERS.iter().any(|(file, _)| *file == path);
+        let by_hand = UNSAFE_USERS.iter().any(|(file, _)| *file == path);
+        for line in program(&text).lines().filter(|line| !line.trim_start().starts_with("//")) {
+            // A `File` is a handle that `tree` gave; what opens or changes by path is not.
+            let handled = line.replace("std::fs::File", "");
+            let opens = ["std::fs", "File::open", "File::create", "OpenOptions", "canonicalize("];
+            if !by_path && opens.iter().any(|word| handled.contains(word)) {
+                problems.push(format!("{path}: {}", line.trim()));
+            }
+            // Numbers of errors and signals are words; a function would be a system call.
+            let calls = line
+                .split("libc::")
+                .skip(1)
+                .any(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+            if calls || (!by_hand && line.contains("unsafe {")) {
+                problems.push(format!("{path}: {}", line.trim()));
             }
         }
     }
@@ -188,8 +296,30 @@ fn nothing_unfinished_or_dated_stays_in_the_sources() {
                 problems.push(format!("{path}: {word}"));
             }
         }
+        for (at, line) in text.lines().enumerate() {
+            let comment = line.split_once("// ").or(line.split_once("//! ")).map(|(_, c)| c);
+            let ticket = comment.unwrap_or_default().split_whitespace().find(|w| is_ticket(w));
+            if let Some(word) = ticket {
+                problems.push(format!("{path}:{}: {word}", at + 1));
+            }
+        }
     }
     report(problems);
+}
+
+/// A code of a tracker, such as three capitals, a dash and a number, or `#` and a number. Names of
+/// standards look alike.
+fn is_ticket(word: &str) -> bool {
+    let word = word.trim_matches(|c: char| !c.is_ascii_alphanumeric() && c != '#');
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if let Some(number) = word.strip_prefix('#') {
+        return digits(number);
+    }
+    let standards = ["UTF", "ISO", "MD", "SHA", "RFC"];
+    word.split_once('-').is_some_and(|(code, number)| {
+        let capitals = code.len() > 1 && code.bytes().all(|b| b.is_ascii_uppercase());
+        capitals && digits(number) && !standards.contains(&code)
+    })
 }
 
 #[test]

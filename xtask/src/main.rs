@@ -1,2 +1,57 @@
-//! Developer tasks.
-fn main() {}
+//! The developer's tasks: `cargo xtask tree|bench|fuzz`. No part of the product.
+
+// A task's output is its result.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod allocation;
+mod arguments;
+mod bench;
+mod fuzz;
+mod tree;
+
+use std::process::ExitCode;
+
+use arguments::Arguments;
+
+#[global_allocator]
+static MEMORY: allocation::Counting = allocation::Counting;
+
+const USAGE: &str = "\
+cargo xtask tree DIR [--files N] [--dirs N] [--min B] [--max B] [--seed S]
+    makes a tree that follows from its parameters (B may end in k, m or g)
+
+cargo xtask fuzz [--seconds N] [--target NAME] [--seed S] [--findings DIR]
+    feeds changed seeds to every decoder; fails if one panics or takes too much memory
+cargo xtask fuzz --corpus DIR
+    writes the seeds, for cargo fuzz
+
+cargo xtask bench [transfer] [live] [--files N] [--dirs N] [--min B] [--max B] [--seed S]
+                  [--rounds N] [--changes N] [--burst N] [--strace] [--daemon rsync|livemirror]
+                  [--livemirror PATH] [--dir DIR]
+    transfer: rsync -a and livemirror rsync -a, in turns, to one daemon: everything, then nothing
+    new; live: livemirror watch beside lsyncd with delay 0 and 1. Prints times, processor time,
+    memory, with --strace system calls, and ratios. Promises nothing: numbers are for reading.
+";
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let task = words.next().unwrap_or_default();
+    let mut args = Arguments::new(words);
+    let done = match task.as_str() {
+        "tree" => tree::run(&mut args),
+        "fuzz" => fuzz::run(&mut args),
+        "bench" => bench::run(&mut args),
+        "" | "help" | "--help" => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        other => Err(format!("unknown task {other}\n\n{USAGE}")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            eprintln!("xtask: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}

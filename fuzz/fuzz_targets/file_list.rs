@@ -1,0 +1,4 @@
+//! Fuzz target: file lists. What is fed and asserted stands in `xtask/src/decoders.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| xtask::decoders::file_list(data));

@@ -1,0 +1,4 @@
+//! Fuzz target: frames and messages. What is fed and asserted stands in `xtask/src/decoders.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| xtask::decoders::frames(data));

@@ -1,0 +1,4 @@
+//! Fuzz target: what is said before the stream. What is fed and asserted stands in `xtask/src/decoders.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| xtask::decoders::greeting(data));

@@ -1,0 +1,4 @@
+//! Fuzz target: token streams. What is fed and asserted stands in `xtask/src/decoders.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| xtask::decoders::token(data));
