@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::lines::{difference, normalise};
 use crate::peer::{Programs, Server, Side, run};
@@ -26,9 +26,9 @@ use crate::tree_text;
 /// Time for one command.
 const COMMAND_MAX: Duration = Duration::from_secs(10);
 /// Cells that run at the same time.
-const WORKERS: usize = 2;
+const WORKERS: usize = 3;
 /// The same with daemons, where most of the time is spent waiting.
-const DAEMON_WORKERS: usize = 4;
+const DAEMON_WORKERS: usize = 6;
 /// Runs of the reference when the first two are not alike.
 const NOISY_RUNS: usize = 6;
 /// Runs of ours, when it differs from a reference that is not alike itself.
@@ -181,6 +181,7 @@ fn check_in_turn(programs: &Programs, pairing: Pairing, variant: Variant) -> Str
     let trial = group.trial();
     group.serves = trial.is_ok();
 
+    let start = Instant::now();
     let filter = std::env::var("LIVEMIRROR_MATRIX").unwrap_or_default();
     let wanted = |s: &Scenario| {
         let cell = format!("{} {}{label}", s.name, pairing.word());
@@ -209,7 +210,8 @@ fn check_in_turn(programs: &Programs, pairing: Pairing, variant: Variant) -> Str
         let (scenario, cell) = ("every-one".to_owned(), group.label(Theirs, Ours));
         found.push(Difference { scenario, cell, what: What::Setup, lines });
     }
-    report::write(&found, ran.len());
+    let seconds = start.elapsed().as_secs();
+    report::write(&found, &format!("{}: {} cells in {seconds} s\n", group.word(), ran.len()));
     report::judge(&ran, &found)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A line of the list is `SCENARIO CELL WHAT: REASON`. CELL is `PAIRING:CLIENT-SERVER`, or starts
 //! with what is given before a closing `*`; SCENARIO may be `*`. A line that no difference needs
-//! any more is a failure like an unexpected difference, so that the list stays true.
+//! any more is a failure like an unexpected difference, so that the list stays true; but one whose WHAT
+//! ends with `?` tells what the clock decides, which may be there or not.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -76,9 +77,15 @@ struct Expected {
     scenario: String,
     cell: String,
     what: String,
+    /// Whether the difference must be there.
+    always: bool,
 }
 
 impl Expected {
+    fn explains(&self, difference: &Difference) -> bool {
+        self.covers(&difference.scenario, &difference.cell) && self.what == difference.what.word()
+    }
+
     fn covers(&self, scenario: &str, cell: &str) -> bool {
         let cell_fits = match self.cell.strip_suffix('*') {
             Some(start) => cell.starts_with(start),
@@ -96,8 +103,10 @@ fn expected() -> Vec<Expected> {
             let (key, reason) = line.split_once(": ").expect("a reason");
             let words: Vec<&str> = key.split_ascii_whitespace().collect();
             let [scenario, cell, what] = words[..] else { panic!("three words ahead of {reason}") };
+            let always = !what.ends_with('?');
+            let what = what.trim_end_matches('?');
             let [scenario, cell, what] = [scenario, cell, what].map(str::to_owned);
-            Expected { scenario, cell, what }
+            Expected { scenario, cell, what, always }
         })
         .collect()
 }
@@ -109,10 +118,7 @@ pub fn judge(ran: &[(String, String)], found: &[Difference]) -> String {
     let mut used = vec![false; expected.len()];
     let mut text = String::new();
     for difference in found {
-        let line = expected.iter().position(|line| {
-            line.covers(&difference.scenario, &difference.cell)
-                && line.what == difference.what.word()
-        });
+        let line = expected.iter().position(|line| line.explains(difference));
         match line {
             Some(at) => used[at] = true,
             None if !difference.what.gates() => {}
@@ -120,8 +126,8 @@ pub fn judge(ran: &[(String, String)], found: &[Difference]) -> String {
         }
     }
     for (line, used) in expected.iter().zip(used) {
-        if !used && ran.iter().any(|(scenario, cell)| line.covers(scenario, cell)) {
-            let Expected { scenario, cell, what } = line;
+        if !used && line.always && ran.iter().any(|(scenario, cell)| line.covers(scenario, cell)) {
+            let Expected { scenario, cell, what, .. } = line;
             let _ = writeln!(text, "UNEXPECTED PASS: {scenario} {cell} {what}");
         }
     }
@@ -140,36 +146,41 @@ fn show(difference: &Difference, cells: &str) -> String {
 }
 
 /// Adds the differences of a group to the file that `LIVEMIRROR_MATRIX_REPORT` names, which is
-/// written anew: the same difference in several cells once, the weightiest first.
-pub fn write(found: &[Difference], cells: usize) {
-    static ALL: Mutex<(Vec<Difference>, usize)> = Mutex::new((Vec::new(), 0));
+/// written anew: the same difference in several cells once, the weightiest and commonest first.
+/// What is expected each time is left out. `ran` says what the group was and how long it took.
+pub fn write(found: &[Difference], ran: &str) {
+    static ALL: Mutex<(Vec<Difference>, String)> = Mutex::new((Vec::new(), String::new()));
     let Some(path) = std::env::var_os("LIVEMIRROR_MATRIX_REPORT") else { return };
     let mut all = ALL.lock().expect("no panic while it is held");
-    all.0.extend_from_slice(found);
-    all.1 += cells;
-    let mut merged: BTreeMap<(What, &str, &[String]), Vec<&str>> = BTreeMap::new();
+    let expected = expected();
+    let news = |difference: &&Difference| {
+        !expected.iter().any(|line| line.always && line.explains(difference))
+    };
+    all.0.extend(found.iter().filter(news).cloned());
+    all.1.push_str(ran);
+    let mut merged: BTreeMap<(What, &[String]), Vec<&Difference>> = BTreeMap::new();
     for difference in &all.0 {
-        let key = (difference.what, &difference.scenario[..], &difference.lines[1..]);
-        merged.entry(key).or_default().push(&difference.cell);
+        merged.entry((difference.what, &difference.lines[1..])).or_default().push(difference);
     }
-    let mut text = format!(
-        "{} cells ran; {} differences, {} after merging ( - theirs, + ours )\n",
-        all.1,
-        all.0.len(),
-        merged.len()
+    let mut merged: Vec<_> = merged.into_values().collect();
+    merged.sort_by_key(|alike| (alike[0].what, std::cmp::Reverse(alike.len())));
+    let mut text = all.1.clone();
+    let counts = (all.0.len(), merged.len());
+    let _ = writeln!(
+        text,
+        "{} differences that are not expected, {} after merging (- theirs, + ours)",
+        counts.0, counts.1
     );
-    for ((what, scenario, lines), cells) in &merged {
-        let same =
-            |d: &&Difference| d.what == *what && d.scenario == *scenario && d.lines[1..] == **lines;
-        let first = all.0.iter().find(same);
-        let command = first.map(|d| d.lines[0].clone()).unwrap_or_default();
-        let difference = Difference {
-            scenario: (*scenario).to_owned(),
-            cell: String::new(),
-            what: *what,
-            lines: std::iter::once(command).chain(lines.iter().cloned()).collect(),
-        };
-        text.push_str(&show(&difference, &cells.join(" ")));
+    for alike in merged {
+        let mut cells: Vec<String> = Vec::new();
+        for difference in &alike {
+            if difference.scenario != alike[0].scenario {
+                cells.push(format!("{}/{}", difference.scenario, difference.cell));
+            } else {
+                cells.push(difference.cell.clone());
+            }
+        }
+        text.push_str(&show(alike[0], &cells.join(" ")));
     }
     std::fs::write(Path::new(&path), text).expect("write the report");
 }

@@ -38,7 +38,11 @@ fn pull_with_each_protocol() {
 }
 
 #[test]
-fn daemon_without_chroot() {
+fn daemon_push_without_chroot() {
     check(Pairing::DaemonPush, &[Variant::NoChroot]);
+}
+
+#[test]
+fn daemon_pull_without_chroot() {
     check(Pairing::DaemonPull, &[Variant::NoChroot]);
 }
