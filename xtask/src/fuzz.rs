@@ -48,6 +48,7 @@ pub(crate) fn run(args: &mut Arguments) -> Result<(), String> {
     let only = args.text("target");
     let keep = PathBuf::from(args.text("findings").unwrap_or("target/fuzz-findings".into()));
     let corpus = args.text("corpus");
+    let input = args.text("input");
     args.finish()?;
     if let Some(dir) = corpus {
         return write_corpus(Path::new(&dir));
@@ -56,6 +57,9 @@ pub(crate) fn run(args: &mut Arguments) -> Result<(), String> {
         TARGETS.iter().filter(|(name, _)| only.as_deref().is_none_or(|o| o == *name)).collect();
     if targets.is_empty() {
         return Err(format!("no such target; there are {}", names()));
+    }
+    if let Some(file) = input {
+        return replay(&targets, &file);
     }
     let share = Duration::from_secs(seconds) / targets.len() as u32;
     // A finding is told in one line; the standard message would be lost among thousands.
@@ -76,6 +80,16 @@ pub(crate) fn run(args: &mut Arguments) -> Result<(), String> {
 
 fn names() -> String {
     TARGETS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+/// Runs one input, such as a finding, with the standard message where it panics.
+fn replay(targets: &[&Target], file: &str) -> Result<(), String> {
+    let [(name, target)] = targets else { return Err("--input needs --target".into()) };
+    let input = std::fs::read(file).map_err(|error| format!("{file}: {error}"))?;
+    let begun = Instant::now();
+    let ((), peak) = allocation::peak_of(|| target(&input));
+    println!("fuzz: {name}: {} bytes, {peak} bytes at once, {:?}", input.len(), begun.elapsed());
+    Ok(())
 }
 
 fn write_corpus(dir: &Path) -> Result<(), String> {

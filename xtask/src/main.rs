@@ -22,6 +22,8 @@ cargo xtask tree DIR [--files N] [--dirs N] [--min B] [--max B] [--seed S]
 
 cargo xtask fuzz [--seconds N] [--target NAME] [--seed S] [--findings DIR]
     feeds changed seeds to every decoder; fails if one panics or takes too much memory
+cargo xtask fuzz --target NAME --input FILE
+    runs one input again
 cargo xtask fuzz --corpus DIR
     writes the seeds, for cargo fuzz
 

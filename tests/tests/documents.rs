@@ -1,0 +1,89 @@
+//! What the README and docs/ promise, held against the program's own tables and readers.
+
+// A rule that cannot be checked is a failure.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use rsync::daemon::config;
+use rsync::daemon::params::{self, ParamSupport};
+use rsync::options::table;
+
+fn text(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)).unwrap()
+}
+
+/// The part of a document under a heading, up to the next one.
+fn section<'a>(document: &'a str, heading: &str) -> &'a str {
+    let start = document.find(heading).unwrap_or_else(|| panic!("no heading {heading}"));
+    let rest = &document[start + heading.len()..];
+    rest.split("\n## ").next().unwrap()
+}
+
+/// What stands between back-quotes at the beginning of table rows and list items.
+fn named(section: &str) -> BTreeSet<String> {
+    let entries = section.lines().filter(|line| line.starts_with("| `") || line.starts_with("- `"));
+    entries.filter_map(|line| line.split('`').nth(1)).map(str::to_string).collect()
+}
+
+#[test]
+fn refused_md_names_every_refused_option_and_no_other() {
+    let document = text("docs/refused.md");
+    let written = named(section(&document, "## Options of"));
+    let refused: BTreeSet<String> = table::rows(false)
+        .filter(|row| !row.supported)
+        .map(|row| format!("--{}", row.names.first().unwrap()))
+        .collect();
+    assert!(refused.len() < table::rows(false).count() / 2, "the table was read");
+    assert_eq!(written, refused);
+}
+
+#[test]
+fn refused_md_names_every_refused_parameter_and_no_other() {
+    let document = text("docs/refused.md");
+    let written = named(section(&document, "## Parameters of"));
+    let absent = params::ROWS.iter().filter(|row| row.support == ParamSupport::Absent);
+    let absent: BTreeSet<String> = absent.map(|row| row.name.to_string()).collect();
+    assert_eq!(written, absent);
+}
+
+#[test]
+fn the_readme_does_not_call_an_option_absent_that_is_there() {
+    let readme = text("README.md");
+    let limits = section(&readme, "## Honest limits");
+    let until = limits.find("docs/refused.md").unwrap();
+    let quoted = limits[..until].split('`').skip(1).step_by(2).flat_map(str::split_whitespace);
+    for word in quoted.filter(|word| word.starts_with('-')) {
+        let row = match word.strip_prefix("--") {
+            Some(long) => table::by_long_name(long.as_bytes(), false).map(|(row, _)| row),
+            None => table::by_letter(word.as_bytes()[1], false),
+        };
+        let row = row.unwrap_or_else(|| panic!("README: {word} is no option"));
+        assert!(!row.supported, "README: {word} is supported");
+    }
+}
+
+#[test]
+fn the_readmes_rsyncd_conf_is_one() {
+    let readme = text("README.md");
+    let command = readme.split("printf '%s\\n' ").nth(1).unwrap().split("' > ").next().unwrap();
+    let lines: Vec<&str> = command.split('\'').skip(1).step_by(2).collect();
+    assert!(lines.len() > 5, "the configuration was found");
+    let content = lines.join("\n").into_bytes();
+    let load = |path: &[u8], _: &str| Ok(vec![(path.to_vec(), content.clone())]);
+    let config = config::parse(b"rsyncd.conf", &[], &load, &|_| None).unwrap();
+    assert!(config.remarks.is_empty(), "{:?}", config.remarks);
+    assert_eq!(config.sections.len(), 1);
+}
+
+#[test]
+fn the_readmes_mirror_configuration_is_one() {
+    let readme = text("README.md");
+    let toml = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let config = mirror::config::toml::parse(toml, "README.md");
+    let errors: Vec<String> =
+        config.as_ref().err().into_iter().flatten().map(ToString::to_string).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    assert_eq!(config.map(|config| config.syncs.len()).ok(), Some(1));
+}
