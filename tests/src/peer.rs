@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -176,9 +177,26 @@ fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
 }
 
 /// A port of the loop-back address that nobody listens on at this moment.
+///
+/// It lies below the range that the kernel takes the ports of outgoing connections from: from
+/// within that range a connection attempt to a port without a listener can be given that very port
+/// as its own and reach itself, and any connection of a neighbour can take the port away.
+///
+/// # Panics
+/// When no port of the range is free.
 pub fn free_port() -> u16 {
-    let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    probe.local_addr().expect("its address").port()
+    const FIRST: u16 = 10_000;
+    const COUNT: u32 = 20_000;
+    // Each process begins elsewhere, and no process hands a port out twice before it has to.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let begin = std::process::id().wrapping_mul(0x9E37_79B1) >> 8;
+    let ports = (0..COUNT).map(|_| {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let within = u16::try_from(begin.wrapping_add(step) % COUNT).expect("below COUNT");
+        FIRST + within
+    });
+    let mut free = ports.filter(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok());
+    free.next().expect("a free port")
 }
 
 /// A daemon that ends with this value, or with the test process.

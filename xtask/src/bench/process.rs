@@ -1,10 +1,12 @@
 //! Programs under measurement: a daemon on a free port, a run with its cost, a look at one that
 //! goes on. Called by the two benches.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use livemirror_tests::peer::free_port;
 
 use super::Bench;
 
@@ -113,8 +115,7 @@ pub(super) struct Daemon {
 
 /// Starts the daemon that the command line chose.
 pub(super) fn daemon(bench: &Bench, target: &Path) -> Result<Daemon, String> {
-    let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr());
-    let port = free.map_err(|error| format!("no free port: {error}"))?.port();
+    let port = free_port();
     let config = bench.place.0.join("rsyncd.conf");
     let text = format!(
         "use chroot = no\nuid = {}\ngid = {}\n[copy]\npath = {}\nread only = no\n",
