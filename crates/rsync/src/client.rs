@@ -413,7 +413,14 @@ impl Client {
         let names = NameLists::from_env();
         self.protocol = protocol;
         let agreed =
-            setup::client(&self.opts, protocol, &names, &mut open.reader, &mut open.writer)?;
+            setup::client(
+                &self.opts,
+                protocol,
+                &names,
+                sending,
+                &mut open.reader,
+                &mut open.writer,
+            )?;
         let policy = if sending {
             MessagePolicy::from_receiving_server()
         } else {
@@ -442,7 +449,7 @@ impl Client {
         sending: bool,
         open: &mut Open,
     ) -> Result<(), Fatal> {
-        if sending && !self.opts.deletes() {
+        if sending && !self.opts.uses_receiver_rules() {
             return Ok(());
         }
         let rules = filters.encode_for_peer(sending);

@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod daemon_login;
 pub mod daemon_session;
 pub mod delete;
+pub mod delete_when;
 pub mod dest;
 pub mod farewell;
 pub mod fatal;

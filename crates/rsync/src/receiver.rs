@@ -137,6 +137,7 @@ impl ReceiverRole {
         if !self.recv.server {
             self.stats = Some(Stats::decode(&mut self.reader)?);
         }
+        self.recv.note(Note::DataEnded);
         if self.recv.agreed.protocol.has_final_goodbye() {
             loop {
                 match self.ndx.get(&mut self.reader)? {

@@ -42,7 +42,9 @@ pub enum Note {
     Redo(i32),
     /// The sender answered an end mark.
     Answer,
-    /// The last data has come; what is left is the goodbye.
+    /// The last data has come, and the sender's numbers.
+    DataEnded,
+    /// The stream is over.
     Final,
     /// Something waits to be written.
     Wake,

@@ -281,7 +281,8 @@ impl Server {
     ) -> Result<(), Fatal> {
         self.role = Role::Receiver;
         let mut filters = FilterList::new();
-        if self.opts.deletes() {
+        if self.opts.uses_receiver_rules() {
+            filters.set_delete_excluded(self.opts.delete_excluded);
             read_filters(&mut reader, &mut filters)?;
         }
         let mut writer = writer;
@@ -410,7 +411,7 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
     let mut reader = LinkReader::new(half.streams.input, traffic.clone(), Vec::new());
     let mut writer = LinkWriter::new(half.streams.output, traffic, 0);
     let mut opts = (*half.opts).clone();
-    let inc = setup::may_recurse_incrementally(&opts);
+    let inc = opts.may_recurse_in_segments(true);
     opts.capabilities = Some(wire::handshake::client_capabilities(inc).as_bytes()[1..].to_vec());
     opts.server = true;
     let opts = Arc::new(opts);
