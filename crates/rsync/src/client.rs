@@ -26,6 +26,7 @@ use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::location::Location;
 use crate::options::{FilesFrom, Options};
 use crate::problem::Outcome;
+use crate::remove_source::Successes;
 use crate::report::messages::{Reporter, Role};
 use crate::scan::{ScanRules, Scanner, SourceStart};
 use crate::sender::{Sender, SenderSetup};
@@ -138,7 +139,8 @@ impl Client {
             agreed.inc(),
         )?;
         let mut reader = reader;
-        reader.set_on_message(self.sender_messages(printer.clone()));
+        let successes = Arc::new(Successes::default());
+        reader.set_on_message(self.sender_messages(printer.clone(), successes.clone()));
         self.list_heading(&agreed, true);
         let mut sender = Sender::new(SenderSetup {
             opts: self.opts.clone(),
@@ -149,6 +151,7 @@ impl Client {
             control: self.control.clone(),
             scanner,
             printer,
+            successes,
             server: false,
         })?;
         let result = sender.run(start, args, names.as_deref());
@@ -162,9 +165,16 @@ impl Client {
     }
 
     /// What a sending client does with messages between requests.
-    fn sender_messages(&self, printer: ItemPrinter) -> crate::link::OnMessage {
+    fn sender_messages(
+        &self,
+        printer: ItemPrinter,
+        successes: Arc<Successes>,
+    ) -> crate::link::OnMessage {
         let reporter = self.reporter.clone();
         Box::new(move |message| {
+            if successes.take(&message)? {
+                return Ok(());
+            }
             match &message {
                 Message::Deleted { name, dir } => printer.deleted(&reporter, name, *dir),
                 other => {
@@ -412,15 +422,14 @@ impl Client {
     ) -> Result<Agreed, Fatal> {
         let names = NameLists::from_env();
         self.protocol = protocol;
-        let agreed =
-            setup::client(
-                &self.opts,
-                protocol,
-                &names,
-                sending,
-                &mut open.reader,
-                &mut open.writer,
-            )?;
+        let agreed = setup::client(
+            &self.opts,
+            protocol,
+            &names,
+            sending,
+            &mut open.reader,
+            &mut open.writer,
+        )?;
         let policy = if sending {
             MessagePolicy::from_receiving_server()
         } else {

@@ -287,6 +287,7 @@ impl Generator {
                     let wanted = attributes::wanted(&self.recv, entry, Some(found));
                     self.apply_to(&path, found, &wanted, &name, false);
                 }
+                self.confirm(entry, index, false);
                 return self.leader_done(entry, index, &name);
             }
             let same_kind = found.mode & 0o170_000 == entry.mode() & 0o170_000;
@@ -338,6 +339,7 @@ impl Generator {
             return Ok(());
         }
         self.report_if_changed(index, flags, None)?;
+        self.confirm(entry, index, entry.is_link());
         self.leader_done(entry, index, name)
     }
 

@@ -353,7 +353,8 @@ impl Generator {
             }
             // The reference tries all the same: the limit counts it, a dry run shows it as gone.
             let last = done.name.rsplit(|&b| b == b'/').next().unwrap_or(&done.name);
-            let gone = Name::new(last).is_ok_and(|last| self.delete_empty(&above, last, &done.name));
+            let gone =
+                Name::new(last).is_ok_and(|last| self.delete_empty(&above, last, &done.name));
             if !gone && let Some(parent) = levels.last_mut() {
                 parent.kept = true;
             }

@@ -281,6 +281,9 @@ impl Generator {
             Note::ListComplete => self.lists_complete = true,
             Note::Done { ndx, ok } => {
                 self.answered(ndx);
+                if ok {
+                    self.confirm_transferred(ndx)?;
+                }
                 if self.recv.opts.hard_links {
                     self.link_waiting(ndx, ok)?;
                 }

@@ -44,6 +44,7 @@ pub mod quick_check;
 pub mod receiver;
 pub mod receiving;
 pub mod regular;
+pub mod remove_source;
 pub mod report;
 pub mod scan;
 pub mod sender;

@@ -118,6 +118,8 @@ pub struct Receiving {
     pub chmod: Option<ChmodRules>,
     /// Whether files are asked for as a whole.
     pub whole_file: bool,
+    /// Whether the other side is this same process.
+    pub local: bool,
     /// Whether this side is the server.
     pub server: bool,
     /// Whether symlink texts get the munging prefix.

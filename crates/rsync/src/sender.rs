@@ -40,6 +40,7 @@ use crate::link::{LinkReader, LinkWriter};
 use crate::lists::{Lists, Place, Segment};
 use crate::options::Options;
 use crate::problem::ProblemKind;
+use crate::remove_source::Successes;
 use crate::report::messages::{IO_GENERAL, IO_VANISHED, Reporter, Role};
 use crate::scan::{Scanner, SourceStart};
 use crate::setup::Agreed;
@@ -54,15 +55,15 @@ const COPY_CHUNK: usize = 256 * 1024;
 
 /// Everything the sender works with.
 pub struct Sender {
-    opts: Arc<Options>,
+    pub(crate) opts: Arc<Options>,
     agreed: Agreed,
     reader: LinkReader,
     writer: LinkWriter,
-    reporter: Arc<Reporter>,
+    pub(crate) reporter: Arc<Reporter>,
     control: Arc<Control>,
-    scanner: Scanner,
+    pub(crate) scanner: Scanner,
     encoder: Encoder,
-    lists: Lists,
+    pub(crate) lists: Lists,
     ndx_out: NdxWriter,
     ndx_in: NdxReader,
     tokens: TokenWriter,
@@ -71,6 +72,7 @@ pub struct Sender {
     printer: ItemPrinter,
     /// Numbers of the run.
     pub counters: Counters,
+    pub(crate) successes: Arc<Successes>,
     server: bool,
     last_io_error: i32,
     searched: MatchStats,
@@ -95,6 +97,8 @@ pub struct SenderSetup {
     pub scanner: Scanner,
     /// Prints items; silent on a server.
     pub printer: ItemPrinter,
+    /// Where the connection puts what the other side confirms.
+    pub successes: Arc<Successes>,
     /// Whether this side is the server.
     pub server: bool,
 }
@@ -124,6 +128,7 @@ impl Sender {
             deeper: HashMap::new(),
             printer: setup.printer,
             counters: Counters::default(),
+            successes: setup.successes,
             server: setup.server,
             last_io_error: 0,
             searched: MatchStats::default(),
@@ -315,6 +320,7 @@ impl Sender {
             }
             self.wait_for_request()?;
             let index = self.ndx_in.get(&mut self.reader)?;
+            self.remove_confirmed()?;
             match index {
                 ndx::DONE => {
                     if self.end_mark(&mut phase)? {
@@ -353,6 +359,7 @@ impl Sender {
             if !self.reader.wait_input()? {
                 self.writer.keep_alive()?;
             }
+            self.remove_confirmed()?;
         }
         Ok(())
     }
@@ -659,7 +666,9 @@ impl Sender {
     fn expect_done(&mut self) -> Result<(), Fatal> {
         loop {
             self.wait_data()?;
-            match self.ndx_in.get(&mut self.reader)? {
+            let index = self.ndx_in.get(&mut self.reader)?;
+            self.remove_confirmed()?;
+            match index {
                 ndx::DONE => return Ok(()),
                 ndx::DEL_STATS => self.take_del_stats()?,
                 other => {

@@ -17,6 +17,7 @@ use crate::files_from;
 use crate::items::ItemPrinter;
 use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::options::{Options, StderrMode};
+use crate::remove_source::Successes;
 use crate::report::messages::{Outlet, Reporter, Role};
 use crate::scan::{ScanRules, Scanner, SourceStart};
 use crate::sender::{Sender, SenderSetup};
@@ -249,6 +250,8 @@ impl Server {
             agreed.list_sum,
             agreed.inc(),
         )?;
+        let successes = Arc::new(Successes::default());
+        reader.set_on_message(successes.on_message(&self.reporter));
         let mut sender = Sender::new(SenderSetup {
             opts: self.opts.clone(),
             agreed: agreed.clone(),
@@ -258,6 +261,7 @@ impl Server {
             control: Arc::new(Control::default()),
             scanner,
             printer,
+            successes,
             server: true,
         })?;
         let result = sender.run(&start, &paths, names.as_deref());

@@ -164,6 +164,7 @@ fn parts(
         daemon_chmod: setup.daemon_chmod,
         chmod: ChmodRules::from_options(&opts.chmod).ok().flatten().filter(|_| !setup.server),
         whole_file: opts.whole_file.unwrap_or(setup.local),
+        local: setup.local,
         server: setup.server,
         munge: setup.munge,
         requested: setup.requested,

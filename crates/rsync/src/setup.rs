@@ -108,7 +108,10 @@ pub fn server(
     writer: &mut LinkWriter,
 ) -> Result<Agreed, Fatal> {
     let capabilities = opts.capabilities.clone().unwrap_or_default();
-    let compat = wire::handshake::flags_for_client(&capabilities, opts.may_recurse_in_segments(!opts.sender));
+    let compat = wire::handshake::flags_for_client(
+        &capabilities,
+        opts.may_recurse_in_segments(!opts.sender),
+    );
     compat.encode_for(&capabilities, &mut writer.data);
     let strings = wire::handshake::negotiates_strings(&capabilities);
     let (checksum, tokens) = agree_names(opts, names, strings, true, reader, writer)?;

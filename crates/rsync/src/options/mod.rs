@@ -460,8 +460,8 @@ impl Options {
 
     /// Whether these options allow file lists in segments.
     pub fn may_recurse_in_segments(&self, receiving: bool) -> bool {
-        let whole = matches!(self.delete, DeleteMode::Before | DeleteMode::After)
-            || self.prune_empty_dirs;
+        let whole =
+            matches!(self.delete, DeleteMode::Before | DeleteMode::After) || self.prune_empty_dirs;
         self.recurse && self.inc_recurse && !(receiving && whole)
     }
 

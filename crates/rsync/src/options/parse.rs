@@ -142,7 +142,10 @@ impl Draft {
     }
 
     fn delete_when(&mut self, when: DeleteMode) {
-        self.delete_when_differs |= self.delete_when.is_some_and(|before| before != when);
+        // Late deletions are found as those during the transfer are, and the last word counts.
+        let kind = |mode| if mode == DeleteMode::Delay { DeleteMode::During } else { mode };
+        self.delete_when_differs |=
+            self.delete_when.is_some_and(|before| kind(before) != kind(when));
         self.delete_when = Some(when);
     }
 
