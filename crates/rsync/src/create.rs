@@ -12,6 +12,7 @@ use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
 
 use crate::attributes::{self, Wanted};
+use crate::dest::DestStart;
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::quick_check::attribute_flags;
@@ -38,6 +39,22 @@ impl Generator {
         }
     }
 
+    /// Whether a symlink that stands for a directory is kept as one (`--keep-dirlinks`).
+    pub fn is_kept_dirlink(&mut self, path: &RelPath) -> bool {
+        self.recv.opts.keep_dirlinks
+            && matches!(self.look(path), Ok(Some(meta)) if meta.is_link())
+            && self.look_through(path).is_ok_and(|meta| meta.is_some_and(|meta| meta.is_dir()))
+    }
+
+    /// What a symlink at a path leads to: anywhere for an operator, for a daemon in its module.
+    fn look_through(&mut self, path: &RelPath) -> io::Result<Option<Meta>> {
+        let Some(name) = path.name() else { return self.look(path) };
+        match self.recv.start {
+            DestStart::Operator { .. } => self.cache.parent(path)?.stat_through(name).map(Some),
+            DestStart::Module { .. } => self.recv.root.stat_through(path).map(Some),
+        }
+    }
+
     /// Handles a directory entry; true when its contents can be worked on.
     pub fn directory(&mut self, entry: &EntryView<'_>, index: i32) -> Result<bool, Fatal> {
         let name = entry.name();
@@ -46,8 +63,10 @@ impl Generator {
         if implied && !self.recv.opts.implied_dirs && self.recv.opts.relative {
             return Ok(true);
         }
+        let linked = self.is_kept_dirlink(&path);
         let early = self.made_early.remove(&name) || name == b"." && self.recv.dest_made;
-        let mut meta = match self.look(&path) {
+        let looked = if linked { self.look_through(&path) } else { self.look(&path) };
+        let mut meta = match looked {
             Ok(meta) => meta,
             Err(error) => {
                 self.path_error("recv_generator: failed to stat", &name, &error);
@@ -145,6 +164,9 @@ impl Generator {
             return;
         }
         let Some(path) = self.recv.dest_path(&name) else { return };
+        if self.is_kept_dirlink(&path) {
+            return;
+        }
         let implied = entry.top_dir() && !entry.content_dir();
         let plain = implied && !self.recv.opts.implied_dirs && self.recv.opts.relative;
         let clear = match self.look(&path) {
@@ -268,6 +290,9 @@ impl Generator {
             }
             return Ok(());
         }
+        if self.ignores_unsafe(entry, &name) {
+            return Ok(());
+        }
         let Some(path) = self.path(&name) else { return Ok(()) };
         let mut meta = match self.look(&path) {
             Ok(meta) => meta,
@@ -302,6 +327,21 @@ impl Generator {
             }
         }
         self.create(&path, entry, &name, index, meta.as_ref())
+    }
+
+    /// `--safe-links`.
+    fn ignores_unsafe(&self, entry: &EntryView<'_>, name: &[u8]) -> bool {
+        let Some(text) = entry.link_target().filter(|_| entry.is_link()) else { return false };
+        let name = crate::scan::trim_root(name);
+        if !self.recv.opts.safe_links || !crate::symlinks::is_unsafe(text, name) {
+            return false;
+        }
+        if self.recv.opts.info.symsafe > 0 {
+            let words: [&[u8]; 5] =
+                [b"ignoring unsafe symlink \"", name, b"\" -> \"", text, b"\"\n"];
+            self.recv.reporter.info(&words.concat());
+        }
+        true
     }
 
     fn create(
@@ -366,8 +406,7 @@ impl Generator {
         let temp = if old.is_some() { Some(tree::stage::temp_name(base)?) } else { None };
         let target: &Name = temp.as_deref().unwrap_or(base);
         if let Some(text) = entry.link_target().filter(|_| entry.is_link()) {
-            let text = if self.recv.munge { crate::munge::add(text) } else { text.to_vec() };
-            dir.symlink(&text, target)?;
+            dir.symlink(text, target)?;
         } else {
             dir.mknod(target, entry.mode() & 0o170_000 | 0o600, entry.rdev())?;
         }
@@ -392,7 +431,6 @@ impl Generator {
             let Some(base) = path.name() else { return false };
             let text = self.cache.parent(path).and_then(|dir| dir.read_link(base));
             let Some(target) = entry.link_target() else { return false };
-            let target = if self.recv.munge { crate::munge::add(target) } else { target.to_vec() };
             return text.is_ok_and(|text| text == target);
         }
         !entry.is_device() || found.rdev == entry.rdev()

@@ -140,6 +140,8 @@ fn parts(
         }
     };
     let opts = setup.opts;
+    // Where the module is the root of the process there is nowhere to lead to.
+    let tames_nothing = !matches!(setup.start, DestStart::Module { confined: false, .. });
     let recv = Receiving {
         traffic: setup.reader.traffic().clone(),
         reporter: setup.reporter,
@@ -167,6 +169,7 @@ fn parts(
         local: setup.local,
         server: setup.server,
         munge: setup.munge,
+        tames_links: !tames_nothing,
         requested: setup.requested,
         notes,
         listed: Mutex::new(crate::counters::KindCounts::default()),
@@ -273,6 +276,9 @@ fn first_lists(
     decoder: &mut Decoder,
     ndx_in: &mut NdxReader,
 ) -> Result<(), Fatal> {
+    if let Ok(mut ids) = recv.ids.lock() {
+        ids.read_maps(&recv.opts, &recv.reporter)?;
+    }
     let segment = read_segment(recv, reader, decoder, -1)?;
     if !recv.agreed.inc() {
         if !recv.opts.numeric_ids {
