@@ -268,6 +268,12 @@ pub struct Options {
     pub whole_file: Option<bool>,
     /// `--inplace`.
     pub inplace: bool,
+    /// `-S`.
+    pub sparse: bool,
+    /// `--preallocate`.
+    pub preallocate: bool,
+    /// `--fsync`.
+    pub fsync: bool,
     /// `--partial`, `--partial-dir`.
     pub partial: Partial,
     /// `--temp-dir`.
@@ -419,6 +425,9 @@ impl Default for Options {
             modify_window: 0,
             whole_file: None,
             inplace: false,
+            sparse: false,
+            preallocate: false,
+            fsync: false,
             partial: Partial::Discard,
             temp_dir: None,
             backup: false,

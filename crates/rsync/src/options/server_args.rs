@@ -147,6 +147,7 @@ fn bundle(o: &Options, sending: bool) -> Vec<u8> {
     letters(o.ignore_times.into(), b'I');
     letters(o.relative.into(), b'R');
     letters(o.one_file_system.min(2), b'x');
+    letters(o.sparse.into(), b'S');
     letters(o.given.plain_compress.into(), b'z');
     let capabilities = wire::handshake::client_capabilities(o.may_recurse_in_segments(!sending));
     word.extend_from_slice(capabilities.as_bytes());
@@ -224,10 +225,12 @@ fn late_words(words: &mut Words, o: &Options, sending: bool) {
         words.push("--temp-dir");
         words.push(dir);
     }
+    words.push_if(sending && o.fsync, "--fsync");
     if let Some(levels) = info::words_for_server(&o.given.info, sending) {
         words.assign("--info", levels);
     }
     words.push_if(o.inplace, "--inplace");
+    words.push_if(sending && o.inplace && o.sparse && o.whole_file == Some(false), "--no-W");
     match &o.files_from {
         Some(FilesFrom::Remote { path, .. }) => {
             words.push("--files-from");
@@ -248,6 +251,7 @@ fn late_words(words: &mut Words, o: &Options, sending: bool) {
         RemoveSource::Synchronized => words.push("--remove-source-files"),
         RemoveSource::Sent => words.push("--remove-sent-files"),
     }
+    words.push_if(sending && o.preallocate, "--preallocate");
     words.push_if(sending && o.mkpath, "--mkpath");
     for word in &o.remote_options {
         words.push(word);
