@@ -28,9 +28,9 @@ use crate::options::{FilesFrom, Options};
 use crate::problem::Outcome;
 use crate::report::messages::{Reporter, Role};
 use crate::scan::{ScanRules, Scanner, SourceStart};
-use crate::sender::{Sender, SenderSetup};
+use crate::sender::Sender;
 use crate::session::{ReceivingSetup, receive};
-use crate::setup::{self, Agreed, NameLists};
+use crate::setup::{self, Agreed, NameLists, RoleSetup};
 use crate::transport::{Streams, pipe, remote_shell, tcp};
 
 /// Runs one transfer. Lines go to `console`; nothing else of the process is touched.
@@ -129,7 +129,6 @@ impl Client {
     ) -> Result<(), Fatal> {
         self.role = Role::Sender;
         let printer = ItemPrinter::client(self.opts.clone(), true, local);
-        let Open { reader, writer } = open;
         let scanner = Scanner::new(
             self.opts.clone(),
             self.reporter.clone(),
@@ -137,20 +136,10 @@ impl Client {
             agreed.list_sum,
             agreed.inc(),
         )?;
-        let mut reader = reader;
-        reader.set_on_message(self.sender_messages(printer.clone()));
+        let mut open = open;
+        open.reader.set_on_message(self.sender_messages(printer.clone()));
         self.list_heading(&agreed, true);
-        let mut sender = Sender::new(SenderSetup {
-            opts: self.opts.clone(),
-            agreed: agreed.clone(),
-            reader,
-            writer,
-            reporter: self.reporter.clone(),
-            control: self.control.clone(),
-            scanner,
-            printer,
-            server: false,
-        })?;
+        let mut sender = Sender::new(self.role_setup(open, agreed.clone(), printer), scanner)?;
         let result = sender.run(start, args, names.as_deref());
         let (reader, mut writer, counters) = sender.into_link();
         if let Err(fatal) = &result {
@@ -159,6 +148,20 @@ impl Client {
         self.counters = counters;
         self.count_traffic(reader.traffic());
         result
+    }
+
+    /// What a role on this side begins with.
+    fn role_setup(&self, open: Open, agreed: Agreed, printer: ItemPrinter) -> RoleSetup {
+        RoleSetup {
+            opts: self.opts.clone(),
+            agreed,
+            reader: open.reader,
+            writer: open.writer,
+            reporter: self.reporter.clone(),
+            control: self.control.clone(),
+            printer,
+            server: false,
+        }
     }
 
     /// What a sending client does with messages between requests.
@@ -225,16 +228,10 @@ impl Client {
         dest: Vec<u8>,
         local: bool,
     ) -> Result<(), Fatal> {
-        let Open { reader, writer } = open;
-        let traffic = reader.traffic().clone();
+        let traffic = open.reader.traffic().clone();
+        let printer = ItemPrinter::client(self.opts.clone(), false, local);
         let received = receive(ReceivingSetup {
-            opts: self.opts.clone(),
-            agreed,
-            reader,
-            writer,
-            reporter: self.reporter.clone(),
-            control: self.control.clone(),
-            printer: ItemPrinter::client(self.opts.clone(), false, local),
+            role: self.role_setup(open, agreed, printer),
             filters,
             daemon_filters: None,
             daemon_chmod: None,
@@ -242,7 +239,6 @@ impl Client {
             start: DestStart::Operator { cwd: cwd() },
             dest,
             local,
-            server: false,
             munge: false,
         });
         if !received.started && self.role == Role::Generator {

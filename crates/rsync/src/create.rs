@@ -38,6 +38,13 @@ impl Generator {
         }
     }
 
+    /// The same; `None` when that failed, which has been told.
+    pub fn look_or_tell(&mut self, path: &RelPath, name: &[u8]) -> Option<Option<Meta>> {
+        self.look(path)
+            .inspect_err(|error| self.path_error("recv_generator: failed to stat", name, error))
+            .ok()
+    }
+
     /// Handles a directory entry; true when its contents can be worked on.
     pub fn directory(&mut self, entry: &EntryView<'_>, index: i32) -> Result<bool, Fatal> {
         let name = entry.name();
@@ -47,13 +54,9 @@ impl Generator {
             return Ok(true);
         }
         let early = self.made_early.remove(&name) || name == b"." && self.recv.dest_made;
-        let mut meta = match self.look(&path) {
-            Ok(meta) => meta,
-            Err(error) => {
-                self.path_error("recv_generator: failed to stat", &name, &error);
-                self.skip_contents(&name);
-                return Ok(false);
-            }
+        let Some(mut meta) = self.look_or_tell(&path, &name) else {
+            self.skip_contents(&name);
+            return Ok(false);
         };
         if let Some(found) = &meta
             && !found.is_dir()
@@ -269,12 +272,8 @@ impl Generator {
             return Ok(());
         }
         let Some(path) = self.path(&name) else { return Ok(()) };
-        let mut meta = match self.look(&path) {
-            Ok(meta) => meta,
-            Err(error) => {
-                self.path_error("recv_generator: failed to stat", &name, &error);
-                return Ok(());
-            }
+        let Some(mut meta) = self.look_or_tell(&path, &name) else {
+            return Ok(());
         };
         if self.skipped_by_presence(meta.as_ref(), &name) {
             return Ok(());

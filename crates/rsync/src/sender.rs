@@ -42,7 +42,7 @@ use crate::options::Options;
 use crate::problem::ProblemKind;
 use crate::report::messages::{IO_GENERAL, IO_VANISHED, Reporter, Role};
 use crate::scan::{Scanner, SourceStart};
-use crate::setup::Agreed;
+use crate::setup::{Agreed, RoleSetup};
 use crate::window::SourceWindow;
 
 /// Entries announced beyond those the receiver has started on, at least, while there are more.
@@ -77,31 +77,9 @@ pub struct Sender {
     buffer: Vec<u8>,
 }
 
-/// What a sender needs from whoever sets the session up.
-pub struct SenderSetup {
-    /// Options of the run.
-    pub opts: Arc<Options>,
-    /// What was negotiated.
-    pub agreed: Agreed,
-    /// Reading half, framed.
-    pub reader: LinkReader,
-    /// Writing half, framed.
-    pub writer: LinkWriter,
-    /// Voice of the run.
-    pub reporter: Arc<Reporter>,
-    /// What the caller watches.
-    pub control: Arc<Control>,
-    /// The scanner, with its rules.
-    pub scanner: Scanner,
-    /// Prints items; silent on a server.
-    pub printer: ItemPrinter,
-    /// Whether this side is the server.
-    pub server: bool,
-}
-
 impl Sender {
     /// A sender that has sent nothing yet.
-    pub fn new(setup: SenderSetup) -> Result<Sender, Fatal> {
+    pub fn new(setup: RoleSetup, scanner: Scanner) -> Result<Sender, Fatal> {
         let opts = setup.opts;
         let options = flist_options(&opts, &setup.agreed);
         Ok(Sender {
@@ -120,7 +98,7 @@ impl Sender {
             writer: setup.writer,
             reporter: setup.reporter,
             control: setup.control,
-            scanner: setup.scanner,
+            scanner,
             deeper: HashMap::new(),
             printer: setup.printer,
             counters: Counters::default(),

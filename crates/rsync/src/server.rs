@@ -19,9 +19,9 @@ use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::options::{Options, StderrMode};
 use crate::report::messages::{Outlet, Reporter, Role};
 use crate::scan::{ScanRules, Scanner, SourceStart};
-use crate::sender::{Sender, SenderSetup};
+use crate::sender::Sender;
 use crate::session::{ReceivingSetup, receive};
-use crate::setup::{self, Agreed, NameLists};
+use crate::setup::{self, Agreed, NameLists, RoleSetup};
 use crate::transport::Streams;
 
 /// What a daemon adds to a server: its rules, its place, its log.
@@ -249,17 +249,8 @@ impl Server {
             agreed.list_sum,
             agreed.inc(),
         )?;
-        let mut sender = Sender::new(SenderSetup {
-            opts: self.opts.clone(),
-            agreed: agreed.clone(),
-            reader,
-            writer,
-            reporter: self.reporter.clone(),
-            control: Arc::new(Control::default()),
-            scanner,
-            printer,
-            server: true,
-        })?;
+        let mut sender =
+            Sender::new(self.role_setup(reader, writer, agreed.clone(), printer), scanner)?;
         let result = sender.run(&start, &paths, names.as_deref());
         let (mut reader, mut writer, counters) = sender.into_link();
         self.total_size = counters.total_size;
@@ -292,14 +283,9 @@ impl Server {
         let raw = agreed.protocol.raw_files_from();
         files_from::serve(&self.opts, |path| open_list(&place, path), raw, &mut writer)?;
         let dest = paths.into_iter().next().unwrap_or_else(|| b".".to_vec());
+        let printer = ItemPrinter::server(self.opts.clone(), false, None);
         let mut setup = ReceivingSetup {
-            opts: self.opts.clone(),
-            agreed: agreed.clone(),
-            reader,
-            writer,
-            reporter: self.reporter.clone(),
-            control: Arc::new(Control::default()),
-            printer: ItemPrinter::server(self.opts.clone(), false, None),
+            role: self.role_setup(reader, writer, agreed, printer),
             filters,
             daemon_filters: None,
             daemon_chmod: None,
@@ -307,11 +293,10 @@ impl Server {
             start: DestStart::Operator { cwd: crate::client::cwd() },
             dest,
             local: false,
-            server: true,
             munge: false,
         };
         if let Some(daemon) = daemon {
-            setup.printer = ItemPrinter::server(self.opts.clone(), false, daemon.transfer_log);
+            setup.role.printer = ItemPrinter::server(self.opts.clone(), false, daemon.transfer_log);
             setup.daemon_filters = Some(daemon.filters);
             setup.daemon_chmod = daemon.incoming_chmod;
             setup.munge = daemon.munge;
@@ -320,6 +305,26 @@ impl Server {
         let received = receive(setup);
         self.total_size = received.counters.total_size;
         received.result
+    }
+
+    /// What a role on this side begins with.
+    fn role_setup(
+        &self,
+        reader: LinkReader,
+        writer: LinkWriter,
+        agreed: Agreed,
+        printer: ItemPrinter,
+    ) -> RoleSetup {
+        RoleSetup {
+            opts: self.opts.clone(),
+            agreed,
+            reader,
+            writer,
+            reporter: self.reporter.clone(),
+            control: Arc::new(Control::default()),
+            printer,
+            server: true,
+        }
     }
 
     /// Says what ends the run, through the connection where that still works.
@@ -422,13 +427,16 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
     let reporter = Arc::new(Reporter::new(half.console, false, opts.eight_bit));
     reporter.set_outlet(Outlet::Split(writer.posts()));
     let received = receive(ReceivingSetup {
-        printer: ItemPrinter::server(opts.clone(), false, None),
-        opts,
-        agreed,
-        reader,
-        writer,
-        reporter: reporter.clone(),
-        control: Arc::new(Control::default()),
+        role: RoleSetup {
+            printer: ItemPrinter::server(opts.clone(), false, None),
+            opts,
+            agreed,
+            reader,
+            writer,
+            reporter: reporter.clone(),
+            control: Arc::new(Control::default()),
+            server: true,
+        },
         filters: half.filters,
         daemon_filters: None,
         daemon_chmod: None,
@@ -436,7 +444,6 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
         start: DestStart::Operator { cwd: crate::client::cwd() },
         dest: half.dest,
         local: true,
-        server: true,
         munge: false,
     });
     reporter.hand_over(&half.reporter);

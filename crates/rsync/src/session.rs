@@ -11,7 +11,6 @@ use wire::flist::decode::Decoder;
 use wire::ndx::{self, NdxReader};
 
 use crate::chmod::ChmodRules;
-use crate::control::Control;
 use crate::counters::Counters;
 use crate::dest::{DestStart, FirstList};
 use crate::fatal::Fatal;
@@ -21,31 +20,19 @@ use crate::id_map::IdMap;
 use crate::items::ItemPrinter;
 use crate::link::{LinkReader, LinkWriter};
 use crate::lists::Lists;
-use crate::options::{Options, Partial};
+use crate::options::Partial;
 use crate::receiver::{ReceiverRole, read_segment};
 use crate::receiving::{Note, Privileges, Receiving, SideDirs};
-use crate::report::messages::{Reporter, Role};
-use crate::setup::Agreed;
+use crate::report::messages::Role;
+use crate::setup::RoleSetup;
 
 /// How long a side that gave up waits for the other to notice, in seconds.
 const FAREWELL_S: u32 = 60;
 
 /// Everything the receiving side needs from whoever set the session up.
 pub struct ReceivingSetup {
-    /// Options of the run.
-    pub opts: Arc<Options>,
-    /// What was negotiated.
-    pub agreed: Agreed,
-    /// Reading half, framed.
-    pub reader: LinkReader,
-    /// Writing half, framed.
-    pub writer: LinkWriter,
-    /// Voice of the run.
-    pub reporter: Arc<Reporter>,
-    /// What the caller watches.
-    pub control: Arc<Control>,
-    /// Prints items; silent on a server.
-    pub printer: ItemPrinter,
+    /// What both directions need.
+    pub role: RoleSetup,
     /// Rules of the client.
     pub filters: FilterList,
     /// Rules of the daemon.
@@ -60,8 +47,6 @@ pub struct ReceivingSetup {
     pub dest: Vec<u8>,
     /// Whether files are copied as a whole unless options say otherwise.
     pub local: bool,
-    /// Whether this side is the server.
-    pub server: bool,
     /// Whether symlink texts get the munging prefix.
     pub munge: bool,
 }
@@ -89,7 +74,7 @@ impl ReceiveEnd {
 pub fn receive(setup: ReceivingSetup) -> ReceiveEnd {
     let (notes, inbox) = unbounded();
     let wake = notes.clone();
-    setup.writer.posts().set_wake(Box::new(move || {
+    setup.role.writer.posts().set_wake(Box::new(move || {
         let _ = wake.send(Note::Wake);
     }));
     let ReceivingParts { mut recv, mut reader, writer, printer, dest } = match parts(setup, notes) {
@@ -136,15 +121,15 @@ fn parts(
         Ok(root) => root,
         Err(error) => {
             let fatal = Fatal::new(ExitCode::FileSelect, error.to_string());
-            return Err(Box::new((setup.writer, fatal)));
+            return Err(Box::new((setup.role.writer, fatal)));
         }
     };
-    let opts = setup.opts;
+    let RoleSetup { opts, agreed, reader, writer, reporter, control, printer, server } = setup.role;
     let recv = Receiving {
-        traffic: setup.reader.traffic().clone(),
-        reporter: setup.reporter,
-        control: setup.control,
-        lists: Mutex::new(Lists::new(setup.agreed.inc())),
+        traffic: reader.traffic().clone(),
+        reporter,
+        control,
+        lists: Mutex::new(Lists::new(agreed.inc())),
         root,
         shown: Vec::new(),
         top_slash: setup.start.top_slash(),
@@ -162,9 +147,9 @@ fn parts(
         filters: setup.filters,
         daemon_filters: setup.daemon_filters,
         daemon_chmod: setup.daemon_chmod,
-        chmod: ChmodRules::from_options(&opts.chmod).ok().flatten().filter(|_| !setup.server),
+        chmod: ChmodRules::from_options(&opts.chmod).ok().flatten().filter(|_| !server),
         whole_file: opts.whole_file.unwrap_or(setup.local),
-        server: setup.server,
+        server,
         munge: setup.munge,
         requested: setup.requested,
         notes,
@@ -172,11 +157,10 @@ fn parts(
         flist_size: AtomicU64::new(0),
         literal: AtomicU64::new(0),
         matched: AtomicU64::new(0),
-        agreed: setup.agreed,
+        agreed,
         opts,
     };
-    let (reader, writer, printer, dest) = (setup.reader, setup.writer, setup.printer, setup.dest);
-    Ok(ReceivingParts { recv, reader, writer, printer, dest })
+    Ok(ReceivingParts { recv, reader, writer, printer, dest: setup.dest })
 }
 
 /// Ends before the roles exist: says why, tells the peer, waits for it to go.
