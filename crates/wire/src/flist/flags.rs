@@ -75,6 +75,17 @@ impl FlistOptions {
     }
 }
 
+/// What the flags of an entry refer to: fields of the one sent before it, in any segment.
+#[derive(Default)]
+pub(crate) struct Previous {
+    pub(crate) name: Vec<u8>,
+    pub(crate) mode: u32,
+    pub(crate) mtime: i64,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) rdev_major: u32,
+}
+
 /// Appends a flag word.
 pub(crate) fn put(out: &mut Vec<u8>, opts: &FlistOptions, flags: u32, is_dir: bool) {
     if opts.varint_flags {
