@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use mirror::config::SyncConfig;
 use mirror::watch::BackendChoice;
 use wire::exit::ExitCode;
 
@@ -66,14 +67,25 @@ fn some_path(scratch: &Scratch, dice: &mut Dice) -> PathBuf {
 }
 
 fn run(backend: BackendChoice, seed: u64, hard_links: bool, trouble: fn(u32) -> Trouble) {
+    run_with(backend, seed, hard_links, |config| {
+        let transfer = Stock::with_trouble(&config, trouble);
+        Live::start(config, transfer)
+    });
+}
+
+fn run_with(
+    backend: BackendChoice,
+    seed: u64,
+    hard_links: bool,
+    start: impl FnOnce(SyncConfig) -> Live,
+) {
     let scratch = Scratch::new();
     let mut dice = Dice(seed);
     churn(&scratch, &mut dice, 200, true);
     let mut config = scratch.config();
     config.backend = backend;
     config.options.hard_links = hard_links;
-    let transfer = Stock::with_trouble(&config, trouble);
-    let mut live = Live::start(config, transfer);
+    let mut live = start(config);
     for _ in 0..3 {
         churn(&scratch, &mut dice, 300, true);
         live.settle(&scratch);
@@ -103,18 +115,7 @@ fn trees_are_equal_after_churn_with_own_transfers() {
     // A failure would mean that names and options of a batch do not mean to the program's own
     // transfers what they mean to the reference program.
     for (seed, hard_links) in [(30, false), (31, true)] {
-        let scratch = Scratch::new();
-        let mut dice = Dice(seed);
-        churn(&scratch, &mut dice, 200, true);
-        let mut config = scratch.config();
-        config.options.hard_links = hard_links;
-        let mut live = Live::start_own(config);
-        for _ in 0..3 {
-            churn(&scratch, &mut dice, 300, true);
-            live.settle(&scratch);
-            assert_equal(&scratch, hard_links);
-        }
-        live.stop();
+        run_with(BackendChoice::Auto, seed, hard_links, Live::start_own);
     }
 }
 
