@@ -198,31 +198,17 @@ impl ReceiverRole {
             Ok(lists) => lists.find(index)?,
             Err(_) => return Err(Fatal::silent(ExitCode::Crashed)),
         };
-        if head.iflags.contains(ItemFlags::IS_NEW) {
-            let mode = match &place {
-                Place::Entry(pos) => segment.list.get(*pos).mode(),
-                Place::Dir => 0o040_000,
-            };
-            if !self.failed_once.contains(&index) {
-                self.counters.created.add(mode);
-            }
+        if head.iflags.contains(ItemFlags::IS_NEW) && !self.failed_once.contains(&index) {
+            self.counters.created.add(segment.mode(&place));
         }
         if !head.iflags.contains(ItemFlags::TRANSFER) {
             self.print(&segment, &place, &head, None);
             return Ok(());
         }
-        let Place::Entry(pos) = place else { return Err(not_regular(index).into()) };
-        let entry = segment.list.get(pos);
-        if !entry.is_reg() {
-            return Err(not_regular(index).into());
-        }
-        if phase >= 2 {
-            let text = "got transfer request in phase 2 [receiver]".to_string();
-            return Err(Error::misbehaved(ExitCode::Protocol, "item-index", text).into());
-        }
+        let pos = segment.content(&place, index, phase, Role::Receiver)?;
         if !self.failed_once.contains(&index) {
             self.counters.transferred += 1;
-            self.counters.transferred_size += entry.len();
+            self.counters.transferred_size += segment.list.get(pos).len();
         }
         if self.recv.opts.dry_run {
             self.print(&segment, &Place::Entry(pos), &head, None);
@@ -638,9 +624,4 @@ pub fn on_message(recv: &Arc<Receiving>, printer: ItemPrinter) -> crate::link::O
         }
         Ok(())
     })
-}
-
-fn not_regular(index: i32) -> Error {
-    let text = format!("received request to transfer non-regular file: {index} [receiver]");
-    Error::misbehaved(ExitCode::Protocol, "item-index", text)
 }

@@ -374,22 +374,10 @@ impl Sender {
             head.encode(&mut self.writer.data, &mut self.ndx_out)?;
             return Ok(());
         }
-        let Place::Entry(pos) = place else { return Err(not_regular(index).into()) };
-        let entry = segment.list.get(pos);
-        if !entry.is_reg() {
-            return Err(not_regular(index).into());
-        }
-        if phase >= 2 {
-            return Err(Error::misbehaved(
-                ExitCode::Protocol,
-                "item-index",
-                "got transfer request in phase 2 [sender]".to_string(),
-            )
-            .into());
-        }
+        let pos = segment.content(&place, index, phase, Role::Sender)?;
         if phase == 0 {
             self.counters.transferred += 1;
-            self.counters.transferred_size += entry.len();
+            self.counters.transferred_size += segment.list.get(pos).len();
             self.count_created(&segment, &place, &head);
         }
         if self.opts.dry_run {
@@ -405,11 +393,7 @@ impl Sender {
 
     fn count_created(&mut self, segment: &Segment, place: &Place, head: &ItemHead) {
         if head.iflags.contains(ItemFlags::IS_NEW) {
-            let mode = match place {
-                Place::Entry(pos) => segment.list.get(*pos).mode(),
-                Place::Dir => 0o040_000,
-            };
-            self.counters.created.add(mode);
+            self.counters.created.add(segment.mode(place));
         }
     }
 
@@ -655,11 +639,6 @@ impl Sender {
 
 fn bad_index(index: i32) -> Error {
     Error::misbehaved(ExitCode::Protocol, "ndx", format!("Invalid file index: {index} [sender]"))
-}
-
-fn not_regular(index: i32) -> Error {
-    let text = format!("received request to transfer non-regular file: {index} [sender]");
-    Error::misbehaved(ExitCode::Protocol, "item-index", text)
 }
 
 fn millis(since: std::time::Instant) -> u64 {
