@@ -528,12 +528,15 @@ impl Client {
                 self.reporter.final_error(&fatal.line(self.role));
             }
         }
-        if exit != ExitCode::Ok && !result.as_ref().is_err_and(|f| f.from_peer) {
-            let line = crate::report::final_line(exit, self.role.word());
-            if reason.is_empty() {
-                reason.clone_from(&line);
+        if exit != ExitCode::Ok {
+            // The peer has said its own last line already.
+            if !result.as_ref().is_err_and(|f| f.from_peer) {
+                let line = crate::report::final_line(exit, self.role.word());
+                if reason.is_empty() {
+                    reason.clone_from(&line);
+                }
+                self.reporter.final_error(line.as_bytes());
             }
-            self.reporter.final_error(line.as_bytes());
             let said = self.reporter.refusal_said().unwrap_or_else(|| reason.clone());
             if let Some(hint) = crate::hints::for_client(&said, &self.opts) {
                 self.reporter.final_error(format!("livemirror: {hint}").as_bytes());

@@ -17,7 +17,7 @@ pub fn for_client(said: &str, opts: &Options) -> Option<&'static str> {
             None => "give the password with --password-file=FILE (mode 600, the password alone)",
         });
     }
-    let table: [(&str, &'static str); 12] = [
+    let table: [(&str, &'static str); 13] = [
         (
             "Unknown module",
             "ask for the list with rsync://HOST/ ; a denied host is told the same when the module is not listed",
@@ -49,6 +49,10 @@ pub fn for_client(said: &str, opts: &Options) -> Option<&'static str> {
             "set read only = no for this module on the daemon's side, and have it reloaded",
         ),
         ("module is write only", "set write only = no for this module on the daemon's side"),
+        (
+            "configured to refuse",
+            "leave the option out, or take it from refuse options of the module on the daemon's side",
+        ),
         ("Connection refused", "nothing listens there: start the daemon, or check host and port"),
         (
             "No route to host",

@@ -50,6 +50,9 @@ impl Role {
     }
 }
 
+/// How the messages begin with which a daemon refuses after the login.
+const REFUSALS: [&[u8]; 2] = [b"ERROR: module is ", b"rsync: The server is configured to refuse "];
+
 /// Where lines go.
 #[derive(Clone)]
 pub enum Outlet {
@@ -312,7 +315,7 @@ impl Reporter {
             Message::Info(text) => self.info(text),
             Message::Warning(text) => self.say_error(text.clone(), Message::Warning),
             Message::Error(text) => {
-                if text.starts_with(b"ERROR: module is ") {
+                if REFUSALS.iter().any(|start| text.starts_with(start)) {
                     self.note_refusal(text);
                 }
                 self.say_error(text.clone(), Message::Error);
