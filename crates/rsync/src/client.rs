@@ -93,9 +93,10 @@ impl Client {
     }
 
     fn push(&mut self, sources: &[Location], remote: &Location) -> Result<(), Fatal> {
-        let names = files_from::for_sender(&self.opts)?;
+        let filters = self.filters()?;
+        let names = files_from::for_sender(&self.opts).map_err(|f| f.of(Role::Client))?;
         let Some((open, protocol)) = self.connect(remote, &[remote], true)? else { return Ok(()) };
-        let result = self.push_session(open, protocol, sources, names);
+        let result = self.push_session(open, protocol, sources, filters, names);
         self.finish_child(result)
     }
 
@@ -104,10 +105,10 @@ impl Client {
         mut open: Open,
         protocol: Protocol,
         sources: &[Location],
+        filters: FilterList,
         names: files_from::NameSource,
     ) -> Result<(), Fatal> {
         let agreed = self.agree(&mut open, protocol, true)?;
-        let filters = self.filters()?;
         self.send_filters(&filters, true, &mut open)?;
         open.writer.flush()?;
         let names = names.read(&mut open.reader, agreed.protocol)?;
@@ -185,9 +186,10 @@ impl Client {
         dest: Option<&Location>,
     ) -> Result<(), Fatal> {
         let refs: Vec<&Location> = sources.iter().collect();
-        let forward = files_from::for_forwarding(&self.opts)?;
+        let filters = self.filters()?;
+        let forward = files_from::for_forwarding(&self.opts).map_err(|f| f.of(Role::Client))?;
         let Some((open, protocol)) = self.connect(remote, &refs, false)? else { return Ok(()) };
-        let result = self.pull_session(open, protocol, sources, dest, forward);
+        let result = self.pull_session(open, protocol, (sources, dest), filters, forward);
         self.finish_child(result)
     }
 
@@ -195,12 +197,11 @@ impl Client {
         &mut self,
         mut open: Open,
         protocol: Protocol,
-        sources: &[Location],
-        dest: Option<&Location>,
+        (sources, dest): (&[Location], Option<&Location>),
+        filters: FilterList,
         forward: Option<Vec<u8>>,
     ) -> Result<(), Fatal> {
         let agreed = self.agree(&mut open, protocol, false)?;
-        let filters = self.filters()?;
         self.send_filters(&filters, false, &mut open)?;
         if let Some(names) = &forward {
             match agreed.protocol.raw_files_from() {
@@ -256,8 +257,8 @@ impl Client {
         opts.list_only |= dest.is_none();
         opts.compress = false;
         self.opts = Arc::new(opts);
-        let names = files_from::for_sender(&self.opts)?;
         let filters = self.filters()?;
+        let names = files_from::for_sender(&self.opts).map_err(|f| f.of(Role::Client))?;
         let half = crate::server::LocalHalf {
             opts: self.opts.clone(),
             streams: theirs,
@@ -325,9 +326,8 @@ impl Client {
                 let (argv, secluded) =
                     crate::options::server_args::seclude(&self.opts, &words, argv, paths);
                 let command = remote_shell::command(&self.opts, user.as_deref(), host, &argv);
-                if self.opts.verbose > 1 {
-                    self.reporter.info(&remote_shell::shown(&command));
-                }
+                self.show_words("opening connection using:", &command);
+                self.show_secluded(&secluded);
                 let streams = remote_shell::start(&command)?;
                 let mut open = self.wrap(streams);
                 open.writer.data.extend_from_slice(&secluded);
@@ -353,7 +353,7 @@ impl Client {
             return Err(Fatal::silent(ExitCode::Syntax));
         };
         if module_path.starts_with(b"/") {
-            return Err(Fatal::new(
+            return Err(Fatal::bare(
                 ExitCode::StartClient,
                 "ERROR: The remote path must start with a module name not a /",
             ));
@@ -363,7 +363,12 @@ impl Client {
             remote_shell::start(&remote_shell::command(&self.opts, None, host, &argv))?
         } else {
             let port = port.or(self.opts.port).unwrap_or(tcp::DAEMON_PORT);
-            tcp::connect(&self.opts, &String::from_utf8_lossy(host), port)?
+            let host = String::from_utf8_lossy(host);
+            if self.opts.verbose > 1 {
+                let line = format!("opening tcp connection to {host} port {port}\n");
+                self.reporter.info(line.as_bytes());
+            }
+            tcp::connect(&self.opts, &host, port)?
         };
         let mut open = self.wrap(streams);
         let module = module_path.split(|&b| b == b'/').next().unwrap_or(b"").to_vec();
@@ -381,10 +386,28 @@ impl Client {
         })?;
         let Welcome::Session(protocol) = welcome else { return Ok(None) };
         let args = crate::options::server_args::daemon_words(&self.opts, words, paths, &module);
+        self.show_words("sending daemon args:", &args.outer);
+        self.show_secluded(&args.secluded);
         daemon_login::send_args(&args.outer, &mut open.writer)?;
         open.writer.data.extend_from_slice(&args.secluded);
         open.writer.flush()?;
         Ok(Some((open, protocol)))
+    }
+
+    /// With `-vv`: the words that the other side is started with.
+    fn show_words(&self, heading: &str, words: &[Vec<u8>]) {
+        if self.opts.verbose > 1 {
+            self.reporter.info(&remote_shell::shown(heading, words));
+        }
+    }
+
+    /// The same for words that are sent out of a shell's sight: a program's name, then NULs between.
+    fn show_secluded(&self, secluded: &[u8]) {
+        let words = secluded.split(|&b| b == 0).skip(1).filter(|word| !word.is_empty());
+        let words: Vec<Vec<u8>> = words.map(<[u8]>::to_vec).collect();
+        if !words.is_empty() {
+            self.show_words("protected args:", &words);
+        }
     }
 
     /// A remote shell that ended early says more than a closed pipe.
@@ -427,8 +450,9 @@ impl Client {
         Ok(agreed)
     }
 
+    /// The rules of the command line; whatever is wrong with them is told before anything is opened.
     fn filters(&self) -> Result<FilterList, Fatal> {
-        crate::merge_files::client_filters(&self.opts)
+        crate::merge_files::client_filters(&self.opts).map_err(|fatal| fatal.of(Role::Client))
     }
 
     /// Sends the rules the other side needs, or the end of them.
@@ -524,18 +548,22 @@ impl Client {
         let mut reason = String::new();
         if let Err(fatal) = &result {
             reason = String::from_utf8_lossy(&fatal.text).into_owned();
-            if !fatal.text.is_empty() {
+            if !fatal.text.is_empty() && !fatal.explained {
                 self.reporter.final_error(&fatal.line(self.role));
             }
         }
         if exit != ExitCode::Ok {
+            let fatal = result.as_ref().err();
             // The peer has said its own last line already.
-            if !result.as_ref().is_err_and(|f| f.from_peer) {
-                let line = crate::report::final_line(exit, self.role.word());
+            if !fatal.is_some_and(|fatal| fatal.from_peer) {
+                let role = fatal.and_then(|fatal| fatal.role).unwrap_or(self.role);
+                let line = crate::report::final_line(exit, role.word());
                 if reason.is_empty() {
                     reason.clone_from(&line);
                 }
-                self.reporter.final_error(line.as_bytes());
+                if !fatal.is_some_and(|fatal| fatal.explained) {
+                    self.reporter.final_error(line.as_bytes());
+                }
             }
             let said = self.reporter.refusal_said().unwrap_or_else(|| reason.clone());
             if let Some(hint) = crate::hints::for_client(&said, &self.opts) {

@@ -21,7 +21,7 @@ use wire::message::{Message, MessagePolicy};
 use wire::mux;
 
 use crate::control::Control;
-use crate::fatal::Fatal;
+use crate::fatal::{Fatal, Voice};
 
 /// Bytes read from the transport at once.
 const READ_CHUNK: usize = 256 * 1024;
@@ -332,10 +332,8 @@ impl LinkReader {
     /// The error for a peer that went away.
     pub fn closed_error(&self) -> Fatal {
         let read = self.traffic.read.load(Ordering::Relaxed);
-        Fatal::new(
-            ExitCode::StreamIo,
-            format!("connection unexpectedly closed ({read} bytes received so far)"),
-        )
+        let text = format!("connection unexpectedly closed ({read} bytes received so far)");
+        Fatal { voice: Voice::RoleBehind, ..Fatal::new(ExitCode::StreamIo, text) }
     }
 
     /// Waits for something to arrive, at most as long as half the timeout; false means it is time

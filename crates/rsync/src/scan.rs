@@ -248,7 +248,12 @@ impl Scanner {
             Ok(root) => root,
             Err(error) => {
                 let shown = start.shown(&arg.base);
-                self.reporter.path_error(Role::Sender, "change_dir", &shown, &arg.name, &error);
+                let told = match start {
+                    // Where that is the working directory, it is told from there.
+                    SourceStart::Module { confined: false, .. } => trim_root(&shown),
+                    _ => &shown,
+                };
+                self.reporter.path_error(Role::Sender, "change_dir", told, &arg.name, &error);
                 self.reporter.add_io_error(IO_GENERAL);
                 return Ok(());
             }

@@ -203,7 +203,7 @@ impl Server {
             return Err(Fatal::silent(ExitCode::Unsupported));
         }
         match daemon.denied {
-            Some(text) => Err(Fatal::new(ExitCode::Syntax, text)),
+            Some(text) => Err(Fatal::bare(ExitCode::Syntax, text)),
             None => Ok(()),
         }
     }
@@ -240,7 +240,8 @@ impl Server {
                 },
             ),
         };
-        let names = files_from::for_server(&self.opts, |path| open_list(&start, path))?;
+        let names = files_from::for_server(&self.opts, |path| open_list(&start, path))
+            .map_err(|fatal| fatal.of(Role::Server))?;
         let names = names.read(&mut reader, agreed.protocol)?;
         let scanner = Scanner::new(
             self.opts.clone(),
@@ -281,7 +282,8 @@ impl Server {
             Some(d) => SourceStart::Module { root: d.root.clone(), confined: d.confined },
         };
         let raw = agreed.protocol.raw_files_from();
-        files_from::serve(&self.opts, |path| open_list(&place, path), raw, &mut writer)?;
+        files_from::serve(&self.opts, |path| open_list(&place, path), raw, &mut writer)
+            .map_err(|fatal| fatal.of(Role::Server))?;
         let dest = paths.into_iter().next().unwrap_or_else(|| b".".to_vec());
         let printer = ItemPrinter::server(self.opts.clone(), false, None);
         let mut setup = ReceivingSetup {
@@ -362,6 +364,7 @@ pub fn explain(reporter: &Reporter, role: Role, fatal: &Fatal) {
     if !fatal.text.is_empty() {
         reporter.final_error(&fatal.line(role));
     }
+    let role = fatal.role.unwrap_or(role);
     reporter.final_error(crate::report::final_line(fatal.exit, role.word()).as_bytes());
 }
 
@@ -381,7 +384,7 @@ fn open_list(start: &SourceStart, path: &[u8]) -> std::io::Result<std::fs::File>
 /// Reads the client's rules off the connection.
 pub fn read_filters(reader: &mut LinkReader, filters: &mut FilterList) -> Result<(), Fatal> {
     let rules = wire::filter::wire_form::get_rules(reader)?;
-    filters.add_from_wire(&rules).map_err(|e| Fatal::new(e.exit_code(), e.text()))
+    filters.add_from_wire(&rules).map_err(|e| Fatal::bare(e.exit_code(), e.text()))
 }
 
 fn random_seed() -> i32 {
