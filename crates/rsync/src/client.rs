@@ -19,6 +19,7 @@ use crate::control::Control;
 use crate::counters::Counters;
 use crate::daemon_login::{self, Welcome};
 use crate::dest::DestStart;
+use crate::ending::Ending;
 use crate::fatal::Fatal;
 use crate::files_from;
 use crate::items::ItemPrinter;
@@ -55,7 +56,7 @@ pub fn run(
         child_status: 0,
     };
     let result = client.transfer(&sources, dest.as_ref());
-    client.conclude(result)
+    client.ending().conclude(result)
 }
 
 struct Client {
@@ -78,6 +79,18 @@ struct Open {
 }
 
 impl Client {
+    fn ending(self) -> Ending {
+        Ending {
+            elapsed: self.started.elapsed(),
+            opts: self.opts,
+            reporter: self.reporter,
+            counters: self.counters,
+            role: self.role,
+            child_status: self.child_status,
+            protocol: self.protocol,
+        }
+    }
+
     fn transfer(&mut self, sources: &[Location], dest: Option<&Location>) -> Result<(), Fatal> {
         let first =
             sources.first().ok_or_else(|| Fatal::new(ExitCode::Syntax, "no source given"))?;
@@ -528,63 +541,6 @@ impl Client {
             self.child_status = remote_shell::collect(child).unwrap_or(ExitCode::WaitChild.code());
         }
         result
-    }
-
-    /// Prints the closing lines and makes the outcome.
-    fn conclude(self, result: Result<(), Fatal>) -> Outcome {
-        let mut exit = match &result {
-            Ok(()) => self.reporter.exit(),
-            Err(fatal) => fatal.exit,
-        };
-        if result.is_ok() {
-            let elapsed = self.started.elapsed();
-            let text =
-                crate::report::summary::render(&self.counters, &self.opts, self.protocol, elapsed);
-            self.reporter.plain(&text);
-            if self.child_status > exit.code() {
-                exit = ExitCode::from_code(self.child_status).unwrap_or(exit);
-            }
-        }
-        let mut reason = String::new();
-        if let Err(fatal) = &result {
-            reason = String::from_utf8_lossy(&fatal.text).into_owned();
-            if !fatal.text.is_empty() && !fatal.explained {
-                self.reporter.final_error(&fatal.line(self.role));
-            }
-        }
-        if exit != ExitCode::Ok {
-            let fatal = result.as_ref().err();
-            // The peer has said its own last line already.
-            if !fatal.is_some_and(|fatal| fatal.from_peer) {
-                let role = fatal.and_then(|fatal| fatal.role).unwrap_or(self.role);
-                let line = crate::report::final_line(exit, role.word());
-                if reason.is_empty() {
-                    reason.clone_from(&line);
-                }
-                if !fatal.is_some_and(|fatal| fatal.explained) {
-                    self.reporter.final_error(line.as_bytes());
-                }
-            }
-            let said = self.reporter.refusal_said().unwrap_or_else(|| reason.clone());
-            if let Some(hint) = crate::hints::for_client(&said, &self.opts) {
-                self.reporter.final_error(format!("livemirror: {hint}").as_bytes());
-                reason = format!("{said}: {hint}");
-            } else if !said.is_empty() {
-                reason = said;
-            }
-        }
-        let (problems, complete) = self.reporter.take_problems();
-        let raw = result.as_ref().err().and_then(|fatal| fatal.raw_status);
-        Outcome {
-            exit,
-            status: raw.unwrap_or(exit.code()),
-            reason,
-            problems,
-            complete,
-            files: self.counters.transferred,
-            bytes: self.counters.transferred_size,
-            deleted: self.counters.deleted.total(),
-        }
     }
 }
 

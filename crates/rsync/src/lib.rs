@@ -19,6 +19,7 @@ pub mod daemon_login;
 pub mod daemon_session;
 pub mod delete;
 pub mod dest;
+pub mod ending;
 pub mod farewell;
 pub mod fatal;
 pub mod files_from;

@@ -247,14 +247,7 @@ impl Scanner {
         let root = match self.root_for(start, &arg.base) {
             Ok(root) => root,
             Err(error) => {
-                let shown = start.shown(&arg.base);
-                let told = match start {
-                    // Where that is the working directory, it is told from there.
-                    SourceStart::Module { confined: false, .. } => trim_root(&shown),
-                    _ => &shown,
-                };
-                self.reporter.path_error(Role::Sender, "change_dir", told, &arg.name, &error);
-                self.reporter.add_io_error(IO_GENERAL);
+                self.change_dir_failed(start, arg, &error);
                 return Ok(());
             }
         };
@@ -306,6 +299,17 @@ impl Scanner {
             self.contents(root, &arg.name, deep && self.opts.recurse, out);
         }
         Ok(())
+    }
+
+    fn change_dir_failed(&self, start: &SourceStart, arg: &Argument, error: &io::Error) {
+        let shown = start.shown(&arg.base);
+        let told = match start {
+            // Where that is the working directory, it is told from there.
+            SourceStart::Module { confined: false, .. } => trim_root(&shown),
+            _ => &shown,
+        };
+        self.reporter.path_error(Role::Sender, "change_dir", told, &arg.name, error);
+        self.reporter.add_io_error(IO_GENERAL);
     }
 
     /// Looks at an argument; `follow` for forms that end in a slash.
