@@ -19,6 +19,7 @@ pub(crate) struct Bench {
     rounds: usize,
     changes: usize,
     burst: usize,
+    events: usize,
     strace: bool,
     /// The daemon is livemirror's own.
     own_daemon: bool,
@@ -53,11 +54,12 @@ pub(crate) fn run(args: &mut Arguments) -> Result<(), String> {
     let below = args.text("dir").map_or_else(std::env::temp_dir, PathBuf::from);
     let place = below.join(format!("livemirror-bench-{}", std::process::id()));
     let mut bench = Bench {
-        shape: TreeShape::from_arguments(args)?,
+        shape: TreeShape::from_arguments(args, 100_000, 1000)?,
         rounds: args.number("rounds", 3)?,
-        changes: args.number("changes", 20)?,
-        burst: args.number("burst", 1000)?,
-        strace: args.switch("strace"),
+        changes: args.number("changes", 200)?,
+        burst: args.number("burst", 10_000)?,
+        events: args.number("events", 16_000)?,
+        strace: !args.switch("no-strace"),
         own_daemon,
         livemirror: PathBuf::new(),
         place: Place(place),

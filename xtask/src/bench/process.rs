@@ -88,6 +88,25 @@ impl Running {
         line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0.0)
     }
 
+    /// Stops it where it is; what is sent to it waits.
+    pub(super) fn pause(&self) -> Result<(), String> {
+        self.signal(libc::SIGSTOP)
+    }
+
+    /// Ends the pause.
+    pub(super) fn go_on(&self) -> Result<(), String> {
+        self.signal(libc::SIGCONT)
+    }
+
+    #[allow(unsafe_code)]
+    fn signal(&self, signal: i32) -> Result<(), String> {
+        // SAFETY: kill takes plain numbers; the process is our own child, not yet waited for.
+        match unsafe { libc::kill(self.0.id().cast_signed(), signal) } {
+            0 => Ok(()),
+            _ => Err(format!("kill: {}", std::io::Error::last_os_error())),
+        }
+    }
+
     /// An error if it has ended.
     pub(super) fn check(&mut self, name: &str) -> Result<(), String> {
         match self.0.try_wait() {
