@@ -142,7 +142,7 @@ impl Client {
         local: bool,
     ) -> Result<(), Fatal> {
         self.role = Role::Sender;
-        let printer = ItemPrinter::client(self.opts.clone(), true, local);
+        let mut printer = ItemPrinter::client(self.opts.clone(), true, local);
         let scanner = Scanner::new(
             self.opts.clone(),
             self.reporter.clone(),
@@ -152,7 +152,7 @@ impl Client {
         )?;
         let mut open = open;
         open.reader.set_on_message(self.sender_messages(printer.clone()));
-        self.list_heading(&agreed, true);
+        printer.begin_list(&self.reporter, agreed.inc());
         let mut sender = Sender::new(self.role_setup(open, agreed.clone(), printer), scanner)?;
         let result = sender.run(start, args, names.as_deref());
         let (reader, mut writer, counters) = sender.into_link();
@@ -223,7 +223,6 @@ impl Client {
             }
         }
         open.writer.flush()?;
-        self.list_heading(&agreed, false);
         self.role = Role::Generator;
         let requested = self.requested(sources, forward.as_deref());
         let dest = match dest {
@@ -243,7 +242,8 @@ impl Client {
         local: bool,
     ) -> Result<(), Fatal> {
         let traffic = open.reader.traffic().clone();
-        let printer = ItemPrinter::client(self.opts.clone(), false, local);
+        let mut printer = ItemPrinter::client(self.opts.clone(), false, local);
+        printer.begin_list(&self.reporter, agreed.inc());
         let received = receive(ReceivingSetup {
             role: self.role_setup(open, agreed, printer),
             filters,
@@ -509,24 +509,6 @@ impl Client {
             }
         }
         Some(requested)
-    }
-
-    fn list_heading(&self, agreed: &Agreed, sending: bool) {
-        if self.opts.info.flist == 0
-            || self.opts.list_only && !self.opts.recurse && self.opts.verbose == 0
-        {
-            return;
-        }
-        if !agreed.inc() && !self.opts.recurse && !self.opts.dirs {
-            return;
-        }
-        let line: &[u8] = match (agreed.inc(), sending) {
-            (true, true) => b"sending incremental file list\n",
-            (true, false) => b"receiving incremental file list\n",
-            (false, true) => b"building file list ... done\n",
-            (false, false) => b"receiving file list ... done\n",
-        };
-        self.reporter.info(line);
     }
 
     fn count_traffic(&mut self, traffic: &Traffic) {

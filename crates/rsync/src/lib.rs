@@ -27,6 +27,7 @@ pub mod flist_options;
 pub mod generator;
 pub mod hardlink;
 pub mod hash;
+pub mod heading;
 pub mod hints;
 pub mod id_map;
 pub mod itemize_line;

@@ -36,6 +36,7 @@ use wire::token::{Received, TokenReader};
 use crate::attributes;
 use crate::counters::Counters;
 use crate::fatal::Fatal;
+use crate::heading::Heading;
 use crate::items::{ItemLine, ItemPrinter};
 use crate::link::LinkReader;
 use crate::lists::{Place, Segment};
@@ -164,15 +165,24 @@ impl ReceiverRole {
             && self.recv.agreed.inc()
             && let Ok(mut lists) = self.recv.lists.lock()
         {
-            let left = lists.free_oldest();
-            if left || !lists.complete {
+            let more = lists.free_oldest();
+            if more || !lists.complete {
+                self.printer.whole_progress(&self.recv.reporter, lists.left_ahead(), lists.bytes);
                 self.recv.note(Note::Answer);
                 return false;
             }
         }
         *phase += 1;
+        if let Ok(lists) = self.recv.lists.lock() {
+            let left = lists.left_ahead();
+            self.printer.whole_progress(&self.recv.reporter, left, lists.bytes);
+        }
         self.recv.note(Note::Answer);
         *phase > 2
+    }
+
+    fn listed_bytes(&self) -> u64 {
+        self.recv.lists.lock().map_or(0, |lists| lists.bytes)
     }
 
     fn segment(&mut self, index: i32) -> Result<(), Fatal> {
@@ -186,7 +196,7 @@ impl ReceiverRole {
             )
             .into());
         }
-        let segment = read_segment(&self.recv, &mut self.reader, &mut self.decoder, number)?;
+        let segment = read_segment(&self.recv, &mut self.reader, &mut self.decoder, number, None)?;
         self.recv.note(Note::Segment(segment));
         Ok(())
     }
@@ -211,6 +221,7 @@ impl ReceiverRole {
             self.counters.transferred_size += segment.list.get(pos).len();
         }
         if self.recv.opts.dry_run {
+            self.printer.pass_progress(entry.len());
             self.print(&segment, &Place::Entry(pos), &head, None);
             return Ok(());
         }
@@ -236,13 +247,13 @@ impl ReceiverRole {
     ) -> Result<(), Fatal> {
         let entry = segment.list.get(pos);
         let name = entry.name();
-        let read_before = self.reader.traffic().read.load(Ordering::Relaxed);
+        let taken = self.reader.taken;
         if !self.printer.after_transfer() {
             self.print(segment, &Place::Entry(pos), head, None);
         }
         let sum_head =
             SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
-        self.printer.begin_progress(&self.recv.reporter, &name, entry.len());
+        self.printer.begin_progress(entry.len(), self.listed_bytes());
         let mut target = self.open_target(&entry, &name, head);
         let received = self.tokens_into(&mut target, &sum_head, &name);
         let good = match received {
@@ -268,8 +279,8 @@ impl ReceiverRole {
             }
         };
         if self.printer.after_transfer() {
-            let bytes = self.reader.traffic().read.load(Ordering::Relaxed) - read_before;
-            let line = ItemLine { bytes, digest: good };
+            let bytes = self.reader.taken - taken;
+            let line = ItemLine { bytes, digest: good, sum_bytes: 0 };
             self.print(segment, &Place::Entry(pos), head, Some(&line));
         }
         self.recv.control.bytes.fetch_add(entry.len(), Ordering::Relaxed);
@@ -578,6 +589,7 @@ pub fn read_segment(
     reader: &mut LinkReader,
     decoder: &mut Decoder,
     number: i32,
+    heading: Option<&Heading>,
 ) -> Result<Arc<Segment>, Fatal> {
     let start = {
         let mut lists = recv.lists.lock().map_err(|_| Fatal::silent(ExitCode::Crashed))?;
@@ -600,6 +612,9 @@ pub fn read_segment(
             listed.add(entry.mode);
         }
         list.push(entry);
+        if let Some(heading) = heading {
+            heading.count(&recv.reporter, list.len());
+        }
     }
     recv.flist_size.fetch_add(reader.taken - taken, Ordering::Relaxed);
     recv.reporter.add_io_error(decoder.take_io_error());

@@ -79,7 +79,10 @@ pub struct Sender {
 
 impl Sender {
     /// A sender that has sent nothing yet.
-    pub fn new(setup: RoleSetup, scanner: Scanner) -> Result<Sender, Fatal> {
+    pub fn new(setup: RoleSetup, mut scanner: Scanner) -> Result<Sender, Fatal> {
+        scanner.heading = setup.printer.heading().cloned();
+        let mut printer = setup.printer;
+        printer.set_sums(&setup.agreed);
         let opts = setup.opts;
         let options = flist_options(&opts, &setup.agreed);
         Ok(Sender {
@@ -100,7 +103,7 @@ impl Sender {
             control: setup.control,
             scanner,
             deeper: HashMap::new(),
-            printer: setup.printer,
+            printer,
             counters: Counters::default(),
             server: setup.server,
             last_io_error: 0,
@@ -181,6 +184,7 @@ impl Sender {
         self.flush()?;
         self.counters.flist_xfer_ms = millis(started);
         self.lists.add(list, -1)?;
+        self.printer.end_list(&self.reporter, self.lists.total);
         Ok(())
     }
 
@@ -262,12 +266,27 @@ impl Sender {
         let before = self.writer.data.len();
         self.ndx_out.put(&mut self.writer.data, ndx::FLIST_OFFSET - number);
         self.lists.dirs.mark_sent(number)?;
+        let entries = self.contents_of(number);
+        let list = self.encode_list(entries, number, false)?;
+        self.counters.flist_size += (self.writer.data.len() - before) as u64;
+        self.lists.add(list, number)?;
+        self.flush_if_full()
+    }
+
+    /// The contents of a directory and of its duplicates, which travel together.
+    ///
+    /// A duplicate that is the same directory brings nothing new. Like the reference, this leaves
+    /// out every second one, so that sums over the lists agree, until another root takes part.
+    fn contents_of(&mut self, number: i32) -> Vec<Entry> {
         let mut entries = Vec::new();
         let mut same = number;
+        let (mut first_root, mut mixed, mut sent_before) = (None, false, false);
         while let Some(dir) = self.lists.waiting_dir(same) {
             let (root, name, content) = (dir.root, dir.name.clone(), dir.content_dir);
+            mixed |= *first_root.get_or_insert(root) != root;
             entries.extend(self.deeper.remove(&name).unwrap_or_default());
-            if content {
+            sent_before = content && (mixed || !sent_before);
+            if sent_before {
                 self.scanner.children(root, &name, &mut entries);
             }
             same = match self.lists.dirs.duplicate_after(same) {
@@ -275,10 +294,7 @@ impl Sender {
                 None => break,
             };
         }
-        let list = self.encode_list(entries, number, false)?;
-        self.counters.flist_size += (self.writer.data.len() - before) as u64;
-        self.lists.add(list, number)?;
-        self.flush_if_full()
+        entries
     }
 
     /// The request loop.
@@ -341,13 +357,17 @@ impl Sender {
             if let Some(oldest) = self.lists.oldest() {
                 self.control.done.fetch_add(oldest.list.len() as u64, Ordering::Relaxed);
             }
-            let left = self.lists.free_oldest();
-            if left || !self.lists.complete {
+            let more = self.lists.free_oldest();
+            if more || !self.lists.complete {
+                let left = self.lists.left_ahead();
+                self.printer.whole_progress(&self.reporter, left, self.lists.bytes);
                 self.ndx_out.put(&mut self.writer.data, ndx::DONE);
                 return Ok(false);
             }
         }
         *phase += 1;
+        let left = self.lists.left_ahead();
+        self.printer.whole_progress(&self.reporter, left, self.lists.bytes);
         if *phase > 2 {
             return Ok(true);
         }
@@ -381,14 +401,17 @@ impl Sender {
             self.count_created(&segment, &place, &head);
         }
         if self.opts.dry_run {
+            self.printer.pass_progress(entry.len());
             self.print(&segment, &place, &head, None);
             head.encode(&mut self.writer.data, &mut self.ndx_out)?;
             return Ok(());
         }
+        let taken = self.reader.taken;
         let sum_head =
             SumHead::decode(&mut self.reader, self.agreed.transfer_sum.kind.digest_len())?;
         let sums = BlockSums::decode(&mut self.reader, sum_head)?;
-        self.send_file(&segment, pos, &head, sums)
+        let sum_bytes = self.reader.taken - taken;
+        self.send_file(&segment, pos, &head, sums, sum_bytes)
     }
 
     fn count_created(&mut self, segment: &Segment, place: &Place, head: &ItemHead) {
@@ -416,6 +439,7 @@ impl Sender {
         pos: usize,
         head: &ItemHead,
         sums: BlockSums,
+        sum_bytes: u64,
     ) -> Result<(), Fatal> {
         let entry = segment.list.get(pos);
         let name = entry.name();
@@ -429,7 +453,7 @@ impl Sender {
         }
         head.encode(&mut self.writer.data, &mut self.ndx_out)?;
         sums.head.encode(&mut self.writer.data);
-        self.printer.begin_progress(&self.reporter, &name, entry.len());
+        self.printer.begin_progress(entry.len(), self.lists.bytes);
         let mut hasher = self.agreed.transfer_sum.file_hasher();
         let (damaged, stats) = if sums.head.count == 0 {
             self.send_whole(file, &mut hasher)?
@@ -450,7 +474,8 @@ impl Sender {
         self.control.bytes.fetch_add(entry.len(), Ordering::Relaxed);
         self.printer.end_progress(&self.reporter, self.lists.left_after(segment, pos));
         if self.printer.after_transfer() {
-            let line = ItemLine { bytes: self.wrote() - written_before, digest: Some(digest) };
+            let bytes = self.wrote() - written_before;
+            let line = ItemLine { bytes, digest: Some(digest), sum_bytes };
             self.print(segment, &Place::Entry(pos), head, Some(&line));
         }
         if let Some(error) = damaged {

@@ -83,7 +83,7 @@ pub fn receive(setup: ReceivingSetup) -> ReceiveEnd {
     };
     let mut decoder = Decoder::new(flist_options(&recv.opts, &recv.agreed));
     let mut ndx_in = NdxReader::new();
-    let started = first_lists(&recv, &mut reader, &mut decoder, &mut ndx_in);
+    let started = first_lists(&recv, &mut reader, &mut decoder, &mut ndx_in, &printer);
     let empty = match started.and_then(|()| prepare(&mut recv, &dest)) {
         Ok(empty) => empty,
         Err(fatal) => return give_up(&recv, reader, writer, fatal),
@@ -124,7 +124,9 @@ fn parts(
             return Err(Box::new((setup.role.writer, fatal)));
         }
     };
-    let RoleSetup { opts, agreed, reader, writer, reporter, control, printer, server } = setup.role;
+    let RoleSetup { opts, agreed, reader, writer, reporter, control, mut printer, server } =
+        setup.role;
+    printer.set_sums(&agreed);
     let recv = Receiving {
         traffic: reader.traffic().clone(),
         reporter,
@@ -255,8 +257,10 @@ fn first_lists(
     reader: &mut LinkReader,
     decoder: &mut Decoder,
     ndx_in: &mut NdxReader,
+    printer: &ItemPrinter,
 ) -> Result<(), Fatal> {
-    let segment = read_segment(recv, reader, decoder, -1)?;
+    let heading = printer.heading().map(Arc::as_ref);
+    let segment = read_segment(recv, reader, decoder, -1, heading)?;
     if !recv.agreed.inc() {
         if !recv.opts.numeric_ids {
             let names = decoder.id_lists(reader)?;
@@ -265,6 +269,7 @@ fn first_lists(
                 names.groups.iter().for_each(|(id, name)| ids.learn_group(*id, name));
             }
         }
+        printer.end_list(&recv.reporter, segment.list.len() as u64);
         recv.control.list_complete.store(true, Ordering::Release);
         recv.note(Note::Segment(segment));
         return Ok(());
@@ -281,7 +286,7 @@ fn first_lists(
             }
             index if index <= ndx::FLIST_OFFSET => {
                 let number = ndx::FLIST_OFFSET.saturating_sub(index);
-                let segment = read_segment(recv, reader, decoder, number)?;
+                let segment = read_segment(recv, reader, decoder, number, None)?;
                 recv.note(Note::Segment(segment));
             }
             other => {

@@ -162,7 +162,8 @@ impl Reporter {
         self.line_open.store(open, Ordering::Relaxed);
     }
 
-    fn close_line(&self) {
+    /// Ends a line that stands unfinished on the standard output.
+    pub fn close_line(&self) {
         if self.line_open.swap(false, Ordering::Relaxed) {
             self.console.out(b"\n");
         }
@@ -178,8 +179,10 @@ impl Reporter {
         self.log_line(&line);
         match self.outlet() {
             Outlet::Console | Outlet::Split(_) => {
-                if let Outlet::Console = self.outlet() {
-                    self.close_line();
+                if let Outlet::Console = self.outlet()
+                    && self.line_open.swap(false, Ordering::Relaxed)
+                {
+                    self.console.err(b"\n");
                 }
                 self.console.err(&crate::report::escape::for_terminal(
                     &line,
