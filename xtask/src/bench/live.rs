@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use xtask::random::Random;
 
-use super::process::{self, Daemon, Running};
 use super::transfer::same;
-use super::{Bench, empty_dir, median};
+use super::{Bench, median};
+use crate::place::empty_dir;
+use crate::process::{Daemon, Running};
 use crate::tree;
 
 /// How long any wait may take before the bench gives up.
@@ -76,12 +77,12 @@ pub(super) fn run(bench: &Bench) -> Result<(), String> {
 }
 
 fn one(bench: &Bench, mirror: Mirror) -> Result<Measured, String> {
-    let source = bench.place.0.join("live-source");
-    let target = bench.place.0.join("live-target");
+    let source = bench.place.dir.join("live-source");
+    let target = bench.place.dir.join("live-target");
     empty_dir(&source)?;
     empty_dir(&target)?;
     tree::make(&source, &bench.shape)?;
-    let daemon = process::daemon(bench, &target)?;
+    let daemon = bench.daemon_for(&target)?;
     let mut running = Running::start(&mut command(bench, mirror, &source, &daemon)?)?;
     wait_until(&mut running, mirror, Duration::from_millis(100), || {
         same(&source, &target).is_ok()
@@ -161,10 +162,10 @@ fn command(
     let Mirror::Lsyncd { delay_s } = mirror else {
         let mut command = Command::new(&bench.livemirror);
         command.arg("watch").arg(format!("{}/", source.display())).arg(&daemon.url);
-        command.arg(format!("--socket={}", bench.place.0.join("status").display()));
+        command.arg(format!("--socket={}", bench.place.dir.join("status").display()));
         return Ok(command);
     };
-    let config = bench.place.0.join("lsyncd.conf.lua");
+    let config = bench.place.dir.join("lsyncd.conf.lua");
     let text = format!(
         "settings {{ nodaemon = true }}\nsync {{ default.rsync, source = \"{}\", target = \"{}\", \
          delay = {delay_s}, rsync = {{ archive = true }} }}\n",
