@@ -221,7 +221,7 @@ impl ReceiverRole {
             self.counters.transferred_size += segment.list.get(pos).len();
         }
         if self.recv.opts.dry_run {
-            self.printer.pass_progress(entry.len());
+            self.printer.pass_progress(segment.list.get(pos).len());
             self.print(&segment, &Place::Entry(pos), &head, None);
             return Ok(());
         }

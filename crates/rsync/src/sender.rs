@@ -401,7 +401,7 @@ impl Sender {
             self.count_created(&segment, &place, &head);
         }
         if self.opts.dry_run {
-            self.printer.pass_progress(entry.len());
+            self.printer.pass_progress(segment.list.get(pos).len());
             self.print(&segment, &place, &head, None);
             head.encode(&mut self.writer.data, &mut self.ndx_out)?;
             return Ok(());

@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 
 use xtask::random::Random;
 
-use super::process::{self, Daemon, Running};
 use super::transfer::same;
-use super::{Bench, empty_dir, median};
+use super::{Bench, median};
+use crate::place::empty_dir;
+use crate::process::{Daemon, Running, measured};
 use crate::tree;
 
 /// How long any wait may take before the bench gives up.
@@ -113,18 +114,18 @@ pub(super) fn run(bench: &Bench) -> Result<(), String> {
 
 /// Seconds that one `rsync -a` of a burst's files takes; the median of the rounds.
 fn plain(bench: &Bench) -> Result<f64, String> {
-    let source = bench.place.0.join("plain-source");
-    let target = bench.place.0.join("plain-target");
+    let source = bench.place.dir.join("plain-source");
+    let target = bench.place.dir.join("plain-target");
     empty_dir(&source)?;
     burst(bench, &source)?;
     empty_dir(&target)?;
-    let daemon = process::daemon(bench, &target)?;
+    let daemon = bench.daemon_for(&target)?;
     let mut walls = Vec::new();
     for _ in 0..bench.rounds.max(1) {
         empty_dir(&target)?;
         let mut command = Command::new("rsync");
         command.arg("-a").arg(format!("{}/", source.display())).arg(&daemon.url);
-        walls.push(process::measured(&mut command)?.wall);
+        walls.push(measured(&mut command)?.wall);
         same(&source, &target)?;
     }
     Ok(median(walls.into_iter()))
@@ -148,12 +149,12 @@ fn burst(bench: &Bench, top: &Path) -> Result<Vec<PathBuf>, String> {
 }
 
 fn one(bench: &Bench, mirror: Mirror) -> Result<Measured, String> {
-    let source = bench.place.0.join("live-source");
-    let target = bench.place.0.join("live-target");
+    let source = bench.place.dir.join("live-source");
+    let target = bench.place.dir.join("live-target");
     empty_dir(&source)?;
     empty_dir(&target)?;
     tree::make(&source, &bench.shape)?;
-    let daemon = process::daemon(bench, &target)?;
+    let daemon = bench.daemon_for(&target)?;
     let started = Instant::now();
     let mut running = Running::start(&mut command(bench, mirror, &source, &daemon)?)?;
     wait_until(&mut running, mirror, Duration::from_millis(100), || {
@@ -262,10 +263,10 @@ fn command(
     let Mirror::Lsyncd { delay_s } = mirror else {
         let mut command = Command::new(&bench.livemirror);
         command.arg("watch").arg(format!("{}/", source.display())).arg(&daemon.url);
-        command.arg(format!("--socket={}", bench.place.0.join("status").display()));
+        command.arg(format!("--socket={}", bench.place.dir.join("status").display()));
         return Ok(command);
     };
-    let config = bench.place.0.join("lsyncd.conf.lua");
+    let config = bench.place.dir.join("lsyncd.conf.lua");
     let text = format!(
         "settings {{ nodaemon = true }}\nsync {{ default.rsync, source = \"{}\", target = \"{}\", \
          delay = {delay_s}, rsync = {{ archive = true }} }}\n",
