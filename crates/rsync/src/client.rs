@@ -27,6 +27,7 @@ use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::location::Location;
 use crate::options::{FilesFrom, Options};
 use crate::problem::Outcome;
+use crate::remove_source::Successes;
 use crate::report::messages::{Reporter, Role};
 use crate::scan::{ScanRules, Scanner, SourceStart};
 use crate::sender::Sender;
@@ -151,9 +152,11 @@ impl Client {
             agreed.inc(),
         )?;
         let mut open = open;
-        open.reader.set_on_message(self.sender_messages(printer.clone()));
+        let successes = Arc::new(Successes::default());
+        open.reader.set_on_message(self.sender_messages(printer.clone(), successes.clone()));
         printer.begin_list(&self.reporter, agreed.inc());
-        let mut sender = Sender::new(self.role_setup(open, agreed.clone(), printer), scanner)?;
+        let setup = self.role_setup(open, agreed.clone(), printer);
+        let mut sender = Sender::new(setup, scanner, successes)?;
         let result = sender.run(start, args, names.as_deref());
         let (reader, mut writer, counters) = sender.into_link();
         if let Err(fatal) = &result {
@@ -179,9 +182,16 @@ impl Client {
     }
 
     /// What a sending client does with messages between requests.
-    fn sender_messages(&self, printer: ItemPrinter) -> crate::link::OnMessage {
+    fn sender_messages(
+        &self,
+        printer: ItemPrinter,
+        successes: Arc<Successes>,
+    ) -> crate::link::OnMessage {
         let reporter = self.reporter.clone();
         Box::new(move |message| {
+            if successes.take(&message)? {
+                return Ok(());
+            }
             match &message {
                 Message::Deleted { name, dir } => printer.deleted(&reporter, name, *dir),
                 other => {
@@ -444,8 +454,14 @@ impl Client {
     ) -> Result<Agreed, Fatal> {
         let names = NameLists::from_env();
         self.protocol = protocol;
-        let agreed =
-            setup::client(&self.opts, protocol, &names, &mut open.reader, &mut open.writer)?;
+        let agreed = setup::client(
+            &self.opts,
+            protocol,
+            &names,
+            sending,
+            &mut open.reader,
+            &mut open.writer,
+        )?;
         let policy = if sending {
             MessagePolicy::from_receiving_server()
         } else {
@@ -475,7 +491,7 @@ impl Client {
         sending: bool,
         open: &mut Open,
     ) -> Result<(), Fatal> {
-        if sending && !self.opts.deletes() {
+        if sending && !self.opts.uses_receiver_rules() {
             return Ok(());
         }
         let rules = filters.encode_for_peer(sending);

@@ -25,6 +25,7 @@ use wire::error::Error;
 use wire::exchange::goodbye::{DelStats, Stats};
 use wire::exchange::request::ItemHead;
 use wire::exit::ExitCode;
+use wire::filter::Side;
 use wire::flist::decode::Decoder;
 use wire::flist::list::{EntryView, FileList};
 use wire::itemize::ItemFlags;
@@ -138,6 +139,7 @@ impl ReceiverRole {
         if !self.recv.server {
             self.stats = Some(Stats::decode(&mut self.reader)?);
         }
+        self.recv.note(Note::DataEnded);
         if self.recv.agreed.protocol.has_final_goodbye() {
             loop {
                 match self.ndx.get(&mut self.reader)? {
@@ -621,6 +623,11 @@ pub fn read_segment(
     list.finish(true);
     if !recv.agreed.inc() {
         crate::accept::check_parents(recv, &list)?;
+        if recv.opts.prune_empty_dirs {
+            list.prune_empty_dirs(&|name| {
+                recv.filters.is_excluded(crate::scan::trim_root(name), true, Side::Receiver)
+            });
+        }
     }
     let mut lists = recv.lists.lock().map_err(|_| Fatal::silent(ExitCode::Crashed))?;
     Ok(lists.add(list, number)?)

@@ -599,7 +599,7 @@ impl Scanner {
         if meta.is_link() {
             match dir.read_link(base) {
                 Ok(text) => {
-                    let text = if self.munge { crate::munge::strip(&text).to_vec() } else { text };
+                    let text = self.sent_text(text);
                     entry.len = text.len() as u64;
                     entry.link_target = Some(text);
                 }
@@ -616,6 +616,11 @@ impl Scanner {
             entry.digest = self.digest(dir, base);
         }
         Some(entry)
+    }
+
+    /// A symlink's text as it is sent.
+    pub fn sent_text(&self, text: Vec<u8>) -> Vec<u8> {
+        if self.munge { crate::munge::strip(&text).to_vec() } else { text }
     }
 
     fn digest(&mut self, dir: &Dir, base: &Name) -> Option<wire::checksum::strong::Digest> {

@@ -19,6 +19,9 @@ pub const IO_GENERAL: i32 = 1;
 /// Something vanished before it could be sent.
 pub const IO_VANISHED: i32 = 2;
 
+/// The limit of deletions was reached.
+pub const IO_DEL_LIMIT: i32 = 4;
+
 /// The part a line's speaker plays; printed in brackets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -338,7 +341,7 @@ impl Reporter {
             ExitCode::Partial
         } else if io_error & IO_VANISHED != 0 {
             ExitCode::Vanished
-        } else if io_error & 4 != 0 {
+        } else if io_error & IO_DEL_LIMIT != 0 {
             ExitCode::DelLimit
         } else {
             ExitCode::Ok
