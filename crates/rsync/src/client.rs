@@ -158,12 +158,11 @@ impl Client {
         let setup = self.role_setup(open, agreed.clone(), printer);
         let mut sender = Sender::new(setup, scanner, successes)?;
         let result = sender.run(start, args, names.as_deref());
-        let (reader, mut writer, counters) = sender.into_link();
+        let (_, mut writer, counters) = sender.into_link();
         if let Err(fatal) = &result {
             crate::farewell::announce(&agreed, &mut writer, fatal);
         }
         self.counters = counters;
-        self.count_traffic(reader.traffic());
         result
     }
 
@@ -251,7 +250,6 @@ impl Client {
         dest: Vec<u8>,
         local: bool,
     ) -> Result<(), Fatal> {
-        let traffic = open.reader.traffic().clone();
         let mut printer = ItemPrinter::client(self.opts.clone(), false, local);
         printer.begin_list(&self.reporter, agreed.inc());
         let received = receive(ReceivingSetup {
@@ -269,7 +267,6 @@ impl Client {
             self.role = Role::SoleReceiver;
         }
         self.counters = received.counters;
-        self.count_traffic(&traffic);
         received.result
     }
 
@@ -525,12 +522,6 @@ impl Client {
             }
         }
         Some(requested)
-    }
-
-    fn count_traffic(&mut self, traffic: &Traffic) {
-        use std::sync::atomic::Ordering;
-        self.counters.sent = traffic.written.load(Ordering::Relaxed);
-        self.counters.received = traffic.read.load(Ordering::Relaxed);
     }
 
     /// Collects a remote shell after the session.

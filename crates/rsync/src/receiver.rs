@@ -613,6 +613,9 @@ pub fn read_segment(
         if let Ok(mut listed) = recv.listed.lock() {
             listed.add(entry.mode);
         }
+        if entry.is_reg() || entry.is_link() {
+            recv.listed_size.fetch_add(entry.len, Ordering::Relaxed);
+        }
         list.push(entry);
         if let Some(heading) = heading {
             heading.count(&recv.reporter, list.len());

@@ -634,11 +634,13 @@ impl Sender {
             );
             self.reporter.info(line.as_bytes());
         }
+        // Both sides tell the bytes up to here, on whichever the numbers are shown.
+        self.counters.received = self.reader.traffic().read();
+        self.counters.sent = self.wrote();
         if self.server {
-            let traffic = self.reader.traffic();
             let stats = Stats {
-                read: traffic.read.load(Ordering::Relaxed),
-                written: self.wrote(),
+                read: self.counters.received,
+                written: self.counters.sent,
                 size: self.counters.total_size,
                 build_ms: self.counters.flist_build_ms,
                 xfer_ms: self.counters.flist_xfer_ms,

@@ -197,7 +197,11 @@ impl Server {
             writer.message(&Message::IoTimeout(daemon.timeout_s.cast_signed()));
         }
         if let Some(text) = &daemon.refusal {
-            writer.message(&Message::Error(text.clone()));
+            // A message holds one line: a line break within one would be shown as an odd byte.
+            for line in text.split_inclusive(|b| *b == b'\n') {
+                self.reporter.log_line(line);
+                writer.message(&Message::Error(line.to_vec()));
+            }
             writer.flush()?;
             // The client must read this before it sees the connection go.
             std::thread::sleep(std::time::Duration::from_millis(400));
@@ -340,7 +344,6 @@ impl Server {
     }
 
     fn conclude(self, result: Result<(), Fatal>) -> ServerEnd {
-        use std::sync::atomic::Ordering;
         let exit = match &result {
             Ok(()) => self.reporter.exit(),
             Err(fatal) => {
@@ -352,8 +355,8 @@ impl Server {
         };
         ServerEnd {
             exit,
-            sent: self.traffic.written.load(Ordering::Relaxed),
-            received: self.traffic.read.load(Ordering::Relaxed),
+            sent: self.traffic.written(),
+            received: self.traffic.read(),
             total_size: self.total_size,
             sending: self.opts.sender,
         }

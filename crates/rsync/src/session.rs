@@ -158,6 +158,7 @@ fn parts(
         notes,
         listed: Mutex::new(crate::counters::KindCounts::default()),
         flist_size: AtomicU64::new(0),
+        listed_size: AtomicU64::new(0),
         literal: AtomicU64::new(0),
         matched: AtomicU64::new(0),
         agreed,
@@ -245,6 +246,10 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
         }
     }
     counters.listed = recv.listed.lock().map(|l| *l).unwrap_or_default();
+    if recv.server {
+        // A client has the total from the sender's statistics.
+        counters.total_size = recv.listed_size.load(Ordering::Relaxed);
+    }
     counters.flist_size = recv.flist_size.load(Ordering::Relaxed);
     counters.literal = recv.literal.load(Ordering::Relaxed);
     counters.matched = recv.matched.load(Ordering::Relaxed);

@@ -172,7 +172,8 @@ impl Reporter {
         }
     }
 
-    fn log_line(&self, line: &[u8]) {
+    /// Says it in the log alone, where there is one.
+    pub fn log_line(&self, line: &[u8]) {
         if let Some(log) = &self.log {
             log(line);
         }
