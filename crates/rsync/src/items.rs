@@ -216,7 +216,6 @@ impl ItemPrinter {
             digest: self.shown_digest(view, done),
             digest_len: self.sum.digest_len(),
             peer: self.peer.as_deref().cloned(),
-            ..Item::default()
         }
     }
 
