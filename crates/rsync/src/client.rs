@@ -19,6 +19,7 @@ use crate::control::Control;
 use crate::counters::Counters;
 use crate::daemon_login::{self, Welcome};
 use crate::dest::DestStart;
+use crate::ending::Ending;
 use crate::fatal::Fatal;
 use crate::files_from;
 use crate::items::ItemPrinter;
@@ -26,6 +27,7 @@ use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::location::Location;
 use crate::options::{FilesFrom, Options};
 use crate::problem::Outcome;
+use crate::remove_source::Successes;
 use crate::report::messages::{Reporter, Role};
 use crate::scan::{ScanRules, Scanner, SourceStart};
 use crate::sender::Sender;
@@ -55,7 +57,7 @@ pub fn run(
         child_status: 0,
     };
     let result = client.transfer(&sources, dest.as_ref());
-    client.conclude(result)
+    client.ending().conclude(result)
 }
 
 struct Client {
@@ -78,6 +80,18 @@ struct Open {
 }
 
 impl Client {
+    fn ending(self) -> Ending {
+        Ending {
+            elapsed: self.started.elapsed(),
+            opts: self.opts,
+            reporter: self.reporter,
+            counters: self.counters,
+            role: self.role,
+            child_status: self.child_status,
+            protocol: self.protocol,
+        }
+    }
+
     fn transfer(&mut self, sources: &[Location], dest: Option<&Location>) -> Result<(), Fatal> {
         let first =
             sources.first().ok_or_else(|| Fatal::new(ExitCode::Syntax, "no source given"))?;
@@ -138,9 +152,11 @@ impl Client {
             agreed.inc(),
         )?;
         let mut open = open;
-        open.reader.set_on_message(self.sender_messages(printer.clone()));
+        let successes = Arc::new(Successes::default());
+        open.reader.set_on_message(self.sender_messages(printer.clone(), successes.clone()));
         printer.begin_list(&self.reporter, agreed.inc());
-        let mut sender = Sender::new(self.role_setup(open, agreed.clone(), printer), scanner)?;
+        let setup = self.role_setup(open, agreed.clone(), printer);
+        let mut sender = Sender::new(setup, scanner, successes)?;
         let result = sender.run(start, args, names.as_deref());
         let (reader, mut writer, counters) = sender.into_link();
         if let Err(fatal) = &result {
@@ -166,9 +182,16 @@ impl Client {
     }
 
     /// What a sending client does with messages between requests.
-    fn sender_messages(&self, printer: ItemPrinter) -> crate::link::OnMessage {
+    fn sender_messages(
+        &self,
+        printer: ItemPrinter,
+        successes: Arc<Successes>,
+    ) -> crate::link::OnMessage {
         let reporter = self.reporter.clone();
         Box::new(move |message| {
+            if successes.take(&message)? {
+                return Ok(());
+            }
             match &message {
                 Message::Deleted { name, dir } => printer.deleted(&reporter, name, *dir),
                 other => {
@@ -431,8 +454,14 @@ impl Client {
     ) -> Result<Agreed, Fatal> {
         let names = NameLists::from_env();
         self.protocol = protocol;
-        let agreed =
-            setup::client(&self.opts, protocol, &names, &mut open.reader, &mut open.writer)?;
+        let agreed = setup::client(
+            &self.opts,
+            protocol,
+            &names,
+            sending,
+            &mut open.reader,
+            &mut open.writer,
+        )?;
         let policy = if sending {
             MessagePolicy::from_receiving_server()
         } else {
@@ -462,7 +491,7 @@ impl Client {
         sending: bool,
         open: &mut Open,
     ) -> Result<(), Fatal> {
-        if sending && !self.opts.deletes() {
+        if sending && !self.opts.uses_receiver_rules() {
             return Ok(());
         }
         let rules = filters.encode_for_peer(sending);
@@ -510,60 +539,6 @@ impl Client {
             self.child_status = remote_shell::collect(child).unwrap_or(ExitCode::WaitChild.code());
         }
         result
-    }
-
-    /// Prints the closing lines and makes the outcome.
-    fn conclude(self, result: Result<(), Fatal>) -> Outcome {
-        let mut exit = match &result {
-            Ok(()) => self.reporter.exit(),
-            Err(fatal) => fatal.exit,
-        };
-        if result.is_ok() {
-            let elapsed = self.started.elapsed();
-            self.reporter.close_line();
-            let text =
-                crate::report::summary::render(&self.counters, &self.opts, self.protocol, elapsed);
-            self.reporter.plain(&text);
-            if self.child_status > exit.code() {
-                exit = ExitCode::from_code(self.child_status).unwrap_or(exit);
-            }
-        }
-        let mut reason = String::new();
-        if let Err(fatal) = &result {
-            reason = String::from_utf8_lossy(&fatal.text).into_owned();
-            if !fatal.text.is_empty() && !fatal.explained {
-                self.reporter.final_error(&fatal.line(self.role));
-            }
-        }
-        if exit != ExitCode::Ok && !result.as_ref().is_err_and(|f| f.from_peer) {
-            let role = result.as_ref().err().and_then(|fatal| fatal.role).unwrap_or(self.role);
-            let line = crate::report::final_line(exit, role.word());
-            if reason.is_empty() {
-                reason.clone_from(&line);
-            }
-            if !result.as_ref().is_err_and(|fatal| fatal.explained) {
-                self.reporter.final_error(line.as_bytes());
-            }
-            let said = self.reporter.refusal_said().unwrap_or_else(|| reason.clone());
-            if let Some(hint) = crate::hints::for_client(&said, &self.opts) {
-                self.reporter.final_error(format!("livemirror: {hint}").as_bytes());
-                reason = format!("{said}: {hint}");
-            } else if !said.is_empty() {
-                reason = said;
-            }
-        }
-        let (problems, complete) = self.reporter.take_problems();
-        let raw = result.as_ref().err().and_then(|fatal| fatal.raw_status);
-        Outcome {
-            exit,
-            status: raw.unwrap_or(exit.code()),
-            reason,
-            problems,
-            complete,
-            files: self.counters.transferred,
-            bytes: self.counters.transferred_size,
-            deleted: self.counters.deleted.total(),
-        }
     }
 }
 

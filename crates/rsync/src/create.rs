@@ -286,6 +286,7 @@ impl Generator {
                     let wanted = attributes::wanted(&self.recv, entry, Some(found));
                     self.apply_to(&path, found, &wanted, &name, false);
                 }
+                self.confirm(entry, index, false);
                 return self.leader_done(entry, index, &name);
             }
             let same_kind = found.mode & 0o170_000 == entry.mode() & 0o170_000;
@@ -337,6 +338,7 @@ impl Generator {
             return Ok(());
         }
         self.report_if_changed(index, flags, None)?;
+        self.confirm(entry, index, entry.is_link());
         self.leader_done(entry, index, name)
     }
 

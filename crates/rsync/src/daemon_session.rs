@@ -12,7 +12,7 @@ use crate::console::Console;
 use crate::control::Control;
 use crate::daemon::session::DaemonSession;
 use crate::options::parse::{Parsing, UsageError, parse, parse_refusing};
-use crate::options::{FilesFrom, Options, Partial};
+use crate::options::{FilesFrom, Options, Partial, RemoveSource};
 use crate::report::format::{OutFormat, Peer};
 use crate::server::{DaemonPart, ServerRun};
 use crate::transport::Streams;
@@ -146,6 +146,16 @@ fn access_error(opts: &Options, session: &DaemonSession) -> Option<&'static str>
         Some("ERROR: module is write only")
     } else if !opts.sender && session.module.read_only {
         Some("ERROR: module is read only")
+    } else if opts.sender && session.module.read_only {
+        match opts.remove_source {
+            RemoveSource::Nothing => None,
+            RemoveSource::Synchronized => {
+                Some("ERROR: --remove-source-files cannot be used with a read-only module")
+            }
+            RemoveSource::Sent => {
+                Some("ERROR: --remove-sent-files cannot be used with a read-only module")
+            }
+        }
     } else {
         None
     }

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::report::messages::Role;
 use crate::report::progress::Left;
 use wire::error::Error;
 use wire::exit::ExitCode;
@@ -37,6 +38,38 @@ impl Segment {
     /// One past the index of the last entry.
     pub fn end(&self) -> i32 {
         self.list.start().saturating_add(i32::try_from(self.list.len()).unwrap_or(i32::MAX))
+    }
+
+    /// Mode of what an index names.
+    pub fn mode(&self, place: &Place) -> u32 {
+        match place {
+            Place::Entry(pos) => self.list.get(*pos).mode(),
+            Place::Dir => 0o040_000,
+        }
+    }
+
+    /// Position of the file whose content an item announces or asks for.
+    ///
+    /// # Errors
+    /// What is named is no regular file, or the phase of transfers is over.
+    pub fn content(
+        &self,
+        place: &Place,
+        index: i32,
+        phase: u8,
+        role: Role,
+    ) -> Result<usize, Error> {
+        let role = role.word();
+        let refuse = |text| Error::misbehaved(ExitCode::Protocol, "item-index", text);
+        match place {
+            Place::Entry(pos) if self.list.get(*pos).is_reg() && phase < 2 => Ok(*pos),
+            Place::Entry(pos) if self.list.get(*pos).is_reg() => {
+                Err(refuse(format!("got transfer request in phase {phase} [{role}]")))
+            }
+            _ => Err(refuse(format!(
+                "received request to transfer non-regular file: {index} [{role}]"
+            ))),
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use wire::error::Error;
 use wire::exchange::goodbye::{DelStats, Stats};
 use wire::exchange::request::ItemHead;
 use wire::exit::ExitCode;
+use wire::filter::Side;
 use wire::flist::decode::Decoder;
 use wire::flist::list::{EntryView, FileList};
 use wire::itemize::ItemFlags;
@@ -138,6 +139,7 @@ impl ReceiverRole {
         if !self.recv.server {
             self.stats = Some(Stats::decode(&mut self.reader)?);
         }
+        self.recv.note(Note::DataEnded);
         if self.recv.agreed.protocol.has_final_goodbye() {
             loop {
                 match self.ndx.get(&mut self.reader)? {
@@ -208,34 +210,20 @@ impl ReceiverRole {
             Ok(lists) => lists.find(index)?,
             Err(_) => return Err(Fatal::silent(ExitCode::Crashed)),
         };
-        if head.iflags.contains(ItemFlags::IS_NEW) {
-            let mode = match &place {
-                Place::Entry(pos) => segment.list.get(*pos).mode(),
-                Place::Dir => 0o040_000,
-            };
-            if !self.failed_once.contains(&index) {
-                self.counters.created.add(mode);
-            }
+        if head.iflags.contains(ItemFlags::IS_NEW) && !self.failed_once.contains(&index) {
+            self.counters.created.add(segment.mode(&place));
         }
         if !head.iflags.contains(ItemFlags::TRANSFER) {
             self.print(&segment, &place, &head, None);
             return Ok(());
         }
-        let Place::Entry(pos) = place else { return Err(not_regular(index).into()) };
-        let entry = segment.list.get(pos);
-        if !entry.is_reg() {
-            return Err(not_regular(index).into());
-        }
-        if phase >= 2 {
-            let text = "got transfer request in phase 2 [receiver]".to_string();
-            return Err(Error::misbehaved(ExitCode::Protocol, "item-index", text).into());
-        }
+        let pos = segment.content(&place, index, phase, Role::Receiver)?;
         if !self.failed_once.contains(&index) {
             self.counters.transferred += 1;
-            self.counters.transferred_size += entry.len();
+            self.counters.transferred_size += segment.list.get(pos).len();
         }
         if self.recv.opts.dry_run {
-            self.printer.pass_progress(entry.len());
+            self.printer.pass_progress(segment.list.get(pos).len());
             self.print(&segment, &Place::Entry(pos), &head, None);
             return Ok(());
         }
@@ -635,6 +623,11 @@ pub fn read_segment(
     list.finish(true);
     if !recv.agreed.inc() {
         crate::accept::check_parents(recv, &list)?;
+        if recv.opts.prune_empty_dirs {
+            list.prune_empty_dirs(&|name| {
+                recv.filters.is_excluded(crate::scan::trim_root(name), true, Side::Receiver)
+            });
+        }
     }
     let mut lists = recv.lists.lock().map_err(|_| Fatal::silent(ExitCode::Crashed))?;
     Ok(lists.add(list, number)?)
@@ -653,9 +646,4 @@ pub fn on_message(recv: &Arc<Receiving>, printer: ItemPrinter) -> crate::link::O
         }
         Ok(())
     })
-}
-
-fn not_regular(index: i32) -> Error {
-    let text = format!("received request to transfer non-regular file: {index} [receiver]");
-    Error::misbehaved(ExitCode::Protocol, "item-index", text)
 }

@@ -42,7 +42,9 @@ pub enum Note {
     Redo(i32),
     /// The sender answered an end mark.
     Answer,
-    /// The last data has come; what is left is the goodbye.
+    /// The last data has come, and the sender's numbers.
+    DataEnded,
+    /// The stream is over.
     Final,
     /// Something waits to be written.
     Wake,
@@ -116,6 +118,8 @@ pub struct Receiving {
     pub chmod: Option<ChmodRules>,
     /// Whether files are asked for as a whole.
     pub whole_file: bool,
+    /// Whether the other side is this same process.
+    pub local: bool,
     /// Whether this side is the server.
     pub server: bool,
     /// Whether symlink texts get the munging prefix.

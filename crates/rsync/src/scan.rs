@@ -258,14 +258,7 @@ impl Scanner {
         let root = match self.root_for(start, &arg.base) {
             Ok(root) => root,
             Err(error) => {
-                let shown = start.shown(&arg.base);
-                let told = match start {
-                    // Where that is the working directory, it is told from there.
-                    SourceStart::Module { confined: false, .. } => trim_root(&shown),
-                    _ => &shown,
-                };
-                self.reporter.path_error(Role::Sender, "change_dir", told, &arg.name, &error);
-                self.reporter.add_io_error(IO_GENERAL);
+                self.change_dir_failed(start, arg, &error);
                 return Ok(());
             }
         };
@@ -317,6 +310,17 @@ impl Scanner {
             self.contents(root, &arg.name, deep && self.opts.recurse, out);
         }
         Ok(())
+    }
+
+    fn change_dir_failed(&self, start: &SourceStart, arg: &Argument, error: &io::Error) {
+        let shown = start.shown(&arg.base);
+        let told = match start {
+            // Where that is the working directory, it is told from there.
+            SourceStart::Module { confined: false, .. } => trim_root(&shown),
+            _ => &shown,
+        };
+        self.reporter.path_error(Role::Sender, "change_dir", told, &arg.name, error);
+        self.reporter.add_io_error(IO_GENERAL);
     }
 
     /// Looks at an argument; `follow` for forms that end in a slash.
@@ -595,7 +599,7 @@ impl Scanner {
         if meta.is_link() {
             match dir.read_link(base) {
                 Ok(text) => {
-                    let text = if self.munge { crate::munge::strip(&text).to_vec() } else { text };
+                    let text = self.sent_text(text);
                     entry.len = text.len() as u64;
                     entry.link_target = Some(text);
                 }
@@ -612,6 +616,11 @@ impl Scanner {
             entry.digest = self.digest(dir, base);
         }
         Some(entry)
+    }
+
+    /// A symlink's text as it is sent.
+    pub fn sent_text(&self, text: Vec<u8>) -> Vec<u8> {
+        if self.munge { crate::munge::strip(&text).to_vec() } else { text }
     }
 
     fn digest(&mut self, dir: &Dir, base: &Name) -> Option<wire::checksum::strong::Digest> {

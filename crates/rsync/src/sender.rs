@@ -40,6 +40,7 @@ use crate::link::{LinkReader, LinkWriter};
 use crate::lists::{Lists, Place, Segment};
 use crate::options::Options;
 use crate::problem::ProblemKind;
+use crate::remove_source::Successes;
 use crate::report::messages::{IO_GENERAL, IO_VANISHED, Reporter, Role};
 use crate::scan::{Scanner, SourceStart};
 use crate::setup::{Agreed, RoleSetup};
@@ -54,15 +55,15 @@ const COPY_CHUNK: usize = 256 * 1024;
 
 /// Everything the sender works with.
 pub struct Sender {
-    opts: Arc<Options>,
+    pub(crate) opts: Arc<Options>,
     agreed: Agreed,
     reader: LinkReader,
     writer: LinkWriter,
-    reporter: Arc<Reporter>,
+    pub(crate) reporter: Arc<Reporter>,
     control: Arc<Control>,
-    scanner: Scanner,
+    pub(crate) scanner: Scanner,
     encoder: Encoder,
-    lists: Lists,
+    pub(crate) lists: Lists,
     ndx_out: NdxWriter,
     ndx_in: NdxReader,
     tokens: TokenWriter,
@@ -71,6 +72,7 @@ pub struct Sender {
     printer: ItemPrinter,
     /// Numbers of the run.
     pub counters: Counters,
+    pub(crate) successes: Arc<Successes>,
     server: bool,
     last_io_error: i32,
     searched: MatchStats,
@@ -79,7 +81,13 @@ pub struct Sender {
 
 impl Sender {
     /// A sender that has sent nothing yet.
-    pub fn new(setup: RoleSetup, mut scanner: Scanner) -> Result<Sender, Fatal> {
+    ///
+    /// In `successes` the connection puts what the other side confirms.
+    pub fn new(
+        setup: RoleSetup,
+        mut scanner: Scanner,
+        successes: Arc<Successes>,
+    ) -> Result<Sender, Fatal> {
         scanner.heading = setup.printer.heading().cloned();
         let mut printer = setup.printer;
         printer.set_sums(&setup.agreed);
@@ -105,6 +113,7 @@ impl Sender {
             deeper: HashMap::new(),
             printer,
             counters: Counters::default(),
+            successes,
             server: setup.server,
             last_io_error: 0,
             searched: MatchStats::default(),
@@ -309,6 +318,7 @@ impl Sender {
             }
             self.wait_for_request()?;
             let index = self.ndx_in.get(&mut self.reader)?;
+            self.remove_confirmed()?;
             match index {
                 ndx::DONE => {
                     if self.end_mark(&mut phase)? {
@@ -347,6 +357,7 @@ impl Sender {
             if !self.reader.wait_input()? {
                 self.writer.keep_alive()?;
             }
+            self.remove_confirmed()?;
         }
         Ok(())
     }
@@ -394,26 +405,14 @@ impl Sender {
             head.encode(&mut self.writer.data, &mut self.ndx_out)?;
             return Ok(());
         }
-        let Place::Entry(pos) = place else { return Err(not_regular(index).into()) };
-        let entry = segment.list.get(pos);
-        if !entry.is_reg() {
-            return Err(not_regular(index).into());
-        }
-        if phase >= 2 {
-            return Err(Error::misbehaved(
-                ExitCode::Protocol,
-                "item-index",
-                "got transfer request in phase 2 [sender]".to_string(),
-            )
-            .into());
-        }
+        let pos = segment.content(&place, index, phase, Role::Sender)?;
         if phase == 0 {
             self.counters.transferred += 1;
-            self.counters.transferred_size += entry.len();
+            self.counters.transferred_size += segment.list.get(pos).len();
             self.count_created(&segment, &place, &head);
         }
         if self.opts.dry_run {
-            self.printer.pass_progress(entry.len());
+            self.printer.pass_progress(segment.list.get(pos).len());
             self.print(&segment, &place, &head, None);
             head.encode(&mut self.writer.data, &mut self.ndx_out)?;
             return Ok(());
@@ -428,11 +427,7 @@ impl Sender {
 
     fn count_created(&mut self, segment: &Segment, place: &Place, head: &ItemHead) {
         if head.iflags.contains(ItemFlags::IS_NEW) {
-            let mode = match place {
-                Place::Entry(pos) => segment.list.get(*pos).mode(),
-                Place::Dir => 0o040_000,
-            };
-            self.counters.created.add(mode);
+            self.counters.created.add(segment.mode(place));
         }
     }
 
@@ -662,7 +657,9 @@ impl Sender {
     fn expect_done(&mut self) -> Result<(), Fatal> {
         loop {
             self.wait_data()?;
-            match self.ndx_in.get(&mut self.reader)? {
+            let index = self.ndx_in.get(&mut self.reader)?;
+            self.remove_confirmed()?;
+            match index {
                 ndx::DONE => return Ok(()),
                 ndx::DEL_STATS => self.take_del_stats()?,
                 other => {
@@ -680,11 +677,6 @@ impl Sender {
 
 fn bad_index(index: i32) -> Error {
     Error::misbehaved(ExitCode::Protocol, "ndx", format!("Invalid file index: {index} [sender]"))
-}
-
-fn not_regular(index: i32) -> Error {
-    let text = format!("received request to transfer non-regular file: {index} [sender]");
-    Error::misbehaved(ExitCode::Protocol, "item-index", text)
 }
 
 fn millis(since: std::time::Instant) -> u64 {

@@ -17,6 +17,7 @@ use crate::files_from;
 use crate::items::ItemPrinter;
 use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::options::{Options, StderrMode};
+use crate::remove_source::Successes;
 use crate::report::messages::{Outlet, Reporter, Role};
 use crate::scan::{ScanRules, Scanner, SourceStart};
 use crate::sender::Sender;
@@ -250,8 +251,10 @@ impl Server {
             agreed.list_sum,
             agreed.inc(),
         )?;
-        let mut sender =
-            Sender::new(self.role_setup(reader, writer, agreed.clone(), printer), scanner)?;
+        let successes = Arc::new(Successes::default());
+        reader.set_on_message(successes.on_message(&self.reporter));
+        let setup = self.role_setup(reader, writer, agreed.clone(), printer);
+        let mut sender = Sender::new(setup, scanner, successes)?;
         let result = sender.run(&start, &paths, names.as_deref());
         let (mut reader, mut writer, counters) = sender.into_link();
         self.total_size = counters.total_size;
@@ -273,7 +276,8 @@ impl Server {
     ) -> Result<(), Fatal> {
         self.role = Role::Receiver;
         let mut filters = FilterList::new();
-        if self.opts.deletes() {
+        if self.opts.uses_receiver_rules() {
+            filters.set_delete_excluded(self.opts.delete_excluded);
             read_filters(&mut reader, &mut filters)?;
         }
         let mut writer = writer;
@@ -418,7 +422,7 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
     let mut reader = LinkReader::new(half.streams.input, traffic.clone(), Vec::new());
     let mut writer = LinkWriter::new(half.streams.output, traffic, 0);
     let mut opts = (*half.opts).clone();
-    let inc = setup::may_recurse_incrementally(&opts);
+    let inc = opts.may_recurse_in_segments(true);
     opts.capabilities = Some(wire::handshake::client_capabilities(inc).as_bytes()[1..].to_vec());
     opts.server = true;
     let opts = Arc::new(opts);

@@ -151,6 +151,7 @@ fn parts(
         daemon_chmod: setup.daemon_chmod,
         chmod: ChmodRules::from_options(&opts.chmod).ok().flatten().filter(|_| !server),
         whole_file: opts.whole_file.unwrap_or(setup.local),
+        local: setup.local,
         server,
         munge: setup.munge,
         requested: setup.requested,

@@ -71,23 +71,7 @@ fn server(dst: &Path, words: &[&str]) -> (UnixStream, std::thread::JoinHandle<Ex
 }
 
 fn options(relative: bool) -> FlistOptions {
-    FlistOptions {
-        protocol: Protocol::NEWEST,
-        varint_flags: true,
-        safe_flist: true,
-        id0_names: true,
-        inc: false,
-        owner: false,
-        group: false,
-        links: true,
-        devices: false,
-        specials: false,
-        hard_links: false,
-        checksum_len: None,
-        numeric_ids: false,
-        relative,
-        delete_missing_args: false,
-    }
+    FlistOptions { relative, ..FlistOptions::plain(Protocol::NEWEST) }
 }
 
 /// Pushes raw list bytes and returns how the server ended.

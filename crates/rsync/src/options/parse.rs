@@ -17,7 +17,7 @@ use super::info::{self, FLAG_COUNT, InfoWords};
 use super::scan::{Scanned, WordScanner};
 use super::size;
 use super::table::{Opt, Row};
-use super::{FilterArg, Options, StderrMode, check};
+use super::{DeleteMode, FilterArg, Options, RemoveSource, StderrMode, check};
 use crate::chmod::ChmodRules;
 use crate::report;
 
@@ -119,6 +119,10 @@ pub(super) struct Draft {
     pub(super) secluded: Option<bool>,
     pub(super) old_args: Option<u8>,
     pub(super) protocol: Option<i32>,
+    pub(super) delete: bool,
+    pub(super) delete_when: Option<DeleteMode>,
+    /// Two options said when to delete, and not the same.
+    pub(super) delete_when_differs: bool,
 }
 
 impl Draft {
@@ -135,6 +139,14 @@ impl Draft {
     fn word_error(&self, word: &[u8], text: &str) -> UsageError {
         let place: &[u8] = if self.server { b"on remote machine: " } else { b"" };
         self.error([place, word, b": ", text.as_bytes()].concat())
+    }
+
+    fn delete_when(&mut self, when: DeleteMode) {
+        // Late deletions are found as those during the transfer are, and the last word counts.
+        let kind = |mode| if mode == DeleteMode::Delay { DeleteMode::During } else { mode };
+        self.delete_when_differs |=
+            self.delete_when.is_some_and(|before| kind(before) != kind(when));
+        self.delete_when = Some(when);
     }
 
     fn unsupported(&self, row: &Row) -> UsageError {
@@ -298,7 +310,6 @@ fn apply_flag(draft: &mut Draft, opt: Opt, on: bool) {
 
 /// The flags about updating and about the other side.
 fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
-    use super::DeleteMode;
     let Draft { options: o, .. } = draft;
     match opt {
         Opt::Checksum => o.checksum = on,
@@ -313,11 +324,16 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::Progress => draft.progress = on,
         Opt::PartialProgress => (draft.partial, draft.progress) = (true, true),
         Opt::Backup => o.backup = on,
-        Opt::Delete => o.delete = DeleteMode::During,
-        Opt::DeleteDuring => {
-            o.delete = DeleteMode::During;
-            o.given.delete_during = true;
-        }
+        Opt::Delete => draft.delete = true,
+        Opt::DeleteBefore => draft.delete_when(DeleteMode::Before),
+        Opt::DeleteDuring => draft.delete_when(DeleteMode::During),
+        Opt::DeleteDelay => draft.delete_when(DeleteMode::Delay),
+        Opt::DeleteAfter => draft.delete_when(DeleteMode::After),
+        Opt::DeleteExcluded => o.delete_excluded = true,
+        Opt::RemoveSourceFiles => o.remove_source = RemoveSource::Synchronized,
+        Opt::RemoveSentFiles => o.remove_source = RemoveSource::Sent,
+        Opt::PruneEmptyDirs => o.prune_empty_dirs = on,
+        Opt::Mkpath => o.mkpath = on,
         Opt::DeleteMissingArgs => o.delete_missing_args = true,
         Opt::IgnoreMissingArgs => o.ignore_missing_args = true,
         Opt::IgnoreErrors => o.ignore_errors = on,
@@ -347,10 +363,11 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
 
 fn apply_int(draft: &mut Draft, opt: Opt, number: i32) {
     let Draft { options: o, .. } = draft;
-    // A negative time is none, as at the reference.
+    // A negative time is none, as at the reference, and a negative count zero.
     let seconds = u32::try_from(number).unwrap_or(0);
     match opt {
         Opt::ModifyWindow => o.modify_window = number,
+        Opt::MaxDelete => o.max_delete = Some(seconds),
         Opt::CompressLevel => o.compress_level = Some(number),
         Opt::ChecksumSeed => o.checksum_seed = number,
         Opt::Protocol => draft.protocol = Some(number),
