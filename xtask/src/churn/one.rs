@@ -135,7 +135,8 @@ fn start(
     command.arg(format!("{}/", dir.join("source").display())).arg(plan.url());
     let mut mirror = Running::start_logged(&mut command, &dir.join("mirror.log"))?;
     wait("the mirror watches", &mut mirror, || {
-        status(livemirror, dir).is_some_and(|s| s["backend"].as_str().is_some_and(|b| b != ""))
+        status(livemirror, dir)
+            .is_some_and(|s| s["backend"].as_str().is_some_and(|b| !b.is_empty()))
     })?;
     drop(limits);
     Ok(mirror)
