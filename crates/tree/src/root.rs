@@ -58,4 +58,12 @@ impl Root {
         }
         crate::resolve::beneath(self.top.fd(), path).map(Dir::from_fd)
     }
+    /// Opens a directory beneath the root by its own path: ELOOP or ENOTDIR where a symlink stands
+    /// in it.
+    pub fn dir_itself(&self, path: &RelPath) -> io::Result<Dir> {
+        if path.name().is_none() {
+            return Ok(self.top.clone());
+        }
+        crate::resolve::plain(self.top.fd(), path).map(Dir::from_fd)
+    }
 }
