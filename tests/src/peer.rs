@@ -44,6 +44,11 @@ pub struct Programs {
 }
 
 impl Programs {
+    /// Our program itself, for its other doors.
+    pub fn livemirror(&self) -> &Path {
+        &self.ours
+    }
+
     /// Finds both; `None` when `LIVEMIRROR_NO_ORACLE=1` says that the reference is not to be had.
     ///
     /// Ours is `LIVEMIRROR_BIN`, or else is built here beside the running test.
@@ -214,12 +219,23 @@ impl Server {
     /// Text, when it does not listen in time; it holds what the program said.
     pub fn start(words: &[String], config: &Path, log: &Path) -> Result<Server, String> {
         let port = free_port();
+        let mut words = words.to_vec();
+        words.extend(["--daemon", "--no-detach", "--address=127.0.0.1"].map(str::to_owned));
+        words.push(format!("--port={port}"));
+        words.push(format!("--config={}", config.display()));
+        Server::run(&words, port, log)
+    }
+
+    /// Starts a whole command line that listens on `port`; its output goes to `log`.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn run(words: &[String], port: u16, log: &Path) -> Result<Server, String> {
         let log_file = std::fs::File::create(log).expect("a log file");
         let mut shell = Command::new("/bin/sh");
         // The shell ends its child when the pipe closes; a child that ends first is told by a mark.
         shell.args(["-c", "{ \"$@\"; echo \"ended with $?\"; } & read x; kill -9 -$$", "sh"]);
-        shell.args(words).args(["--daemon", "--no-detach", "--address=127.0.0.1"]);
-        shell.arg(format!("--port={port}")).arg(format!("--config={}", config.display()));
+        shell.args(words);
         shell.stdin(Stdio::piped()).stdout(log_file.try_clone().expect("dup")).stderr(log_file);
         shell.process_group(0).env("LC_ALL", "C").env("TZ", "UTC");
         let mut shell = shell.spawn().expect("start a shell");

@@ -91,5 +91,5 @@ fn rejected(kind: &[u8], name: &[u8]) -> Fatal {
     text.extend_from_slice(kind);
     text.extend_from_slice(b" file-list name: ");
     text.extend_from_slice(name);
-    Fatal::new(ExitCode::Unsupported, text)
+    Fatal::bare(ExitCode::Unsupported, text)
 }

@@ -19,6 +19,7 @@ use crate::control::Control;
 use crate::counters::Counters;
 use crate::daemon_login::{self, Welcome};
 use crate::dest::DestStart;
+use crate::ending::Ending;
 use crate::fatal::Fatal;
 use crate::files_from;
 use crate::items::ItemPrinter;
@@ -29,9 +30,9 @@ use crate::problem::Outcome;
 use crate::remove_source::Successes;
 use crate::report::messages::{Reporter, Role};
 use crate::scan::{ScanRules, Scanner, SourceStart};
-use crate::sender::{Sender, SenderSetup};
+use crate::sender::Sender;
 use crate::session::{ReceivingSetup, receive};
-use crate::setup::{self, Agreed, NameLists};
+use crate::setup::{self, Agreed, NameLists, RoleSetup};
 use crate::transport::{Streams, pipe, remote_shell, tcp};
 
 /// Runs one transfer. Lines go to `console`; nothing else of the process is touched.
@@ -56,7 +57,7 @@ pub fn run(
         child_status: 0,
     };
     let result = client.transfer(&sources, dest.as_ref());
-    client.conclude(result)
+    client.ending().conclude(result)
 }
 
 struct Client {
@@ -79,6 +80,18 @@ struct Open {
 }
 
 impl Client {
+    fn ending(self) -> Ending {
+        Ending {
+            elapsed: self.started.elapsed(),
+            opts: self.opts,
+            reporter: self.reporter,
+            counters: self.counters,
+            role: self.role,
+            child_status: self.child_status,
+            protocol: self.protocol,
+        }
+    }
+
     fn transfer(&mut self, sources: &[Location], dest: Option<&Location>) -> Result<(), Fatal> {
         let first =
             sources.first().ok_or_else(|| Fatal::new(ExitCode::Syntax, "no source given"))?;
@@ -95,9 +108,10 @@ impl Client {
     }
 
     fn push(&mut self, sources: &[Location], remote: &Location) -> Result<(), Fatal> {
-        let names = files_from::for_sender(&self.opts)?;
+        let filters = self.filters()?;
+        let names = files_from::for_sender(&self.opts).map_err(|f| f.of(Role::Client))?;
         let Some((open, protocol)) = self.connect(remote, &[remote], true)? else { return Ok(()) };
-        let result = self.push_session(open, protocol, sources, names);
+        let result = self.push_session(open, protocol, sources, filters, names);
         self.finish_child(result)
     }
 
@@ -106,10 +120,10 @@ impl Client {
         mut open: Open,
         protocol: Protocol,
         sources: &[Location],
+        filters: FilterList,
         names: files_from::NameSource,
     ) -> Result<(), Fatal> {
         let agreed = self.agree(&mut open, protocol, true)?;
-        let filters = self.filters()?;
         self.send_filters(&filters, true, &mut open)?;
         open.writer.flush()?;
         let names = names.read(&mut open.reader, agreed.protocol)?;
@@ -130,8 +144,7 @@ impl Client {
         local: bool,
     ) -> Result<(), Fatal> {
         self.role = Role::Sender;
-        let printer = ItemPrinter::client(self.opts.clone(), true, local);
-        let Open { reader, writer } = open;
+        let mut printer = ItemPrinter::client(self.opts.clone(), true, local);
         let scanner = Scanner::new(
             self.opts.clone(),
             self.reporter.clone(),
@@ -139,30 +152,33 @@ impl Client {
             agreed.list_sum,
             agreed.inc(),
         )?;
-        let mut reader = reader;
+        let mut open = open;
         let successes = Arc::new(Successes::default());
-        reader.set_on_message(self.sender_messages(printer.clone(), successes.clone()));
-        self.list_heading(&agreed, true);
-        let mut sender = Sender::new(SenderSetup {
-            opts: self.opts.clone(),
-            agreed: agreed.clone(),
-            reader,
-            writer,
-            reporter: self.reporter.clone(),
-            control: self.control.clone(),
-            scanner,
-            printer,
-            successes,
-            server: false,
-        })?;
+        open.reader.set_on_message(self.sender_messages(printer.clone(), successes.clone()));
+        printer.begin_list(&self.reporter, agreed.inc());
+        let setup = self.role_setup(open, agreed.clone(), printer);
+        let mut sender = Sender::new(setup, scanner, successes)?;
         let result = sender.run(start, args, names.as_deref());
-        let (reader, mut writer, counters) = sender.into_link();
+        let (_, mut writer, counters) = sender.into_link();
         if let Err(fatal) = &result {
             crate::farewell::announce(&agreed, &mut writer, fatal);
         }
         self.counters = counters;
-        self.count_traffic(reader.traffic());
         result
+    }
+
+    /// What a role on this side begins with.
+    fn role_setup(&self, open: Open, agreed: Agreed, printer: ItemPrinter) -> RoleSetup {
+        RoleSetup {
+            opts: self.opts.clone(),
+            agreed,
+            reader: open.reader,
+            writer: open.writer,
+            reporter: self.reporter.clone(),
+            control: self.control.clone(),
+            printer,
+            server: false,
+        }
     }
 
     /// What a sending client does with messages between requests.
@@ -193,9 +209,10 @@ impl Client {
         dest: Option<&Location>,
     ) -> Result<(), Fatal> {
         let refs: Vec<&Location> = sources.iter().collect();
-        let forward = files_from::for_forwarding(&self.opts)?;
+        let filters = self.filters()?;
+        let forward = files_from::for_forwarding(&self.opts).map_err(|f| f.of(Role::Client))?;
         let Some((open, protocol)) = self.connect(remote, &refs, false)? else { return Ok(()) };
-        let result = self.pull_session(open, protocol, sources, dest, forward);
+        let result = self.pull_session(open, protocol, (sources, dest), filters, forward);
         self.finish_child(result)
     }
 
@@ -203,12 +220,11 @@ impl Client {
         &mut self,
         mut open: Open,
         protocol: Protocol,
-        sources: &[Location],
-        dest: Option<&Location>,
+        (sources, dest): (&[Location], Option<&Location>),
+        filters: FilterList,
         forward: Option<Vec<u8>>,
     ) -> Result<(), Fatal> {
         let agreed = self.agree(&mut open, protocol, false)?;
-        let filters = self.filters()?;
         self.send_filters(&filters, false, &mut open)?;
         if let Some(names) = &forward {
             match agreed.protocol.raw_files_from() {
@@ -217,7 +233,6 @@ impl Client {
             }
         }
         open.writer.flush()?;
-        self.list_heading(&agreed, false);
         self.role = Role::Generator;
         let requested = self.requested(sources, forward.as_deref());
         let dest = match dest {
@@ -236,16 +251,10 @@ impl Client {
         dest: Vec<u8>,
         local: bool,
     ) -> Result<(), Fatal> {
-        let Open { reader, writer } = open;
-        let traffic = reader.traffic().clone();
+        let mut printer = ItemPrinter::client(self.opts.clone(), false, local);
+        printer.begin_list(&self.reporter, agreed.inc());
         let received = receive(ReceivingSetup {
-            opts: self.opts.clone(),
-            agreed,
-            reader,
-            writer,
-            reporter: self.reporter.clone(),
-            control: self.control.clone(),
-            printer: ItemPrinter::client(self.opts.clone(), false, local),
+            role: self.role_setup(open, agreed, printer),
             filters,
             daemon_filters: None,
             daemon_chmod: None,
@@ -253,14 +262,12 @@ impl Client {
             start: DestStart::Operator { cwd: cwd() },
             dest,
             local,
-            server: false,
             munge: self.opts.munge_links,
         });
         if !received.started && self.role == Role::Generator {
             self.role = Role::SoleReceiver;
         }
         self.counters = received.counters;
-        self.count_traffic(&traffic);
         received.result
     }
 
@@ -271,8 +278,8 @@ impl Client {
         opts.list_only |= dest.is_none();
         opts.compress = false;
         self.opts = Arc::new(opts);
-        let names = files_from::for_sender(&self.opts)?;
         let filters = self.filters()?;
+        let names = files_from::for_sender(&self.opts).map_err(|f| f.of(Role::Client))?;
         let half = crate::server::LocalHalf {
             opts: self.opts.clone(),
             streams: theirs,
@@ -340,9 +347,8 @@ impl Client {
                 let (argv, secluded) =
                     crate::options::server_args::seclude(&self.opts, &words, argv, paths);
                 let command = remote_shell::command(&self.opts, user.as_deref(), host, &argv);
-                if self.opts.verbose > 1 {
-                    self.reporter.info(&remote_shell::shown(&command));
-                }
+                self.show_words("opening connection using:", &command);
+                self.show_secluded(&secluded);
                 let streams = remote_shell::start(&command)?;
                 let mut open = self.wrap(streams);
                 open.writer.data.extend_from_slice(&secluded);
@@ -368,7 +374,7 @@ impl Client {
             return Err(Fatal::silent(ExitCode::Syntax));
         };
         if module_path.starts_with(b"/") {
-            return Err(Fatal::new(
+            return Err(Fatal::bare(
                 ExitCode::StartClient,
                 "ERROR: The remote path must start with a module name not a /",
             ));
@@ -378,7 +384,12 @@ impl Client {
             remote_shell::start(&remote_shell::command(&self.opts, None, host, &argv))?
         } else {
             let port = port.or(self.opts.port).unwrap_or(tcp::DAEMON_PORT);
-            tcp::connect(&self.opts, &String::from_utf8_lossy(host), port)?
+            let host = String::from_utf8_lossy(host);
+            if self.opts.verbose > 1 {
+                let line = format!("opening tcp connection to {host} port {port}\n");
+                self.reporter.info(line.as_bytes());
+            }
+            tcp::connect(&self.opts, &host, port)?
         };
         let mut open = self.wrap(streams);
         let module = module_path.split(|&b| b == b'/').next().unwrap_or(b"").to_vec();
@@ -396,10 +407,28 @@ impl Client {
         })?;
         let Welcome::Session(protocol) = welcome else { return Ok(None) };
         let args = crate::options::server_args::daemon_words(&self.opts, words, paths, &module);
+        self.show_words("sending daemon args:", &args.outer);
+        self.show_secluded(&args.secluded);
         daemon_login::send_args(&args.outer, &mut open.writer)?;
         open.writer.data.extend_from_slice(&args.secluded);
         open.writer.flush()?;
         Ok(Some((open, protocol)))
+    }
+
+    /// With `-vv`: the words that the other side is started with.
+    fn show_words(&self, heading: &str, words: &[Vec<u8>]) {
+        if self.opts.verbose > 1 {
+            self.reporter.info(&remote_shell::shown(heading, words));
+        }
+    }
+
+    /// The same for words that are sent out of a shell's sight: a program's name, then NULs between.
+    fn show_secluded(&self, secluded: &[u8]) {
+        let words = secluded.split(|&b| b == 0).skip(1).filter(|word| !word.is_empty());
+        let words: Vec<Vec<u8>> = words.map(<[u8]>::to_vec).collect();
+        if !words.is_empty() {
+            self.show_words("protected args:", &words);
+        }
     }
 
     /// A remote shell that ended early says more than a closed pipe.
@@ -448,8 +477,9 @@ impl Client {
         Ok(agreed)
     }
 
+    /// The rules of the command line; whatever is wrong with them is told before anything is opened.
     fn filters(&self) -> Result<FilterList, Fatal> {
-        crate::merge_files::client_filters(&self.opts)
+        crate::merge_files::client_filters(&self.opts).map_err(|fatal| fatal.of(Role::Client))
     }
 
     /// Sends the rules the other side needs, or the end of them.
@@ -495,86 +525,12 @@ impl Client {
         Some(requested)
     }
 
-    fn list_heading(&self, agreed: &Agreed, sending: bool) {
-        if self.opts.info.flist == 0
-            || self.opts.list_only && !self.opts.recurse && self.opts.verbose == 0
-        {
-            return;
-        }
-        if !agreed.inc() && !self.opts.recurse && !self.opts.dirs {
-            return;
-        }
-        let line: &[u8] = match (agreed.inc(), sending) {
-            (true, true) => b"sending incremental file list\n",
-            (true, false) => b"receiving incremental file list\n",
-            (false, true) => b"building file list ... done\n",
-            (false, false) => b"receiving file list ... done\n",
-        };
-        self.reporter.info(line);
-    }
-
-    fn count_traffic(&mut self, traffic: &Traffic) {
-        use std::sync::atomic::Ordering;
-        self.counters.sent = traffic.written.load(Ordering::Relaxed);
-        self.counters.received = traffic.read.load(Ordering::Relaxed);
-    }
-
     /// Collects a remote shell after the session.
     fn finish_child(&mut self, result: Result<(), Fatal>) -> Result<(), Fatal> {
         if let Some(child) = self.child.take() {
             self.child_status = remote_shell::collect(child).unwrap_or(ExitCode::WaitChild.code());
         }
         result
-    }
-
-    /// Prints the closing lines and makes the outcome.
-    fn conclude(self, result: Result<(), Fatal>) -> Outcome {
-        let mut exit = match &result {
-            Ok(()) => self.reporter.exit(),
-            Err(fatal) => fatal.exit,
-        };
-        if result.is_ok() {
-            let elapsed = self.started.elapsed();
-            let text =
-                crate::report::summary::render(&self.counters, &self.opts, self.protocol, elapsed);
-            self.reporter.plain(&text);
-            if self.child_status > exit.code() {
-                exit = ExitCode::from_code(self.child_status).unwrap_or(exit);
-            }
-        }
-        let mut reason = String::new();
-        if let Err(fatal) = &result {
-            reason = String::from_utf8_lossy(&fatal.text).into_owned();
-            if !fatal.text.is_empty() {
-                self.reporter.final_error(&fatal.line(self.role));
-            }
-        }
-        if exit != ExitCode::Ok && !result.as_ref().is_err_and(|f| f.from_peer) {
-            let line = crate::report::final_line(exit, self.role.word());
-            if reason.is_empty() {
-                reason.clone_from(&line);
-            }
-            self.reporter.final_error(line.as_bytes());
-            let said = self.reporter.refusal_said().unwrap_or_else(|| reason.clone());
-            if let Some(hint) = crate::hints::for_client(&said, &self.opts) {
-                self.reporter.final_error(format!("livemirror: {hint}").as_bytes());
-                reason = format!("{said}: {hint}");
-            } else if !said.is_empty() {
-                reason = said;
-            }
-        }
-        let (problems, complete) = self.reporter.take_problems();
-        let raw = result.as_ref().err().and_then(|fatal| fatal.raw_status);
-        Outcome {
-            exit,
-            status: raw.unwrap_or(exit.code()),
-            reason,
-            problems,
-            complete,
-            files: self.counters.transferred,
-            bytes: self.counters.transferred_size,
-            deleted: self.counters.deleted.total(),
-        }
     }
 }
 

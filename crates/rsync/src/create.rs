@@ -55,6 +55,13 @@ impl Generator {
         }
     }
 
+    /// The same; `None` when that failed, which has been told.
+    pub fn look_or_tell(&mut self, path: &RelPath, name: &[u8]) -> Option<Option<Meta>> {
+        self.look(path)
+            .inspect_err(|error| self.path_error("recv_generator: failed to stat", name, error))
+            .ok()
+    }
+
     /// Handles a directory entry; true when its contents can be worked on.
     pub fn directory(&mut self, entry: &EntryView<'_>, index: i32) -> Result<bool, Fatal> {
         let name = entry.name();
@@ -65,14 +72,13 @@ impl Generator {
         }
         let linked = self.is_kept_dirlink(&path);
         let early = self.made_early.remove(&name) || name == b"." && self.recv.dest_made;
-        let looked = if linked { self.look_through(&path) } else { self.look(&path) };
-        let mut meta = match looked {
-            Ok(meta) => meta,
-            Err(error) => {
-                self.path_error("recv_generator: failed to stat", &name, &error);
-                self.skip_contents(&name);
-                return Ok(false);
-            }
+        let looked = match linked {
+            true => self.look_through(&path).ok(),
+            false => self.look_or_tell(&path, &name),
+        };
+        let Some(mut meta) = looked else {
+            self.skip_contents(&name);
+            return Ok(false);
         };
         if let Some(found) = &meta
             && !found.is_dir()
@@ -294,12 +300,8 @@ impl Generator {
             return Ok(());
         }
         let Some(path) = self.path(&name) else { return Ok(()) };
-        let mut meta = match self.look(&path) {
-            Ok(meta) => meta,
-            Err(error) => {
-                self.path_error("recv_generator: failed to stat", &name, &error);
-                return Ok(());
-            }
+        let Some(mut meta) = self.look_or_tell(&path, &name) else {
+            return Ok(());
         };
         if self.skipped_by_presence(meta.as_ref(), &name) {
             return Ok(());

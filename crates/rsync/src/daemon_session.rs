@@ -21,14 +21,11 @@ use crate::transport::Streams;
 pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Control>) -> ExitCode {
     let log = session.log.clone();
     let (mut opts, paths, refusal) = understand(&session);
+    let refusal = refusal.or_else(|| session.refusal.clone());
     apply_module(&mut opts, &session);
     let refusal = refusal.or_else(|| hidden_path(&opts, &session));
     let denied = access_error(&opts, &session);
     if refusal.is_none() && denied.is_none() {
-        let verb = if opts.sender { "on" } else { "to" };
-        let request = paths.join(&b' ');
-        let client = session.client();
-        log.info([b"rsync ", verb.as_bytes(), b" ", &request, b" from ", &client].concat());
         log.info(if opts.sender { "building file list" } else { "receiving file list" });
     }
     let line_log = log.clone();

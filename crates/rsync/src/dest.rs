@@ -3,6 +3,7 @@
 //! Decides whether the entries keep their names below a directory or the only entry takes the
 //! destination's own name, makes the directory where it is missing, and opens it.
 
+use std::borrow::Cow;
 use std::io;
 
 use tree::path::RelPath;
@@ -80,7 +81,7 @@ impl DestStart {
                 text = format!("The {option} is not a directory: ").into_bytes();
             }
             text.extend_from_slice(path);
-            Fatal::new(ExitCode::Syntax, text)
+            Fatal::bare(ExitCode::Syntax, text)
         })
     }
 
@@ -172,18 +173,6 @@ impl DestStart {
         }
     }
 
-    /// A destination as the line about its making names it.
-    fn named(&self, path: &[u8]) -> Vec<u8> {
-        match self {
-            DestStart::Operator { .. } => {
-                let end = path.iter().rposition(|&b| b != b'/').map_or(path.len(), |at| at + 1);
-                path[..end].to_vec()
-            }
-            DestStart::Module { confined: true, .. } => [b"/", &*module_path(path)].concat(),
-            DestStart::Module { confined: false, .. } => module_path(path),
-        }
-    }
-
     fn shown(&self, path: &[u8]) -> Vec<u8> {
         match self {
             DestStart::Operator { cwd } if !path.starts_with(b"/") => {
@@ -202,6 +191,26 @@ impl DestStart {
                 let clean = module_path(path);
                 if clean == b"." { Vec::new() } else { [b"/".as_slice(), &clean].concat() }
             }
+        }
+    }
+}
+
+impl DestStart {
+    /// The destination as told while it is looked for: a module that is no root of the process is
+    /// the working directory, from which its paths are relative.
+    fn told(&self, path: &[u8]) -> Vec<u8> {
+        match self {
+            DestStart::Module { confined: false, .. } => module_path(path),
+            _ => self.shown(path),
+        }
+    }
+
+    /// The name of a directory that was made.
+    fn made_name<'a>(&self, path: &'a [u8]) -> Cow<'a, [u8]> {
+        let end = path.iter().rposition(|&b| b != b'/').map_or(path.len(), |at| at + 1);
+        match self {
+            DestStart::Operator { .. } => Cow::Borrowed(&path[..end]),
+            DestStart::Module { .. } => Cow::Owned(self.told(path)),
         }
     }
 }
@@ -238,35 +247,23 @@ pub fn choose(
         make_path(opts, start, path, many, reporter, umask)?;
     }
     let shown = start.shown(path);
-    let looked = start.look(path).map_err(|error| {
-        let mut text = b"ERROR: cannot stat destination ".to_vec();
-        text.extend_from_slice(&reporter.quoted(&shown));
-        text.extend_from_slice(b": ");
-        text.extend_from_slice(errno_text(&error).as_bytes());
-        Fatal::new(ExitCode::FileSelect, text)
-    })?;
+    let looked = start.look(path).map_err(|e| cannot_stat(reporter, start, path, &e))?;
     match looked {
         Some(true) => {
             let root = start
                 .open_dest(path, opts.keep_dirlinks)
-                .map_err(|e| change_dir(reporter, &shown, &e))?;
+                .map_err(|e| change_dir(reporter, start, 1, path, &e))?;
             Ok(Destination { root, shown, rename: None, missing: false, made: false })
         }
         Some(false) if slash => {
             let error = io::Error::from_raw_os_error(libc::ENOTDIR);
-            let mut shown = shown;
-            shown.push(b'/');
-            let mut text = b"ERROR: cannot stat destination ".to_vec();
-            text.extend_from_slice(&reporter.quoted(&shown));
-            text.extend_from_slice(b": ");
-            text.extend_from_slice(errno_text(&error).as_bytes());
-            Err(Fatal { explained: false, ..Fatal::new(ExitCode::FileSelect, text) })
+            Err(cannot_stat(reporter, start, path, &error))
         }
-        Some(false) if many => Err(Fatal::new(
+        Some(false) if many => Err(Fatal::bare(
             ExitCode::FileSelect,
             "ERROR: destination must be a directory when copying more than 1 file",
         )),
-        Some(false) if first.first_is_dir => Err(Fatal::new(
+        Some(false) if first.first_is_dir => Err(Fatal::bare(
             ExitCode::FileSelect,
             "ERROR: cannot overwrite non-directory with a directory",
         )),
@@ -327,7 +324,7 @@ fn make_path(
     if made > 0 && (opts.info.name > 0 || opts.shows_letters()) {
         let noun = if made == 1 { "directory" } else { "directories" };
         let line = format!("created {made} {noun} for ").into_bytes();
-        reporter.info(&[line.as_slice(), &start.named(dirs), b"\n"].concat());
+        reporter.info(&[line.as_slice(), &start.made_name(dirs), b"\n"].concat());
     }
     Ok(())
 }
@@ -343,21 +340,23 @@ fn make(
     if !opts.dry_run {
         start.mkdir(path, 0o777 & !umask).map_err(|error| {
             let mut text = b"mkdir ".to_vec();
-            text.extend_from_slice(&reporter.quoted(&shown));
+            text.extend_from_slice(&reporter.quoted(&start.told(path)));
             text.extend_from_slice(b" failed: ");
             text.extend_from_slice(errno_text(&error).as_bytes());
             Fatal::new(ExitCode::FileIo, text)
         })?;
     }
     if opts.info.name > 0 || opts.shows_letters() {
-        reporter.info(&[b"created directory ".as_slice(), &start.named(path), b"\n"].concat());
+        let name = start.made_name(path);
+        reporter.info(&[b"created directory ".as_slice(), &name, b"\n"].concat());
     }
     if opts.dry_run {
-        let root = start.open(b".").map_err(|e| change_dir(reporter, &shown, &e))?;
+        let root = start.open(b".").map_err(|e| change_dir(reporter, start, 2, b".", &e))?;
         return Ok(Destination { root, shown, rename: None, missing: true, made: false });
     }
-    let root =
-        start.open_dest(path, opts.keep_dirlinks).map_err(|e| change_dir(reporter, &shown, &e))?;
+    let root = start
+        .open_dest(path, opts.keep_dirlinks)
+        .map_err(|e| change_dir(reporter, start, 2, path, &e))?;
     Ok(Destination { root, shown, rename: None, missing: false, made: true })
 }
 
@@ -371,19 +370,38 @@ fn single(
     let shown = start.shown(parent);
     if opts.mkpath && opts.dry_run && matches!(start.look(parent), Ok(None) | Err(_)) {
         // A real run would have made it.
-        let root = start.open(b".").map_err(|e| change_dir(reporter, &shown, &e))?;
+        let root = start.open(b".").map_err(|e| change_dir(reporter, start, 3, b".", &e))?;
         let rename = Some(name.to_vec());
         return Ok(Destination { root, shown, rename, missing: true, made: false });
     }
     let root = start
         .open_dest(parent, opts.keep_dirlinks)
-        .map_err(|e| change_dir(reporter, &shown, &e))?;
+        .map_err(|e| change_dir(reporter, start, 3, parent, &e))?;
     Ok(Destination { root, shown, rename: Some(name.to_vec()), missing: false, made: false })
 }
 
-fn change_dir(reporter: &Reporter, shown: &[u8], error: &io::Error) -> Fatal {
-    let mut text = b"change_dir ".to_vec();
-    text.extend_from_slice(&reporter.quoted(shown));
+fn cannot_stat(reporter: &Reporter, start: &DestStart, path: &[u8], error: &io::Error) -> Fatal {
+    let mut told = start.told(path);
+    if path.ends_with(b"/") {
+        told.push(b'/');
+    }
+    let mut text = b"ERROR: cannot stat destination ".to_vec();
+    text.extend_from_slice(&reporter.quoted(&told));
+    text.extend_from_slice(b": ");
+    text.extend_from_slice(errno_text(error).as_bytes());
+    Fatal::new(ExitCode::FileSelect, text)
+}
+
+/// `place` tells the moment: 1 an existing destination, 2 one just made, 3 the parent of a file.
+fn change_dir(
+    reporter: &Reporter,
+    start: &DestStart,
+    place: u8,
+    path: &[u8],
+    error: &io::Error,
+) -> Fatal {
+    let mut text = format!("change_dir#{place} ").into_bytes();
+    text.extend_from_slice(&reporter.quoted(&start.told(path)));
     text.extend_from_slice(b" failed: ");
     text.extend_from_slice(errno_text(error).as_bytes());
     Fatal::new(ExitCode::FileSelect, text)

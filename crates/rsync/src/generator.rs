@@ -36,6 +36,8 @@ use crate::report::messages::Role;
 
 /// Entries known before the first is looked at, under `--hard-links`.
 const LINK_LOOK_AHEAD: u64 = 500;
+/// Entries of a list that came as a whole, after which what was gathered is sent.
+const FLUSH_STEP: usize = 200;
 
 /// A list under way: its entries, and the answers still owed.
 struct Walk {
@@ -365,7 +367,9 @@ impl Generator {
                 continue;
             }
             self.entry(segment, pos, &entry, index)?;
-            if self.writer.is_full() {
+            // A whole list begins to be answered at once, and goes on being answered steadily.
+            let due = !inc && pos.is_multiple_of(FLUSH_STEP);
+            if due || self.writer.is_full() {
                 self.writer.flush()?;
                 self.take_notes()?;
                 self.close_lists()?;

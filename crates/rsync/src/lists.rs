@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::report::messages::Role;
 use crate::report::progress::Left;
 use wire::error::Error;
 use wire::exit::ExitCode;
@@ -38,6 +39,38 @@ impl Segment {
     pub fn end(&self) -> i32 {
         self.list.start().saturating_add(i32::try_from(self.list.len()).unwrap_or(i32::MAX))
     }
+
+    /// Mode of what an index names.
+    pub fn mode(&self, place: &Place) -> u32 {
+        match place {
+            Place::Entry(pos) => self.list.get(*pos).mode(),
+            Place::Dir => 0o040_000,
+        }
+    }
+
+    /// Position of the file whose content an item announces or asks for.
+    ///
+    /// # Errors
+    /// What is named is no regular file, or the phase of transfers is over.
+    pub fn content(
+        &self,
+        place: &Place,
+        index: i32,
+        phase: u8,
+        role: Role,
+    ) -> Result<usize, Error> {
+        let role = role.word();
+        let refuse = |text| Error::misbehaved(ExitCode::Protocol, "item-index", text);
+        match place {
+            Place::Entry(pos) if self.list.get(*pos).is_reg() && phase < 2 => Ok(*pos),
+            Place::Entry(pos) if self.list.get(*pos).is_reg() => {
+                Err(refuse(format!("got transfer request in phase {phase} [{role}]")))
+            }
+            _ => Err(refuse(format!(
+                "received request to transfer non-regular file: {index} [{role}]"
+            ))),
+        }
+    }
 }
 
 /// What an index names.
@@ -60,6 +93,8 @@ pub struct Lists {
     next_start: i32,
     /// Entries in all lists so far.
     pub total: u64,
+    /// Size of all files and links in them.
+    pub bytes: u64,
 }
 
 impl Lists {
@@ -73,6 +108,7 @@ impl Lists {
             complete: !inc,
             next_start: i32::from(inc),
             total: 0,
+            bytes: 0,
         }
     }
 
@@ -101,6 +137,8 @@ impl Lists {
     pub fn add(&mut self, list: FileList, number: i32) -> Result<Arc<Segment>, Error> {
         let before = self.total;
         self.total += list.len() as u64;
+        let sized = (0..list.len()).map(|at| list.get(at)).filter(|e| e.is_reg() || e.is_link());
+        self.bytes += sized.map(|entry| entry.len()).fold(0, u64::saturating_add);
         let mut dir = None;
         if self.inc {
             self.dirs.add_list(&list);
@@ -174,6 +212,12 @@ impl Lists {
             total: self.total,
             complete: self.complete,
         }
+    }
+
+    /// What is left in the lists that live, or will.
+    pub fn left_ahead(&self) -> Left {
+        let remaining = if self.inc { self.entries_live() } else { 0 };
+        Left { remaining, total: self.total, complete: self.complete }
     }
 
     /// Number of live segments.

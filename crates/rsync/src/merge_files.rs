@@ -58,7 +58,7 @@ fn implied_rules(opts: &Options) -> Vec<Vec<u8>> {
 }
 
 fn refused(error: FilterError) -> Fatal {
-    Fatal::new(error.exit_code(), error.text())
+    Fatal::bare(error.exit_code(), error.text())
 }
 
 fn add_file(list: &mut FilterList, file: &[u8], include: bool) -> Result<(), Fatal> {

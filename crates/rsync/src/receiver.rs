@@ -37,6 +37,7 @@ use wire::token::{Received, TokenReader};
 use crate::attributes;
 use crate::counters::Counters;
 use crate::fatal::Fatal;
+use crate::heading::Heading;
 use crate::items::{ItemLine, ItemPrinter};
 use crate::link::LinkReader;
 use crate::lists::{Place, Segment};
@@ -166,15 +167,24 @@ impl ReceiverRole {
             && self.recv.agreed.inc()
             && let Ok(mut lists) = self.recv.lists.lock()
         {
-            let left = lists.free_oldest();
-            if left || !lists.complete {
+            let more = lists.free_oldest();
+            if more || !lists.complete {
+                self.printer.whole_progress(&self.recv.reporter, lists.left_ahead(), lists.bytes);
                 self.recv.note(Note::Answer);
                 return false;
             }
         }
         *phase += 1;
+        if let Ok(lists) = self.recv.lists.lock() {
+            let left = lists.left_ahead();
+            self.printer.whole_progress(&self.recv.reporter, left, lists.bytes);
+        }
         self.recv.note(Note::Answer);
         *phase > 2
+    }
+
+    fn listed_bytes(&self) -> u64 {
+        self.recv.lists.lock().map_or(0, |lists| lists.bytes)
     }
 
     fn segment(&mut self, index: i32) -> Result<(), Fatal> {
@@ -188,7 +198,7 @@ impl ReceiverRole {
             )
             .into());
         }
-        let segment = read_segment(&self.recv, &mut self.reader, &mut self.decoder, number)?;
+        let segment = read_segment(&self.recv, &mut self.reader, &mut self.decoder, number, None)?;
         self.recv.note(Note::Segment(segment));
         Ok(())
     }
@@ -200,33 +210,20 @@ impl ReceiverRole {
             Ok(lists) => lists.find(index)?,
             Err(_) => return Err(Fatal::silent(ExitCode::Crashed)),
         };
-        if head.iflags.contains(ItemFlags::IS_NEW) {
-            let mode = match &place {
-                Place::Entry(pos) => segment.list.get(*pos).mode(),
-                Place::Dir => 0o040_000,
-            };
-            if !self.failed_once.contains(&index) {
-                self.counters.created.add(mode);
-            }
+        if head.iflags.contains(ItemFlags::IS_NEW) && !self.failed_once.contains(&index) {
+            self.counters.created.add(segment.mode(&place));
         }
         if !head.iflags.contains(ItemFlags::TRANSFER) {
             self.print(&segment, &place, &head, None);
             return Ok(());
         }
-        let Place::Entry(pos) = place else { return Err(not_regular(index).into()) };
-        let entry = segment.list.get(pos);
-        if !entry.is_reg() {
-            return Err(not_regular(index).into());
-        }
-        if phase >= 2 {
-            let text = "got transfer request in phase 2 [receiver]".to_string();
-            return Err(Error::misbehaved(ExitCode::Protocol, "item-index", text).into());
-        }
+        let pos = segment.content(&place, index, phase, Role::Receiver)?;
         if !self.failed_once.contains(&index) {
             self.counters.transferred += 1;
-            self.counters.transferred_size += entry.len();
+            self.counters.transferred_size += segment.list.get(pos).len();
         }
         if self.recv.opts.dry_run {
+            self.printer.pass_progress(segment.list.get(pos).len());
             self.print(&segment, &Place::Entry(pos), &head, None);
             return Ok(());
         }
@@ -252,13 +249,13 @@ impl ReceiverRole {
     ) -> Result<(), Fatal> {
         let entry = segment.list.get(pos);
         let name = entry.name();
-        let read_before = self.reader.traffic().read.load(Ordering::Relaxed);
+        let taken = self.reader.taken;
         if !self.printer.after_transfer() {
             self.print(segment, &Place::Entry(pos), head, None);
         }
         let sum_head =
             SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
-        self.printer.begin_progress(&self.recv.reporter, &name, entry.len());
+        self.printer.begin_progress(entry.len(), self.listed_bytes());
         let mut target = self.open_target(&entry, &name, head);
         let received = self.tokens_into(&mut target, &sum_head, &name);
         let good = match received {
@@ -284,8 +281,8 @@ impl ReceiverRole {
             }
         };
         if self.printer.after_transfer() {
-            let bytes = self.reader.traffic().read.load(Ordering::Relaxed) - read_before;
-            let line = ItemLine { bytes, digest: good };
+            let bytes = self.reader.taken - taken;
+            let line = ItemLine { bytes, digest: good, sum_bytes: 0 };
             self.print(segment, &Place::Entry(pos), head, Some(&line));
         }
         self.recv.control.bytes.fetch_add(entry.len(), Ordering::Relaxed);
@@ -341,7 +338,7 @@ impl ReceiverRole {
             stage.set_sparse();
         }
         if self.recv.opts.preallocate
-            && entry.len() > 0
+            && !entry.is_empty()
             && let Err(error) = stage.reserve(entry.len())
         {
             let mut line = b"rsync: [receiver] do_fallocate ".to_vec();
@@ -616,6 +613,7 @@ pub fn read_segment(
     reader: &mut LinkReader,
     decoder: &mut Decoder,
     number: i32,
+    heading: Option<&Heading>,
 ) -> Result<Arc<Segment>, Fatal> {
     let start = {
         let mut lists = recv.lists.lock().map_err(|_| Fatal::silent(ExitCode::Crashed))?;
@@ -637,7 +635,13 @@ pub fn read_segment(
         if let Ok(mut listed) = recv.listed.lock() {
             listed.add(entry.mode);
         }
+        if entry.is_reg() || entry.is_link() {
+            recv.listed_size.fetch_add(entry.len, Ordering::Relaxed);
+        }
         list.push(entry);
+        if let Some(heading) = heading {
+            heading.count(&recv.reporter, list.len());
+        }
     }
     recv.flist_size.fetch_add(reader.taken - taken, Ordering::Relaxed);
     recv.reporter.add_io_error(decoder.take_io_error());
@@ -667,9 +671,4 @@ pub fn on_message(recv: &Arc<Receiving>, printer: ItemPrinter) -> crate::link::O
         }
         Ok(())
     })
-}
-
-fn not_regular(index: i32) -> Error {
-    let text = format!("received request to transfer non-regular file: {index} [receiver]");
-    Error::misbehaved(ExitCode::Protocol, "item-index", text)
 }

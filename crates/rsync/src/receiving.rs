@@ -134,6 +134,8 @@ pub struct Receiving {
     pub listed: Mutex<KindCounts>,
     /// Bytes of the lists on the wire.
     pub flist_size: AtomicU64,
+    /// Bytes of all files and texts of all links listed.
+    pub listed_size: AtomicU64,
     /// Literal and matched bytes received.
     pub literal: AtomicU64,
     /// Bytes taken from bases.

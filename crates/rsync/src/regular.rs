@@ -40,12 +40,8 @@ impl Generator {
             return Ok(());
         }
         let Some(path) = self.path(&name) else { return Ok(()) };
-        let mut meta = match self.look(&path) {
-            Ok(meta) => meta,
-            Err(error) => {
-                self.path_error("recv_generator: failed to stat", &name, &error);
-                return Ok(());
-            }
+        let Some(mut meta) = self.look_or_tell(&path, &name) else {
+            return Ok(());
         };
         if self.skipped_by_presence(meta.as_ref(), &name) || self.newer(entry, meta.as_ref(), &name)
         {

@@ -22,6 +22,7 @@ use wire::flist::entry::{Entry, HardLink};
 
 use crate::chmod::ChmodRules;
 use crate::fatal::Fatal;
+use crate::heading::Heading;
 use crate::merge_files::read_in_walk;
 use crate::options::{FilesFrom, Options};
 use crate::problem::ProblemKind;
@@ -84,6 +85,8 @@ pub struct Scanner {
     munge: bool,
     umask: u32,
     buffer: Vec<u8>,
+    /// Told how the list grows.
+    pub heading: Option<Arc<Heading>>,
 }
 
 /// One argument, cut into the directory it is relative to and the name it is sent under.
@@ -137,6 +140,7 @@ impl Scanner {
             munge: rules.munge,
             umask: tree::owner::umask(),
             buffer: Vec::new(),
+            heading: None,
         })
     }
 
@@ -172,13 +176,20 @@ impl Scanner {
         Ok(out)
     }
 
+    fn list(&self, entry: Entry, out: &mut Vec<Entry>) {
+        if let Some(heading) = &self.heading {
+            heading.count(&self.reporter, out.len());
+        }
+        out.push(entry);
+    }
+
     /// A name with a leading `./` brings the top directory with it, as an implied parent.
     fn implied_top(&mut self, start: &SourceStart, base: &[u8], out: &mut Vec<Entry>) {
         if let Ok(root) = self.root_for(start, base)
             && let Ok(meta) = self.roots[usize::from(root)].root.top().stat_self()
         {
             let top = self.plain_entry(root, b".", &meta);
-            out.push(Entry { top_dir: true, content_dir: false, ..top });
+            self.list(Entry { top_dir: true, content_dir: false, ..top }, out);
         }
     }
 
@@ -247,9 +258,7 @@ impl Scanner {
         let root = match self.root_for(start, &arg.base) {
             Ok(root) => root,
             Err(error) => {
-                let shown = start.shown(&arg.base);
-                self.reporter.path_error(Role::Sender, "change_dir", &shown, &arg.name, &error);
-                self.reporter.add_io_error(IO_GENERAL);
+                self.change_dir_failed(start, arg, &error);
                 return Ok(());
             }
         };
@@ -296,12 +305,23 @@ impl Scanner {
         let Some(mut entry) = self.entry(root, path, &arg.name, &meta) else { return Ok(()) };
         entry.top_dir = meta.is_dir() && contents;
         entry.content_dir = contents;
-        out.push(entry);
+        self.list(entry, out);
         let in_first = if self.opts.recurse { deep || is_dot } else { arg.contents || is_dot };
         if contents && in_first {
             self.contents(root, &arg.name, deep && self.opts.recurse, out);
         }
         Ok(())
+    }
+
+    fn change_dir_failed(&self, start: &SourceStart, arg: &Argument, error: &io::Error) {
+        let shown = start.shown(&arg.base);
+        let told = match start {
+            // Where that is the working directory, it is told from there.
+            SourceStart::Module { confined: false, .. } => trim_root(&shown),
+            _ => &shown,
+        };
+        self.reporter.path_error(Role::Sender, "change_dir", told, &arg.name, error);
+        self.reporter.add_io_error(IO_GENERAL);
     }
 
     /// Looks at an argument; `follow` for forms that end in a slash.
@@ -357,7 +377,7 @@ impl Scanner {
             };
             let entry = Entry { name, root, ..Entry::default() };
             if !out.iter().rev().take(64).any(|e| e.name == entry.name) {
-                out.push(entry);
+                self.list(entry, out);
             }
         } else if !self.opts.ignore_missing_args {
             let _ = listed;
@@ -432,7 +452,7 @@ impl Scanner {
                     if let Some(mut entry) = self.entry(root, path, parent, &meta) {
                         entry.top_dir = true;
                         entry.content_dir = false;
-                        out.push(entry);
+                        self.list(entry, out);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -516,7 +536,7 @@ impl Scanner {
         }
         if let Some(mut entry) = self.entry_in(root, dir, base, name, &meta) {
             entry.content_dir = content;
-            out.push(entry);
+            self.list(entry, out);
         }
     }
 

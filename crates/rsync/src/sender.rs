@@ -42,7 +42,7 @@ use crate::problem::ProblemKind;
 use crate::remove_source::Successes;
 use crate::report::messages::{IO_GENERAL, IO_VANISHED, Reporter, Role};
 use crate::scan::{Scanner, SourceStart};
-use crate::setup::Agreed;
+use crate::setup::{Agreed, RoleSetup};
 use crate::window::SourceWindow;
 
 /// Entries announced beyond those the receiver has started on, at least, while there are more.
@@ -78,33 +78,18 @@ pub struct Sender {
     buffer: Vec<u8>,
 }
 
-/// What a sender needs from whoever sets the session up.
-pub struct SenderSetup {
-    /// Options of the run.
-    pub opts: Arc<Options>,
-    /// What was negotiated.
-    pub agreed: Agreed,
-    /// Reading half, framed.
-    pub reader: LinkReader,
-    /// Writing half, framed.
-    pub writer: LinkWriter,
-    /// Voice of the run.
-    pub reporter: Arc<Reporter>,
-    /// What the caller watches.
-    pub control: Arc<Control>,
-    /// The scanner, with its rules.
-    pub scanner: Scanner,
-    /// Prints items; silent on a server.
-    pub printer: ItemPrinter,
-    /// Where the connection puts what the other side confirms.
-    pub successes: Arc<Successes>,
-    /// Whether this side is the server.
-    pub server: bool,
-}
-
 impl Sender {
     /// A sender that has sent nothing yet.
-    pub fn new(setup: SenderSetup) -> Result<Sender, Fatal> {
+    ///
+    /// In `successes` the connection puts what the other side confirms.
+    pub fn new(
+        setup: RoleSetup,
+        mut scanner: Scanner,
+        successes: Arc<Successes>,
+    ) -> Result<Sender, Fatal> {
+        scanner.heading = setup.printer.heading().cloned();
+        let mut printer = setup.printer;
+        printer.set_sums(&setup.agreed);
         let opts = setup.opts;
         let options = flist_options(&opts, &setup.agreed);
         Ok(Sender {
@@ -123,11 +108,11 @@ impl Sender {
             writer: setup.writer,
             reporter: setup.reporter,
             control: setup.control,
-            scanner: setup.scanner,
+            scanner,
             deeper: HashMap::new(),
-            printer: setup.printer,
+            printer,
             counters: Counters::default(),
-            successes: setup.successes,
+            successes,
             server: setup.server,
             last_io_error: 0,
             searched: MatchStats::default(),
@@ -207,6 +192,7 @@ impl Sender {
         self.flush()?;
         self.counters.flist_xfer_ms = millis(started);
         self.lists.add(list, -1)?;
+        self.printer.end_list(&self.reporter, self.lists.total);
         Ok(())
     }
 
@@ -288,12 +274,27 @@ impl Sender {
         let before = self.writer.data.len();
         self.ndx_out.put(&mut self.writer.data, ndx::FLIST_OFFSET - number);
         self.lists.dirs.mark_sent(number)?;
+        let entries = self.contents_of(number);
+        let list = self.encode_list(entries, number, false)?;
+        self.counters.flist_size += (self.writer.data.len() - before) as u64;
+        self.lists.add(list, number)?;
+        self.flush_if_full()
+    }
+
+    /// The contents of a directory and of its duplicates, which travel together.
+    ///
+    /// A duplicate that is the same directory brings nothing new. Like the reference, this leaves
+    /// out every second one, so that sums over the lists agree, until another root takes part.
+    fn contents_of(&mut self, number: i32) -> Vec<Entry> {
         let mut entries = Vec::new();
         let mut same = number;
+        let (mut first_root, mut mixed, mut sent_before) = (None, false, false);
         while let Some(dir) = self.lists.waiting_dir(same) {
             let (root, name, content) = (dir.root, dir.name.clone(), dir.content_dir);
+            mixed |= *first_root.get_or_insert(root) != root;
             entries.extend(self.deeper.remove(&name).unwrap_or_default());
-            if content {
+            sent_before = content && (mixed || !sent_before);
+            if sent_before {
                 self.scanner.children(root, &name, &mut entries);
             }
             same = match self.lists.dirs.duplicate_after(same) {
@@ -301,10 +302,7 @@ impl Sender {
                 None => break,
             };
         }
-        let list = self.encode_list(entries, number, false)?;
-        self.counters.flist_size += (self.writer.data.len() - before) as u64;
-        self.lists.add(list, number)?;
-        self.flush_if_full()
+        entries
     }
 
     /// The request loop.
@@ -369,13 +367,17 @@ impl Sender {
             if let Some(oldest) = self.lists.oldest() {
                 self.control.done.fetch_add(oldest.list.len() as u64, Ordering::Relaxed);
             }
-            let left = self.lists.free_oldest();
-            if left || !self.lists.complete {
+            let more = self.lists.free_oldest();
+            if more || !self.lists.complete {
+                let left = self.lists.left_ahead();
+                self.printer.whole_progress(&self.reporter, left, self.lists.bytes);
                 self.ndx_out.put(&mut self.writer.data, ndx::DONE);
                 return Ok(false);
             }
         }
         *phase += 1;
+        let left = self.lists.left_ahead();
+        self.printer.whole_progress(&self.reporter, left, self.lists.bytes);
         if *phase > 2 {
             return Ok(true);
         }
@@ -402,42 +404,29 @@ impl Sender {
             head.encode(&mut self.writer.data, &mut self.ndx_out)?;
             return Ok(());
         }
-        let Place::Entry(pos) = place else { return Err(not_regular(index).into()) };
-        let entry = segment.list.get(pos);
-        if !entry.is_reg() {
-            return Err(not_regular(index).into());
-        }
-        if phase >= 2 {
-            return Err(Error::misbehaved(
-                ExitCode::Protocol,
-                "item-index",
-                "got transfer request in phase 2 [sender]".to_string(),
-            )
-            .into());
-        }
+        let pos = segment.content(&place, index, phase, Role::Sender)?;
         if phase == 0 {
             self.counters.transferred += 1;
-            self.counters.transferred_size += entry.len();
+            self.counters.transferred_size += segment.list.get(pos).len();
             self.count_created(&segment, &place, &head);
         }
         if self.opts.dry_run {
+            self.printer.pass_progress(segment.list.get(pos).len());
             self.print(&segment, &place, &head, None);
             head.encode(&mut self.writer.data, &mut self.ndx_out)?;
             return Ok(());
         }
+        let taken = self.reader.taken;
         let sum_head =
             SumHead::decode(&mut self.reader, self.agreed.transfer_sum.kind.digest_len())?;
         let sums = BlockSums::decode(&mut self.reader, sum_head)?;
-        self.send_file(&segment, pos, &head, sums)
+        let sum_bytes = self.reader.taken - taken;
+        self.send_file(&segment, pos, &head, sums, sum_bytes)
     }
 
     fn count_created(&mut self, segment: &Segment, place: &Place, head: &ItemHead) {
         if head.iflags.contains(ItemFlags::IS_NEW) {
-            let mode = match place {
-                Place::Entry(pos) => segment.list.get(*pos).mode(),
-                Place::Dir => 0o040_000,
-            };
-            self.counters.created.add(mode);
+            self.counters.created.add(segment.mode(place));
         }
     }
 
@@ -460,6 +449,7 @@ impl Sender {
         pos: usize,
         head: &ItemHead,
         sums: BlockSums,
+        sum_bytes: u64,
     ) -> Result<(), Fatal> {
         let entry = segment.list.get(pos);
         let name = entry.name();
@@ -473,7 +463,7 @@ impl Sender {
         }
         head.encode(&mut self.writer.data, &mut self.ndx_out)?;
         sums.head.encode(&mut self.writer.data);
-        self.printer.begin_progress(&self.reporter, &name, entry.len());
+        self.printer.begin_progress(entry.len(), self.lists.bytes);
         let mut hasher = self.agreed.transfer_sum.file_hasher();
         let (damaged, stats) = if sums.head.count == 0 {
             self.send_whole(file, &mut hasher)?
@@ -494,7 +484,8 @@ impl Sender {
         self.control.bytes.fetch_add(entry.len(), Ordering::Relaxed);
         self.printer.end_progress(&self.reporter, self.lists.left_after(segment, pos));
         if self.printer.after_transfer() {
-            let line = ItemLine { bytes: self.wrote() - written_before, digest: Some(digest) };
+            let bytes = self.wrote() - written_before;
+            let line = ItemLine { bytes, digest: Some(digest), sum_bytes };
             self.print(segment, &Place::Entry(pos), head, Some(&line));
         }
         if let Some(error) = damaged {
@@ -633,11 +624,13 @@ impl Sender {
             );
             self.reporter.info(line.as_bytes());
         }
+        // Both sides tell the bytes up to here, on whichever the numbers are shown.
+        self.counters.received = self.reader.traffic().read();
+        self.counters.sent = self.wrote();
         if self.server {
-            let traffic = self.reader.traffic();
             let stats = Stats {
-                read: traffic.read.load(Ordering::Relaxed),
-                written: self.wrote(),
+                read: self.counters.received,
+                written: self.counters.sent,
                 size: self.counters.total_size,
                 build_ms: self.counters.flist_build_ms,
                 xfer_ms: self.counters.flist_xfer_ms,
@@ -676,11 +669,6 @@ impl Sender {
 
 fn bad_index(index: i32) -> Error {
     Error::misbehaved(ExitCode::Protocol, "ndx", format!("Invalid file index: {index} [sender]"))
-}
-
-fn not_regular(index: i32) -> Error {
-    let text = format!("received request to transfer non-regular file: {index} [sender]");
-    Error::misbehaved(ExitCode::Protocol, "item-index", text)
 }
 
 fn millis(since: std::time::Instant) -> u64 {

@@ -20,9 +20,9 @@ use crate::options::{Options, StderrMode};
 use crate::remove_source::Successes;
 use crate::report::messages::{Outlet, Reporter, Role};
 use crate::scan::{ScanRules, Scanner, SourceStart};
-use crate::sender::{Sender, SenderSetup};
+use crate::sender::Sender;
 use crate::session::{ReceivingSetup, receive};
-use crate::setup::{self, Agreed, NameLists};
+use crate::setup::{self, Agreed, NameLists, RoleSetup};
 use crate::transport::Streams;
 
 /// What a daemon adds to a server: its rules, its place, its log.
@@ -197,14 +197,18 @@ impl Server {
             writer.message(&Message::IoTimeout(daemon.timeout_s.cast_signed()));
         }
         if let Some(text) = &daemon.refusal {
-            writer.message(&Message::Error(text.clone()));
+            // A message holds one line: a line break within one would be shown as an odd byte.
+            for line in text.split_inclusive(|b| *b == b'\n') {
+                self.reporter.log_line(line);
+                writer.message(&Message::Error(line.to_vec()));
+            }
             writer.flush()?;
             // The client must read this before it sees the connection go.
             std::thread::sleep(std::time::Duration::from_millis(400));
             return Err(Fatal::silent(ExitCode::Unsupported));
         }
         match daemon.denied {
-            Some(text) => Err(Fatal::new(ExitCode::Syntax, text)),
+            Some(text) => Err(Fatal::bare(ExitCode::Syntax, text)),
             None => Ok(()),
         }
     }
@@ -243,7 +247,8 @@ impl Server {
                 },
             ),
         };
-        let names = files_from::for_server(&self.opts, |path| open_list(&start, path))?;
+        let names = files_from::for_server(&self.opts, |path| open_list(&start, path))
+            .map_err(|fatal| fatal.of(Role::Server))?;
         let names = names.read(&mut reader, agreed.protocol)?;
         let scanner = Scanner::new(
             self.opts.clone(),
@@ -254,18 +259,8 @@ impl Server {
         )?;
         let successes = Arc::new(Successes::default());
         reader.set_on_message(successes.on_message(&self.reporter));
-        let mut sender = Sender::new(SenderSetup {
-            opts: self.opts.clone(),
-            agreed: agreed.clone(),
-            reader,
-            writer,
-            reporter: self.reporter.clone(),
-            control: Arc::new(Control::default()),
-            scanner,
-            printer,
-            successes,
-            server: true,
-        })?;
+        let setup = self.role_setup(reader, writer, agreed.clone(), printer);
+        let mut sender = Sender::new(setup, scanner, successes)?;
         let result = sender.run(&start, &paths, names.as_deref());
         let (mut reader, mut writer, counters) = sender.into_link();
         self.total_size = counters.total_size;
@@ -297,16 +292,12 @@ impl Server {
             Some(d) => SourceStart::Module { root: d.root.clone(), confined: d.confined },
         };
         let raw = agreed.protocol.raw_files_from();
-        files_from::serve(&self.opts, |path| open_list(&place, path), raw, &mut writer)?;
+        files_from::serve(&self.opts, |path| open_list(&place, path), raw, &mut writer)
+            .map_err(|fatal| fatal.of(Role::Server))?;
         let dest = paths.into_iter().next().unwrap_or_else(|| b".".to_vec());
+        let printer = ItemPrinter::server(self.opts.clone(), false, None);
         let mut setup = ReceivingSetup {
-            opts: self.opts.clone(),
-            agreed: agreed.clone(),
-            reader,
-            writer,
-            reporter: self.reporter.clone(),
-            control: Arc::new(Control::default()),
-            printer: ItemPrinter::server(self.opts.clone(), false, None),
+            role: self.role_setup(reader, writer, agreed, printer),
             filters,
             daemon_filters: None,
             daemon_chmod: None,
@@ -314,14 +305,13 @@ impl Server {
             start: DestStart::Operator { cwd: crate::client::cwd() },
             dest,
             local: false,
-            server: true,
             munge: self.opts.munge_links,
         };
         if daemon.is_none() {
             crate::munge::check(&self.opts)?;
         }
         if let Some(daemon) = daemon {
-            setup.printer = ItemPrinter::server(self.opts.clone(), false, daemon.transfer_log);
+            setup.role.printer = ItemPrinter::server(self.opts.clone(), false, daemon.transfer_log);
             setup.daemon_filters = Some(daemon.filters);
             setup.daemon_chmod = daemon.incoming_chmod;
             setup.munge = daemon.munge;
@@ -332,6 +322,26 @@ impl Server {
         received.result
     }
 
+    /// What a role on this side begins with.
+    fn role_setup(
+        &self,
+        reader: LinkReader,
+        writer: LinkWriter,
+        agreed: Agreed,
+        printer: ItemPrinter,
+    ) -> RoleSetup {
+        RoleSetup {
+            opts: self.opts.clone(),
+            agreed,
+            reader,
+            writer,
+            reporter: self.reporter.clone(),
+            control: Arc::new(Control::default()),
+            printer,
+            server: true,
+        }
+    }
+
     /// Says what ends the run, through the connection where that still works.
     fn explain(&self, fatal: &mut Fatal) {
         explain(&self.reporter, self.role, fatal);
@@ -339,7 +349,6 @@ impl Server {
     }
 
     fn conclude(self, result: Result<(), Fatal>) -> ServerEnd {
-        use std::sync::atomic::Ordering;
         let exit = match &result {
             Ok(()) => self.reporter.exit(),
             Err(fatal) => {
@@ -351,8 +360,8 @@ impl Server {
         };
         ServerEnd {
             exit,
-            sent: self.traffic.written.load(Ordering::Relaxed),
-            received: self.traffic.read.load(Ordering::Relaxed),
+            sent: self.traffic.written(),
+            received: self.traffic.read(),
             total_size: self.total_size,
             sending: self.opts.sender,
         }
@@ -367,6 +376,7 @@ pub fn explain(reporter: &Reporter, role: Role, fatal: &Fatal) {
     if !fatal.text.is_empty() {
         reporter.final_error(&fatal.line(role));
     }
+    let role = fatal.role.unwrap_or(role);
     reporter.final_error(crate::report::final_line(fatal.exit, role.word()).as_bytes());
 }
 
@@ -386,7 +396,7 @@ fn open_list(start: &SourceStart, path: &[u8]) -> std::io::Result<std::fs::File>
 /// Reads the client's rules off the connection.
 pub fn read_filters(reader: &mut LinkReader, filters: &mut FilterList) -> Result<(), Fatal> {
     let rules = wire::filter::wire_form::get_rules(reader)?;
-    filters.add_from_wire(&rules).map_err(|e| Fatal::new(e.exit_code(), e.text()))
+    filters.add_from_wire(&rules).map_err(|e| Fatal::bare(e.exit_code(), e.text()))
 }
 
 fn random_seed() -> i32 {
@@ -432,13 +442,16 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
     let reporter = Arc::new(Reporter::new(half.console, false, opts.eight_bit));
     reporter.set_outlet(Outlet::Split(writer.posts()));
     let received = receive(ReceivingSetup {
-        printer: ItemPrinter::server(opts.clone(), false, None),
-        opts,
-        agreed,
-        reader,
-        writer,
-        reporter: reporter.clone(),
-        control: Arc::new(Control::default()),
+        role: RoleSetup {
+            printer: ItemPrinter::server(opts.clone(), false, None),
+            opts,
+            agreed,
+            reader,
+            writer,
+            reporter: reporter.clone(),
+            control: Arc::new(Control::default()),
+            server: true,
+        },
         filters: half.filters,
         daemon_filters: None,
         daemon_chmod: None,
@@ -446,7 +459,6 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
         start: DestStart::Operator { cwd: crate::client::cwd() },
         dest: half.dest,
         local: true,
-        server: true,
         // Locally the option only undoes what is munged in the source.
         munge: false,
     });

@@ -11,7 +11,6 @@ use wire::flist::decode::Decoder;
 use wire::ndx::{self, NdxReader};
 
 use crate::chmod::ChmodRules;
-use crate::control::Control;
 use crate::counters::Counters;
 use crate::dest::{DestStart, FirstList};
 use crate::fatal::Fatal;
@@ -21,31 +20,19 @@ use crate::id_map::IdMap;
 use crate::items::ItemPrinter;
 use crate::link::{LinkReader, LinkWriter};
 use crate::lists::Lists;
-use crate::options::{Options, Partial};
+use crate::options::Partial;
 use crate::receiver::{ReceiverRole, read_segment};
 use crate::receiving::{Note, Privileges, Receiving, SideDirs};
-use crate::report::messages::{Reporter, Role};
-use crate::setup::Agreed;
+use crate::report::messages::Role;
+use crate::setup::RoleSetup;
 
 /// How long a side that gave up waits for the other to notice, in seconds.
 const FAREWELL_S: u32 = 60;
 
 /// Everything the receiving side needs from whoever set the session up.
 pub struct ReceivingSetup {
-    /// Options of the run.
-    pub opts: Arc<Options>,
-    /// What was negotiated.
-    pub agreed: Agreed,
-    /// Reading half, framed.
-    pub reader: LinkReader,
-    /// Writing half, framed.
-    pub writer: LinkWriter,
-    /// Voice of the run.
-    pub reporter: Arc<Reporter>,
-    /// What the caller watches.
-    pub control: Arc<Control>,
-    /// Prints items; silent on a server.
-    pub printer: ItemPrinter,
+    /// What both directions need.
+    pub role: RoleSetup,
     /// Rules of the client.
     pub filters: FilterList,
     /// Rules of the daemon.
@@ -60,8 +47,6 @@ pub struct ReceivingSetup {
     pub dest: Vec<u8>,
     /// Whether files are copied as a whole unless options say otherwise.
     pub local: bool,
-    /// Whether this side is the server.
-    pub server: bool,
     /// Whether symlink texts get the munging prefix.
     pub munge: bool,
 }
@@ -89,7 +74,7 @@ impl ReceiveEnd {
 pub fn receive(setup: ReceivingSetup) -> ReceiveEnd {
     let (notes, inbox) = unbounded();
     let wake = notes.clone();
-    setup.writer.posts().set_wake(Box::new(move || {
+    setup.role.writer.posts().set_wake(Box::new(move || {
         let _ = wake.send(Note::Wake);
     }));
     let ReceivingParts { mut recv, mut reader, writer, printer, dest } = match parts(setup, notes) {
@@ -98,7 +83,7 @@ pub fn receive(setup: ReceivingSetup) -> ReceiveEnd {
     };
     let mut decoder = Decoder::new(flist_options(&recv.opts, &recv.agreed));
     let mut ndx_in = NdxReader::new();
-    let started = first_lists(&recv, &mut reader, &mut decoder, &mut ndx_in);
+    let started = first_lists(&recv, &mut reader, &mut decoder, &mut ndx_in, &printer);
     let empty = match started.and_then(|()| prepare(&mut recv, &dest)) {
         Ok(empty) => empty,
         Err(fatal) => return give_up(&recv, reader, writer, fatal),
@@ -136,17 +121,19 @@ fn parts(
         Ok(root) => root,
         Err(error) => {
             let fatal = Fatal::new(ExitCode::FileSelect, error.to_string());
-            return Err(Box::new((setup.writer, fatal)));
+            return Err(Box::new((setup.role.writer, fatal)));
         }
     };
-    let opts = setup.opts;
     // Where the module is the root of the process there is nowhere to lead to.
     let tames_nothing = !matches!(setup.start, DestStart::Module { confined: false, .. });
+    let RoleSetup { opts, agreed, reader, writer, reporter, control, mut printer, server } =
+        setup.role;
+    printer.set_sums(&agreed);
     let recv = Receiving {
-        traffic: setup.reader.traffic().clone(),
-        reporter: setup.reporter,
-        control: setup.control,
-        lists: Mutex::new(Lists::new(setup.agreed.inc())),
+        traffic: reader.traffic().clone(),
+        reporter,
+        control,
+        lists: Mutex::new(Lists::new(agreed.inc())),
         root,
         shown: Vec::new(),
         top_slash: setup.start.top_slash(),
@@ -164,23 +151,23 @@ fn parts(
         filters: setup.filters,
         daemon_filters: setup.daemon_filters,
         daemon_chmod: setup.daemon_chmod,
-        chmod: ChmodRules::from_options(&opts.chmod).ok().flatten().filter(|_| !setup.server),
+        chmod: ChmodRules::from_options(&opts.chmod).ok().flatten().filter(|_| !server),
         whole_file: opts.whole_file.unwrap_or(setup.local),
         local: setup.local,
-        server: setup.server,
+        server,
         munge: setup.munge,
         tames_links: !tames_nothing,
         requested: setup.requested,
         notes,
         listed: Mutex::new(crate::counters::KindCounts::default()),
         flist_size: AtomicU64::new(0),
+        listed_size: AtomicU64::new(0),
         literal: AtomicU64::new(0),
         matched: AtomicU64::new(0),
-        agreed: setup.agreed,
+        agreed,
         opts,
     };
-    let (reader, writer, printer, dest) = (setup.reader, setup.writer, setup.printer, setup.dest);
-    Ok(ReceivingParts { recv, reader, writer, printer, dest })
+    Ok(ReceivingParts { recv, reader, writer, printer, dest: setup.dest })
 }
 
 /// Ends before the roles exist: says why, tells the peer, waits for it to go.
@@ -262,6 +249,10 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
         }
     }
     counters.listed = recv.listed.lock().map(|l| *l).unwrap_or_default();
+    if recv.server {
+        // A client has the total from the sender's statistics.
+        counters.total_size = recv.listed_size.load(Ordering::Relaxed);
+    }
     counters.flist_size = recv.flist_size.load(Ordering::Relaxed);
     counters.literal = recv.literal.load(Ordering::Relaxed);
     counters.matched = recv.matched.load(Ordering::Relaxed);
@@ -275,11 +266,13 @@ fn first_lists(
     reader: &mut LinkReader,
     decoder: &mut Decoder,
     ndx_in: &mut NdxReader,
+    printer: &ItemPrinter,
 ) -> Result<(), Fatal> {
     if let Ok(mut ids) = recv.ids.lock() {
         ids.read_maps(&recv.opts, &recv.reporter)?;
     }
-    let segment = read_segment(recv, reader, decoder, -1)?;
+    let heading = printer.heading().map(Arc::as_ref);
+    let segment = read_segment(recv, reader, decoder, -1, heading)?;
     if !recv.agreed.inc() {
         if !recv.opts.numeric_ids {
             let names = decoder.id_lists(reader)?;
@@ -288,6 +281,7 @@ fn first_lists(
                 names.groups.iter().for_each(|(id, name)| ids.learn_group(*id, name));
             }
         }
+        printer.end_list(&recv.reporter, segment.list.len() as u64);
         recv.control.list_complete.store(true, Ordering::Release);
         recv.note(Note::Segment(segment));
         return Ok(());
@@ -304,7 +298,7 @@ fn first_lists(
             }
             index if index <= ndx::FLIST_OFFSET => {
                 let number = ndx::FLIST_OFFSET.saturating_sub(index);
-                let segment = read_segment(recv, reader, decoder, number)?;
+                let segment = read_segment(recv, reader, decoder, number, None)?;
                 recv.note(Note::Segment(segment));
             }
             other => {

@@ -5,6 +5,8 @@
 //! compression lists (each written before the other's is read), the server's seed. From then on
 //! both directions are framed.
 
+use std::sync::Arc;
+
 use wire::checksum::strong::{ChecksumKind, SumContext};
 use wire::codec::{get_i32, get_vstring, put_i32, put_vstring};
 use wire::exit::ExitCode;
@@ -13,9 +15,12 @@ use wire::negotiate;
 use wire::token::TokenKind;
 use wire::version::Protocol;
 
+use crate::control::Control;
 use crate::fatal::Fatal;
+use crate::items::ItemPrinter;
 use crate::link::{LinkReader, LinkWriter};
 use crate::options::Options;
+use crate::report::messages::Reporter;
 
 /// What the two sides agreed on.
 #[derive(Clone, Debug)]
@@ -37,6 +42,26 @@ impl Agreed {
     pub fn inc(&self) -> bool {
         self.compat.contains(CompatFlags::INC_RECURSE)
     }
+}
+
+/// What the roles of either direction need from whoever sets the session up.
+pub struct RoleSetup {
+    /// Options of the run.
+    pub opts: Arc<Options>,
+    /// What was negotiated.
+    pub agreed: Agreed,
+    /// Reading half, framed.
+    pub reader: LinkReader,
+    /// Writing half, framed.
+    pub writer: LinkWriter,
+    /// Voice of the run.
+    pub reporter: Arc<Reporter>,
+    /// What the caller watches.
+    pub control: Arc<Control>,
+    /// Prints items; silent on a server.
+    pub printer: ItemPrinter,
+    /// Whether this side is the server.
+    pub server: bool,
 }
 
 /// Texts of the environment that choose names: the values of `RSYNC_CHECKSUM_LIST` and

@@ -5,6 +5,8 @@
 //!   nowhere above the root. The kernel does it in one call, `openat2`; where that is missing or
 //!   forbidden, or the tree changes too fast for it, the walk goes by component on a stack of held
 //!   handles, on which `..` in a symlink pops.
+//!   A walk of the same kind that follows no symlink at all is for those who must know that a path
+//!   is the only one of its directory.
 //! - *Trusted* (names the operator chose, which may lie anywhere): a symlink is followed only if
 //!   root or this process's user owns it, for only they could have planned where it leads.
 //!
@@ -74,6 +76,30 @@ fn in_one_call(root: BorrowedFd<'_>, path: &RelPath, flags: OFlags) -> Option<io
         }
     }
     None
+}
+
+/// Opens the directory at `path` beneath `root` with no symlink on the way, as a path-only handle.
+/// Errors: ELOOP or ENOTDIR where a component is a symlink.
+pub fn plain(root: BorrowedFd<'_>, path: &RelPath) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    for _ in 0..AGAIN_MAX {
+        match openat2(root, path.as_bytes(), DIR, Mode::empty(), resolve) {
+            Ok(fd) => return Ok(fd),
+            Err(Errno::NOSYS | Errno::PERM) => break,
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    plain_by_steps(root, path)
+}
+
+/// The walk without symlinks, one component at a time.
+fn plain_by_steps(root: BorrowedFd<'_>, path: &RelPath) -> io::Result<OwnedFd> {
+    let mut at = openat(root, ".", DIR, Mode::empty())?;
+    for part in path.components() {
+        at = openat(&at, part.as_bytes(), DIR | OFlags::NOFOLLOW, Mode::empty())?;
+    }
+    Ok(at)
 }
 
 /// The confined walk, one component at a time on a stack of held handles.

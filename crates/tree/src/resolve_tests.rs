@@ -107,6 +107,23 @@ fn both_confined_walks_agree() {
 }
 
 #[test]
+fn a_plain_walk_follows_no_link() {
+    // A failure would give one directory two paths, and a watch of it the wrong one.
+    let s = maze();
+    let root = s.root();
+    let root = root.top().fd();
+    for walk in [plain as Walk, plain_by_steps] {
+        assert_eq!(reached(walk, root, "r/a/b/c"), reached(beneath, root, "r/a/b/c"));
+        for path in ["r/link", "r/ab/c", "r/x/up", "r/out"] {
+            let error = reached(walk, root, path).unwrap_err();
+            assert!([libc::ELOOP, libc::ENOTDIR].contains(&error), "{path}: {error}");
+        }
+        assert_eq!(reached(walk, root, "r/file").unwrap_err(), libc::ENOTDIR);
+        assert_eq!(reached(walk, root, "r/a/none").unwrap_err(), libc::ENOENT);
+    }
+}
+
+#[test]
 fn deep_paths_resolve_both_ways() {
     let s = Scratch::new();
     let root = s.root();

@@ -106,6 +106,15 @@ impl Root {
         Ok(Dir::from_fd(fd))
     }
 
+    /// Opens a directory beneath the root by its own path: ELOOP or ENOTDIR where a symlink stands
+    /// in it.
+    pub fn dir_itself(&self, path: &RelPath) -> io::Result<Dir> {
+        if path.name().is_none() {
+            return Ok(self.top.clone());
+        }
+        resolve::plain(self.top.fd(), path).map(Dir::from_fd)
+    }
+
     /// Facts of what a path leads to, its last symlink followed too.
     pub fn stat_through(&self, path: &RelPath) -> io::Result<Meta> {
         let (basic, empty) = (StatxFlags::BASIC_STATS, AtFlags::EMPTY_PATH);

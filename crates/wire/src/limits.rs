@@ -155,8 +155,9 @@ pub const FILTER_LINE_MAX: usize = 5119;
 pub const MERGE_DEPTH_MAX: usize = 32;
 
 /// Most bytes of all filter rules that one client may send, so that a stream of rules cannot take
-/// all memory; several hundred thousand ordinary rules fit.
-pub const FILTER_RULES_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// all memory (a compiled rule is up to some twenty times as large); over a hundred thousand ordinary
+/// rules fit.
+pub const FILTER_RULES_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Most per-directory rule files active at once, each of which costs a look-up in every directory.
 pub const DIR_MERGES_MAX: usize = 1024;

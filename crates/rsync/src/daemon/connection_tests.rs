@@ -46,11 +46,8 @@ impl Place {
         lines.collect::<Vec<_>>().join("\n")
     }
 
-    /// Lets a client say its lines; gives what it was told, the exit code and the session.
-    fn talk(&self, says: &[u8]) -> (String, ExitCode, Option<DaemonSession>) {
-        let (mut theirs, ours) = UnixStream::pair().unwrap();
-        theirs.write_all(says).unwrap();
-        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+    /// Serves a connection; gives the exit code and the session that was admitted.
+    fn arrive(&self, ours: UnixStream) -> (ExitCode, Option<DaemonSession>) {
         let path = self.0.join("conf").into_os_string().into_encoded_bytes();
         let service = Service::new(ConfigSource::File(path));
         let session = Mutex::new(None);
@@ -64,7 +61,15 @@ impl Place {
             *session.lock().unwrap() = Some(admitted);
             ExitCode::Ok
         });
-        let session = session.into_inner().unwrap();
+        (exit, session.into_inner().unwrap())
+    }
+
+    /// Lets a client say its lines; gives what it was told, the exit code and the session.
+    fn talk(&self, says: &[u8]) -> (String, ExitCode, Option<DaemonSession>) {
+        let (mut theirs, ours) = UnixStream::pair().unwrap();
+        theirs.write_all(says).unwrap();
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        let (exit, session) = self.arrive(ours);
         theirs.set_nonblocking(true).unwrap();
         let mut told = Vec::new();
         let _ = theirs.read_to_end(&mut told);
@@ -190,8 +195,6 @@ fn a_login_with_the_right_password() {
     let place =
         Place::new("[m]\npath = DIR/tree\nauth users = bob:rw\nsecrets file = DIR/secrets\n");
     let (mut theirs, ours) = UnixStream::pair().unwrap();
-    let path = place.0.join("conf").into_os_string().into_encoded_bytes();
-    let service = Service::new(ConfigSource::File(path));
     let client = std::thread::spawn(move || {
         theirs.write_all(format!("{GREETING}m\n").as_bytes()).unwrap();
         let mut text = String::new();
@@ -213,19 +216,9 @@ fn a_login_with_the_right_password() {
         theirs.write_all(format!("bob {answer}\n--server\0.\0m/\0\0").as_bytes()).unwrap();
         theirs
     });
-    let session = Mutex::new(None);
-    let arrival = Arrival {
-        service: &service,
-        output: ours.try_clone().unwrap().into(),
-        input: ours.into(),
-        via_shell: false,
-    };
-    run(arrival, &|admitted| {
-        *session.lock().unwrap() = Some(admitted);
-        ExitCode::Ok
-    });
+    let (_, session) = place.arrive(ours);
     let _theirs = client.join().unwrap();
-    let session = session.into_inner().unwrap().unwrap();
+    let session = session.unwrap();
     assert_eq!(session.user, b"bob");
     assert!(!session.module.read_only && !session.sending);
     assert_eq!(session.client(), b"bob@UNKNOWN (0.0.0.0)");

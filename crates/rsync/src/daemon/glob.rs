@@ -5,9 +5,14 @@
 
 use wire::filter::wildmatch::{Glob, has_wildcard};
 
+/// The pattern, ready for many texts.
+pub(crate) fn compiled(pattern: &[u8]) -> Glob {
+    Glob::new(pattern)
+}
+
 /// Whether the whole text matches.
 pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
-    Glob::new(pattern).matches(text)
+    compiled(pattern).matches(text)
 }
 
 /// The same with ASCII letters of either case equal.

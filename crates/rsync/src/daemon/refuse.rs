@@ -89,9 +89,10 @@ impl RefuseSet {
             return self.mark(refuse, part);
         }
         if glob::is_pattern(word) {
+            let pattern = glob::compiled(word);
             return self.mark(refuse, |row| {
-                let letter = row.short.is_some_and(|short| glob::matches(word, &[short]));
-                let long = !row.long.is_empty() && glob::matches(word, row.long.as_bytes());
+                let letter = row.short.is_some_and(|short| pattern.matches(&[short]));
+                let long = !row.long.is_empty() && pattern.matches(row.long.as_bytes());
                 (letter || long) && !EXACT_ONLY.contains(&row.long.as_str())
             });
         }

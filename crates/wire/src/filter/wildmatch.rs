@@ -24,9 +24,31 @@ enum Token {
     /// `**` and longer: any run.
     DoubleStar,
     /// `[...]`: one byte of the set, never `/`.
-    Set(Box<[bool; 256]>),
+    Set(Box<ByteSet>),
     /// An unterminated set or a dangling `\`: matches nothing.
     Never,
+}
+
+/// Which of the 256 bytes are members, one bit each: rules come from peers, so they are kept small.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct ByteSet([u128; 2]);
+
+impl ByteSet {
+    fn contains(&self, byte: u8) -> bool {
+        let [low, high] = self.0;
+        let half = if byte < 128 { low } else { high };
+        half >> (byte & 127) & 1 != 0
+    }
+
+    fn insert(&mut self, byte: u8) {
+        let [low, high] = &mut self.0;
+        let half = if byte < 128 { low } else { high };
+        *half |= 1 << (byte & 127);
+    }
+
+    fn negate(&mut self) {
+        self.0 = self.0.map(|half| !half);
+    }
 }
 
 impl Token {
@@ -34,7 +56,7 @@ impl Token {
         match self {
             Token::Byte(b) => *b == byte,
             Token::One => byte != b'/',
-            Token::Set(set) => byte != b'/' && set.get(usize::from(byte)).copied().unwrap_or(false),
+            Token::Set(set) => byte != b'/' && set.contains(byte),
             Token::Star | Token::DoubleStar | Token::Never => false,
         }
     }
@@ -179,12 +201,12 @@ impl Glob {
 }
 
 /// Parses the set behind a `[`; gives the set and what follows its `]`, `None` if it is broken.
-fn parse_set(text: &[u8]) -> Option<(Box<[bool; 256]>, &[u8])> {
+fn parse_set(text: &[u8]) -> Option<(Box<ByteSet>, &[u8])> {
     let (negated, mut rest) = match text.split_first() {
         Some((b'!' | b'^', tail)) => (true, tail),
         _ => (false, text),
     };
-    let mut set = Box::new([false; 256]);
+    let mut set = Box::<ByteSet>::default();
     let mut first = true;
     // The start of a possible range: the latest single byte of the set.
     let mut low: Option<u8> = None;
@@ -203,7 +225,7 @@ fn parse_set(text: &[u8]) -> Option<(Box<[bool; 256]>, &[u8])> {
                     (*end, tail.get(1..)?)
                 };
                 for b in low.take().unwrap_or(0)..=high {
-                    *set.get_mut(usize::from(b))? = true;
+                    set.insert(b);
                 }
                 rest = after;
             }
@@ -217,20 +239,20 @@ fn parse_set(text: &[u8]) -> Option<(Box<[bool; 256]>, &[u8])> {
                     }
                     // Without `:]` the bracket is an ordinary member.
                     _ => {
-                        *set.get_mut(usize::from(b'['))? = true;
+                        set.insert(b'[');
                         rest = tail;
                         low = Some(b'[');
                     }
                 }
             }
             (b'\\', [escaped, after @ ..]) => {
-                *set.get_mut(usize::from(*escaped))? = true;
+                set.insert(*escaped);
                 low = Some(*escaped);
                 rest = after;
             }
             (b'\\', []) => return None,
             (member, _) => {
-                *set.get_mut(usize::from(member))? = true;
+                set.insert(member);
                 low = Some(member);
                 rest = tail;
             }
@@ -238,13 +260,13 @@ fn parse_set(text: &[u8]) -> Option<(Box<[bool; 256]>, &[u8])> {
         first = false;
     }
     if negated {
-        set.iter_mut().for_each(|b| *b = !*b);
+        set.negate();
     }
     Some((set, rest))
 }
 
 /// Adds the ASCII class `name`; `None` if there is no such class.
-fn add_class(set: &mut [bool; 256], name: &[u8]) -> Option<()> {
+fn add_class(set: &mut ByteSet, name: &[u8]) -> Option<()> {
     let holds: fn(&u8) -> bool = match name {
         b"alnum" => u8::is_ascii_alphanumeric,
         b"alpha" => u8::is_ascii_alphabetic,
@@ -261,9 +283,7 @@ fn add_class(set: &mut [bool; 256], name: &[u8]) -> Option<()> {
         b"xdigit" => u8::is_ascii_hexdigit,
         _ => return None,
     };
-    for (byte, member) in (0..=u8::MAX).zip(set.iter_mut()) {
-        *member |= holds(&byte);
-    }
+    (0..=u8::MAX).filter(holds).for_each(|byte| set.insert(byte));
     Some(())
 }
 

@@ -7,7 +7,7 @@ use crate::codec::{ByteSource, get_i32, get_varint, get_varlong};
 use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::flist::entry::{Entry, HardLink};
-use crate::flist::flags::{self, Flags, FlistOptions};
+use crate::flist::flags::{self, Flags, FlistOptions, Previous};
 use crate::flist::ids::{self, IdNames};
 use crate::limits::{LINK_TARGET_MAX, NAME_MAX_LEN};
 
@@ -19,12 +19,7 @@ const LIST_ENTRIES_MAX: i32 = 1 << 28;
 /// Running state of a receiving side's lists, over all segments.
 pub struct Decoder {
     opts: FlistOptions,
-    name: Vec<u8>,
-    mode: u32,
-    mtime: i64,
-    uid: u32,
-    gid: u32,
-    rdev_major: u32,
+    last: Previous,
     start: i32,
     received: i32,
     bytes: usize,
@@ -40,12 +35,7 @@ impl Decoder {
     pub fn new(opts: FlistOptions) -> Decoder {
         Decoder {
             opts,
-            name: Vec::new(),
-            mode: 0,
-            mtime: 0,
-            uid: 0,
-            gid: 0,
-            rdev_major: 0,
+            last: Previous::default(),
             start: 0,
             received: 0,
             bytes: 0,
@@ -83,7 +73,7 @@ impl Decoder {
             Some(entry) => entry,
             None => self.read_fields(src, word)?,
         };
-        entry.name = self.name.clone();
+        entry.name = self.last.name.clone();
         if word & flags::HLINKED != 0
             && self.opts.hard_links
             && !entry.is_dir()
@@ -113,14 +103,15 @@ impl Decoder {
         } else {
             usize::from(src.byte()?)
         };
-        if prefix > self.name.len() || suffix > NAME_MAX_LEN || prefix + suffix > NAME_MAX_LEN {
+        if prefix > self.last.name.len() || suffix > NAME_MAX_LEN || prefix + suffix > NAME_MAX_LEN
+        {
             let text = format!("overflow: xflags=0x{word:x} l1={prefix} l2={suffix}");
             return Err(Error::malformed(ExitCode::Malloc, "flist-name", text).into());
         }
-        self.name.truncate(prefix);
+        self.last.name.truncate(prefix);
         let rest = src.read_vec(suffix)?;
-        self.name.extend_from_slice(&rest);
-        self.bytes += self.name.len();
+        self.last.name.extend_from_slice(&rest);
+        self.bytes += self.last.name.len();
         Ok(())
     }
 
@@ -147,10 +138,10 @@ impl Decoder {
         }
         let Some(leader) = self.leaders.get(&index) else { return Ok(None) };
         let entry = Entry { hard_link: group, ..leader.clone() };
-        self.mode = entry.mode;
-        self.mtime = entry.mtime;
-        self.uid = entry.uid;
-        self.gid = entry.gid;
+        self.last.mode = entry.mode;
+        self.last.mtime = entry.mtime;
+        self.last.uid = entry.uid;
+        self.last.gid = entry.gid;
         Ok(Some(entry))
     }
 
@@ -165,9 +156,9 @@ impl Decoder {
             )
         })?;
         if !has(flags::SAME_TIME) {
-            self.mtime = get_varlong(src, 4)?;
+            self.last.mtime = get_varlong(src, 4)?;
         }
-        let mut entry = Entry { len, mtime: self.mtime, ..Entry::default() };
+        let mut entry = Entry { len, mtime: self.last.mtime, ..Entry::default() };
         if has(flags::MOD_NSEC) && self.opts.protocol.has_nsec() {
             let nsec = get_varint(src)?;
             entry.mtime_nsec =
@@ -177,30 +168,30 @@ impl Decoder {
                 })?;
         }
         if !has(flags::SAME_MODE) {
-            self.mode = get_i32(src)?.cast_unsigned();
+            self.last.mode = get_i32(src)?.cast_unsigned();
         }
-        entry.mode = self.mode;
+        entry.mode = self.last.mode;
         if self.opts.owner && !has(flags::SAME_UID) {
-            self.uid = get_varint(src)?.cast_unsigned();
+            self.last.uid = get_varint(src)?.cast_unsigned();
             if has(flags::USER_NAME_FOLLOWS) {
                 entry.user_name = Some(ids::get_name(src)?);
             }
         }
-        entry.uid = self.uid;
+        entry.uid = self.last.uid;
         if self.opts.group && !has(flags::SAME_GID) {
-            self.gid = get_varint(src)?.cast_unsigned();
+            self.last.gid = get_varint(src)?.cast_unsigned();
             if has(flags::GROUP_NAME_FOLLOWS) {
                 entry.group_name = Some(ids::get_name(src)?);
             }
         }
-        entry.gid = self.gid;
+        entry.gid = self.last.gid;
         if self.opts.has_rdev(entry.mode) {
             if !has(flags::SAME_RDEV_MAJOR) {
-                self.rdev_major = get_varint(src)?.cast_unsigned();
+                self.last.rdev_major = get_varint(src)?.cast_unsigned();
             }
             let minor = get_varint(src)?.cast_unsigned();
             if entry.is_device() {
-                entry.rdev = (self.rdev_major, minor);
+                entry.rdev = (self.last.rdev_major, minor);
             }
         }
         if entry.is_link() && self.opts.links {

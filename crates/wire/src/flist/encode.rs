@@ -6,7 +6,7 @@ use crate::codec::{put_i32, put_varint, put_varlong};
 use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::flist::entry::{Entry, HardLink};
-use crate::flist::flags::{self, FlistOptions};
+use crate::flist::flags::{self, FlistOptions, Previous};
 use crate::flist::ids::{self, IdKind};
 use crate::limits::{LINK_TARGET_MAX, NAME_MAX_LEN};
 
@@ -16,12 +16,7 @@ const PREFIX_MAX: usize = 255;
 /// Running state of a sender's lists, over all segments.
 pub struct Encoder {
     opts: FlistOptions,
-    name: Vec<u8>,
-    mode: u32,
-    mtime: i64,
-    uid: u32,
-    gid: u32,
-    rdev_major: u32,
+    last: Previous,
     first: bool,
     start: i32,
     sent: i32,
@@ -35,12 +30,7 @@ impl Encoder {
     pub fn new(opts: FlistOptions) -> Encoder {
         Encoder {
             opts,
-            name: Vec::new(),
-            mode: 0,
-            mtime: 0,
-            uid: 0,
-            gid: 0,
-            rdev_major: 0,
+            last: Previous::default(),
             first: true,
             start: 0,
             sent: 0,
@@ -80,10 +70,10 @@ impl Encoder {
         if group.is_none_or(|index| index < self.start) {
             self.put_fields(out, word, entry, user_name, group_name);
         }
-        self.mode = entry.mode;
-        self.mtime = entry.mtime;
-        self.uid = entry.uid;
-        self.gid = entry.gid;
+        self.last.mode = entry.mode;
+        self.last.mtime = entry.mtime;
+        self.last.uid = entry.uid;
+        self.last.gid = entry.gid;
         self.first = false;
         self.sent = self.sent.saturating_add(1);
         Ok(())
@@ -129,20 +119,20 @@ impl Encoder {
         let later = !self.first;
         set(entry.is_dir() && entry.top_dir, flags::TOP_DIR);
         set(entry.is_dir() && !entry.content_dir, flags::NO_CONTENT_DIR);
-        set(later && entry.mode == self.mode, flags::SAME_MODE);
-        set(!self.opts.owner || later && entry.uid == self.uid, flags::SAME_UID);
-        set(!self.opts.group || later && entry.gid == self.gid, flags::SAME_GID);
-        set(later && entry.mtime == self.mtime, flags::SAME_TIME);
+        set(later && entry.mode == self.last.mode, flags::SAME_MODE);
+        set(!self.opts.owner || later && entry.uid == self.last.uid, flags::SAME_UID);
+        set(!self.opts.group || later && entry.gid == self.last.gid, flags::SAME_GID);
+        set(later && entry.mtime == self.last.mtime, flags::SAME_TIME);
         set(entry.mtime_nsec != 0 && self.opts.protocol.has_nsec(), flags::MOD_NSEC);
         if self.opts.has_rdev(entry.mode) {
-            let same = entry.is_special() || entry.rdev.0 == self.rdev_major;
+            let same = entry.is_special() || entry.rdev.0 == self.last.rdev_major;
             set(same, flags::SAME_RDEV_MAJOR);
         }
         word
     }
 
     fn put_name(&mut self, out: &mut Vec<u8>, word: &mut u32, entry: &Entry) {
-        let shared = self.name.iter().zip(&entry.name).take_while(|(a, b)| a == b).count();
+        let shared = self.last.name.iter().zip(&entry.name).take_while(|(a, b)| a == b).count();
         let shared = shared.min(PREFIX_MAX);
         let suffix = &entry.name[shared..];
         if shared > 0 {
@@ -161,8 +151,8 @@ impl Encoder {
             out.push(suffix.len() as u8);
         }
         out.extend_from_slice(suffix);
-        self.name.truncate(shared);
-        self.name.extend_from_slice(suffix);
+        self.last.name.truncate(shared);
+        self.last.name.extend_from_slice(suffix);
     }
 
     fn put_fields(
@@ -199,7 +189,7 @@ impl Encoder {
         if self.opts.has_rdev(entry.mode) {
             if !has(flags::SAME_RDEV_MAJOR) {
                 put_varint(out, entry.rdev.0.cast_signed());
-                self.rdev_major = entry.rdev.0;
+                self.last.rdev_major = entry.rdev.0;
             }
             put_varint(out, if entry.is_special() { 0 } else { entry.rdev.1.cast_signed() });
         }

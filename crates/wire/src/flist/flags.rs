@@ -60,6 +60,28 @@ pub struct FlistOptions {
 }
 
 impl FlistOptions {
+    /// The newest form of flags and ends, and entries that hold what every entry has, with the
+    /// texts of symbolic links.
+    pub fn plain(protocol: Protocol) -> FlistOptions {
+        FlistOptions {
+            protocol,
+            varint_flags: true,
+            safe_flist: true,
+            id0_names: true,
+            inc: false,
+            owner: false,
+            group: false,
+            links: true,
+            devices: false,
+            specials: false,
+            hard_links: false,
+            checksum_len: None,
+            numeric_ids: false,
+            relative: false,
+            delete_missing_args: false,
+        }
+    }
+
     /// Whether an entry of this mode has a device field.
     pub(crate) fn has_rdev(&self, mode: u32) -> bool {
         match mode & 0o170_000 {
@@ -73,6 +95,17 @@ impl FlistOptions {
     pub(crate) fn end_carries_error(&self) -> bool {
         self.varint_flags || self.safe_flist || self.protocol.always_safe_flist()
     }
+}
+
+/// What the flags of an entry refer to: fields of the one sent before it, in any segment.
+#[derive(Default)]
+pub(crate) struct Previous {
+    pub(crate) name: Vec<u8>,
+    pub(crate) mode: u32,
+    pub(crate) mtime: i64,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) rdev_major: u32,
 }
 
 /// Appends a flag word.

@@ -15,23 +15,7 @@ use crate::codec::SliceSource;
 use crate::version::Protocol;
 
 fn options(protocol: i32) -> FlistOptions {
-    FlistOptions {
-        protocol: Protocol::new(protocol).unwrap(),
-        varint_flags: true,
-        safe_flist: true,
-        id0_names: true,
-        inc: true,
-        owner: false,
-        group: false,
-        links: true,
-        devices: false,
-        specials: false,
-        hard_links: false,
-        checksum_len: None,
-        numeric_ids: false,
-        relative: false,
-        delete_missing_args: false,
-    }
+    FlistOptions { inc: true, ..FlistOptions::plain(Protocol::new(protocol).unwrap()) }
 }
 
 fn unhex(text: &str) -> Vec<u8> {
