@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rsync::console::Silent;
 use rsync::control::Control;
@@ -74,8 +75,12 @@ fn options(relative: bool) -> FlistOptions {
     FlistOptions { relative, ..FlistOptions::plain(Protocol::NEWEST) }
 }
 
-/// Pushes raw list bytes and returns how the server ended.
-fn push(place: &Place, words: &[&str], list: &[u8]) -> ExitCode {
+/// Starts a server and sends it raw list bytes.
+fn send(
+    place: &Place,
+    words: &[&str],
+    list: &[u8],
+) -> (UnixStream, std::thread::JoinHandle<ExitCode>) {
     let (mut peer, handle) = server(&place.0.join("dst"), words);
     let mut out = 32i32.to_le_bytes().to_vec();
     out.push(4);
@@ -85,6 +90,12 @@ fn push(place: &Place, words: &[&str], list: &[u8]) -> ExitCode {
         out.extend_from_slice(piece);
     }
     let _ = peer.write_all(&out);
+    (peer, handle)
+}
+
+/// Pushes raw list bytes and returns how the server ended.
+fn push(place: &Place, words: &[&str], list: &[u8]) -> ExitCode {
+    let (mut peer, handle) = send(place, words, list);
     peer.shutdown(std::net::Shutdown::Write).unwrap();
     let _ = peer.read_to_end(&mut Vec::new());
     drop(peer);
@@ -113,7 +124,14 @@ const WORDS: &[&str] = &["--server", "-rle.LsfxCIvu"];
 fn an_honest_list_is_acted_upon() {
     // A failure would mean that the other cases are refused for a reason of their own.
     let place = Place::new("honest");
-    push(&place, WORDS, &encoded(&[entry(b"made", 0o040_755)], false));
+    // The connection stays open meanwhile: a server that sees it go need not act any more.
+    let (peer, handle) = send(&place, WORDS, &encoded(&[entry(b"made", 0o040_755)], false));
+    let end = Instant::now() + Duration::from_secs(20);
+    while !place.0.join("dst/made").is_dir() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(peer);
+    handle.join().unwrap();
     assert!(place.0.join("dst/made").is_dir());
 }
 
