@@ -264,7 +264,7 @@ impl Scanner {
         };
         let rel = trim_root(&arg.name).to_vec();
         let Ok(path) = RelPath::new(&rel) else {
-            return Err(Fatal::new(
+            return Err(Fatal::bare(
                 wire::exit::ExitCode::Syntax,
                 [b"found \"..\" dir in relative path: ".as_slice(), &arg.name].concat(),
             ));
@@ -737,16 +737,15 @@ fn cut_relative(arg: &[u8]) -> Result<Argument, Fatal> {
     let (base, name) = match find(arg, b"/./") {
         Some(0) => (b"/".to_vec(), &arg[3..]),
         Some(at) => (arg[..at].to_vec(), &arg[at + 3..]),
-        None if arg.ends_with(b"/.") => (arg[..arg.len() - 1].to_vec(), &b""[..]),
         None if arg.starts_with(b"/") => (b"/".to_vec(), arg),
         None => (b".".to_vec(), arg),
     };
-    let contents = name.is_empty() || name.ends_with(b"/") || name == b".";
+    let contents = name.is_empty() || name == b"." || name.ends_with(b"/") || name.ends_with(b"/.");
     let mut cleaned = Vec::new();
     for part in name.split(|&b| b == b'/').filter(|p| !p.is_empty() && *p != b".") {
         if part == b".." {
             let text = [b"found \"..\" dir in relative path: ".as_slice(), arg].concat();
-            return Err(Fatal::new(wire::exit::ExitCode::Syntax, text));
+            return Err(Fatal::bare(wire::exit::ExitCode::Syntax, text));
         }
         if !cleaned.is_empty() || name.starts_with(b"/") {
             cleaned.push(b'/');
