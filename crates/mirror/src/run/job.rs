@@ -1,7 +1,7 @@
 //! Transfers of one sync, in-process, through `rsync::client`.
 //!
 //! Called by `run::sync`. A comparison of everything is one recursive transfer. A batch is up to
-//! four, each only if there is something for it, in an order that never leaves a renamed directory
+//! three, each only if there is something for it, in an order that never leaves a renamed directory
 //! without both its names longer than needed: whole directories first, then names and deletions.
 //!
 //! Names are sent as a list of files, relative to the source and without recursion. What is missing
@@ -138,12 +138,9 @@ impl Transfer for Job {
     fn batch(&self, batch: &Batch, control: &Arc<Control>) -> Outcome {
         let mut runs = Vec::new();
         if !batch.subtrees.is_empty() {
+            let delete = if self.delete { DeleteMode::During } else { DeleteMode::Off };
             let options = self.named(batch.subtrees.clone());
-            runs.push(Options { recurse: true, ..options });
-        }
-        if !batch.compared.is_empty() {
-            let options = self.named(batch.compared.clone());
-            runs.push(Options { recurse: true, delete: DeleteMode::During, ..options });
+            runs.push(Options { recurse: true, delete, ..options });
         }
         if !batch.names.is_empty() {
             let spare = batch.gone_dirs && !self.options.filters.is_empty();

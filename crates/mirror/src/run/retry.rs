@@ -37,7 +37,7 @@ pub fn verdict(outcome: &Outcome, prefix: &[u8]) -> Verdict {
     }
 }
 
-/// Whether a comparison with deletions may have left some of them out, as a transfer does after an
+/// Whether a transfer with deletions may have left some of them out, as a transfer does after an
 /// error in reading the source.
 pub fn deletions_owed(outcome: &Outcome) -> bool {
     outcome.exit == ExitCode::Partial

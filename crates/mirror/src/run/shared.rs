@@ -52,6 +52,8 @@ pub enum Next {
     Full,
     /// Send what is ready.
     Paths,
+    /// Look at new files while nothing can be sent: later they may be gone.
+    Look,
     /// Nothing to send; see whether the source is still there.
     Check,
 }
@@ -156,6 +158,7 @@ impl Shared {
                 _ => SyncState::Waiting,
             };
             let until = match due {
+                _ if blocked && state.queue.looks_wanted() => return Next::Look,
                 Due::Full | Due::Paths if blocked => state.blocked_until,
                 Due::Full => return Next::Full,
                 Due::Paths => return Next::Paths,

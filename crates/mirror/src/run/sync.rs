@@ -16,6 +16,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rsync::problem::Outcome;
+use tree::root::Root;
 use wire::exit::ExitCode;
 
 use super::guard::{GuardedSource, Refusal, refuse_overlap};
@@ -50,7 +51,7 @@ pub struct Mirror {
     first: bool,
     /// A transfer was begun before: the target may have files of this very second.
     begun: bool,
-    /// The target may have what the source has not: a comparison left out deletions, or a
+    /// The target may have what the source has not: a transfer left out deletions, or a
     /// transfer that was cut off left an unfinished file.
     owes_deletions: bool,
     /// Times events were lost, of those reported.
@@ -119,13 +120,19 @@ fn watch_loop(mut watcher: watch::Watcher, shared: &Shared) {
     let mut events = Vec::new();
     while !shared.stop_requested() {
         watcher.poll(WATCH_POLL_MS, &mut events);
-        if events.is_empty() {
-            continue;
+        if !events.is_empty() {
+            let lost = events.iter().any(|e| matches!(e, Event::Lost(_)));
+            shared.take_in(&mut events);
+            if lost {
+                return;
+            }
         }
-        let lost = events.iter().any(|e| matches!(e, Event::Lost(_)));
-        shared.take_in(&mut events);
-        if lost {
-            return;
+        // The number comes first: what happened before that flight ended is read if nothing waits.
+        let flight = shared.lock().queue.to_catch_up();
+        if let Some(flight) = flight
+            && watcher.is_drained()
+        {
+            shared.lock().queue.caught_up(flight);
         }
     }
 }
@@ -177,6 +184,7 @@ impl Mirror {
                 Next::Stop => return End::Asked,
                 Next::Lost(text) => Err(self.lost(text)),
                 Next::Check => self.source.root().map(drop),
+                Next::Look => self.source.root().map(|root| self.look(&root)),
                 Next::Full => self.full(),
                 Next::Paths => {
                     // What belongs together arrives within a moment.
@@ -204,7 +212,6 @@ impl Mirror {
         if overflows > std::mem::replace(&mut self.overflows, overflows) {
             self.report(What::Overflow);
         }
-        self.survey.forget_links();
         let kind = if self.first { SyncState::FirstPass } else { SyncState::Comparing };
         let control = self.shared.new_control(kind);
         let (config, started) = (&self.config, Instant::now());
@@ -214,7 +221,10 @@ impl Mirror {
         let outcome = match hold {
             Err(Hold::Refused(refusal)) => return Err(refusal),
             Err(Hold::Failed(outcome)) => outcome,
-            Ok(()) => transfer.full(self.begun, &control),
+            Ok(()) => {
+                self.survey.search_links(&self.source.root()?);
+                transfer.full(self.begun, &control)
+            }
         };
         self.begun = true;
         // A comparison that lands has deleted all there was to delete, unless it says otherwise.
@@ -229,17 +239,21 @@ impl Mirror {
         Ok(())
     }
 
-    /// Sends what is ready.
-    fn batch(&mut self) -> Result<(), Refusal> {
-        let root = self.source.root()?;
+    /// Looks at new files.
+    fn look(&mut self, root: &Root) {
         let new = self.shared.lock().queue.to_look();
-        let answers = self.survey.being_written(&root, new);
+        let answers = self.survey.being_written(root, new);
         let mut state = self.shared.lock();
         for (path, waits) in answers {
             state.queue.looked(&path, waits);
         }
-        let mut taken = state.queue.take(BATCH_MAX);
-        drop(state);
+    }
+
+    /// Sends what is ready.
+    fn batch(&mut self) -> Result<(), Refusal> {
+        let root = self.source.root()?;
+        self.look(&root);
+        let mut taken = self.shared.lock().queue.take(BATCH_MAX);
         if taken.is_empty() {
             return Ok(());
         }
@@ -262,6 +276,7 @@ impl Mirror {
         let outcome = self.transfer.batch(&batch, &control);
         let listed = control.listed.load(Ordering::Relaxed) > 0;
         if self.land(&outcome) {
+            self.owes_deletions |= !batch.subtrees.is_empty() && deletions_owed(&outcome);
             self.shared.lock().numbers.batches += 1;
             self.report(What::Batch { names: batch.len(), work: work(&outcome, started) });
         } else {

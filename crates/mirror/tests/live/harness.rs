@@ -251,12 +251,9 @@ impl Transfer for Stock {
             false => &[],
         };
         let root = if batch.root { vec![b".".to_vec()] } else { Vec::new() };
-        let steps: [(&[Vec<u8>], &[&str]); 4] = [
-            (&batch.subtrees, &["-r"]),
-            (&batch.compared, &["-r", "--delete"]),
-            (&batch.names, spare),
-            (&root, &[]),
-        ];
+        let whole: &[&str] = if self.config.delete { &["-r", "--delete"] } else { &["-r"] };
+        let steps: [(&[Vec<u8>], &[&str]); 3] =
+            [(&batch.subtrees, whole), (&batch.names, spare), (&root, &[])];
         for (names, more) in steps.into_iter().filter(|(names, _)| !names.is_empty()) {
             let outcome = self.run(&[missing, more].concat(), Some(names));
             if outcome.exit != ExitCode::Ok {

@@ -83,7 +83,7 @@ fn what_failed_in_the_first_pass_is_sent_by_name() {
     live.until("both are sent", || {
         let all = script.batches.lock().unwrap();
         all.iter().any(|b| b.names.contains(&b"./f".to_vec()))
-            && all.iter().any(|b| b.compared.contains(&b"./d".to_vec()))
+            && all.iter().any(|b| b.subtrees.contains(&b"./d".to_vec()))
     });
     // Deletions may have been left out by the pass that failed in part: one more makes them good.
     live.until("everything is compared once more", || *script.passes.lock().unwrap() == 2);
