@@ -152,6 +152,7 @@ fn for_watch(mut options: Options) -> Result<Options, String> {
         (options.ignore_existing, "--ignore-existing"),
         (options.deletes(), "--delete-during (write --delete)"),
         (options.max_delete.is_some(), "--max-delete"),
+        (options.follows_links(), "--copy-links (or the like)"),
         (options.prune_empty_dirs, "--prune-empty-dirs"),
         (options.remove_source != RemoveSource::Nothing, "--remove-source-files"),
     ];

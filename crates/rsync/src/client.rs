@@ -99,6 +99,7 @@ impl Client {
             Location::Local(_) => Role::Sender,
             _ => Role::SoleReceiver,
         };
+        crate::munge::check(&self.opts)?;
         match (first, dest) {
             (Location::Local(_), None | Some(Location::Local(_))) => self.local(sources, dest),
             (Location::Local(_), Some(remote)) => self.push(sources, remote),
@@ -147,7 +148,7 @@ impl Client {
         let scanner = Scanner::new(
             self.opts.clone(),
             self.reporter.clone(),
-            ScanRules { filters, ..ScanRules::default() },
+            ScanRules { filters, munge: self.opts.munge_links, ..ScanRules::default() },
             agreed.list_sum,
             agreed.inc(),
         )?;
@@ -261,7 +262,7 @@ impl Client {
             start: DestStart::Operator { cwd: cwd() },
             dest,
             local,
-            munge: false,
+            munge: self.opts.munge_links,
         });
         if !received.started && self.role == Role::Generator {
             self.role = Role::SoleReceiver;

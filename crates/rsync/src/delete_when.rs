@@ -58,6 +58,9 @@ impl Generator {
     /// Whether a directory stands at a name, with no link anywhere on the way.
     fn is_real_directory(&mut self, name: &[u8]) -> bool {
         let Some(path) = self.recv.dest_path(name) else { return false };
+        if self.recv.opts.keep_dirlinks {
+            return self.cache.dir(&path).is_ok();
+        }
         let mut dir = self.recv.root.top().clone();
         for part in path.components() {
             match dir.open_dir(part) {

@@ -142,6 +142,17 @@ impl DestStart {
         }
     }
 
+    /// Opens the destination. With `keep_dirlinks` a daemon's may lead through links of its module.
+    fn open_dest(&self, path: &[u8], keep_dirlinks: bool) -> io::Result<Root> {
+        match self {
+            DestStart::Module { root, .. } if keep_dirlinks => {
+                let clean = module_path(path);
+                root.inner(RelPath::new(&clean).map_err(|_| invalid())?)
+            }
+            _ => self.open(path),
+        }
+    }
+
     fn mkdir(&self, path: &[u8], mode: u32) -> io::Result<()> {
         let (parent, name) = split(path);
         let name = tree::path::Name::new(name).map_err(|_| invalid())?;
@@ -239,7 +250,9 @@ pub fn choose(
     let looked = start.look(path).map_err(|e| cannot_stat(reporter, start, path, &e))?;
     match looked {
         Some(true) => {
-            let root = start.open(path).map_err(|e| change_dir(reporter, start, 1, path, &e))?;
+            let root = start
+                .open_dest(path, opts.keep_dirlinks)
+                .map_err(|e| change_dir(reporter, start, 1, path, &e))?;
             Ok(Destination { root, shown, rename: None, missing: false, made: false })
         }
         Some(false) if slash => {
@@ -341,7 +354,9 @@ fn make(
         let root = start.open(b".").map_err(|e| change_dir(reporter, start, 2, b".", &e))?;
         return Ok(Destination { root, shown, rename: None, missing: true, made: false });
     }
-    let root = start.open(path).map_err(|e| change_dir(reporter, start, 2, path, &e))?;
+    let root = start
+        .open_dest(path, opts.keep_dirlinks)
+        .map_err(|e| change_dir(reporter, start, 2, path, &e))?;
     Ok(Destination { root, shown, rename: None, missing: false, made: true })
 }
 
@@ -359,7 +374,9 @@ fn single(
         let rename = Some(name.to_vec());
         return Ok(Destination { root, shown, rename, missing: true, made: false });
     }
-    let root = start.open(parent).map_err(|e| change_dir(reporter, start, 3, parent, &e))?;
+    let root = start
+        .open_dest(parent, opts.keep_dirlinks)
+        .map_err(|e| change_dir(reporter, start, 3, parent, &e))?;
     Ok(Destination { root, shown, rename: Some(name.to_vec()), missing: false, made: false })
 }
 

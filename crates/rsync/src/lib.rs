@@ -53,5 +53,6 @@ pub mod sender;
 pub mod server;
 pub mod session;
 pub mod setup;
+pub mod symlinks;
 pub mod transport;
 pub mod window;

@@ -316,7 +316,10 @@ impl ReceiverRole {
             Stage::temp(dir.clone(), base, self.recv.side.temp.clone(), mode & 0o700)
         };
         match opened {
-            Ok(stage) => Target::Stage { stage, dir, place, basis },
+            Ok(mut stage) => {
+                self.lay_out(&mut stage, entry, name);
+                Target::Stage { stage, dir, place, basis }
+            }
             Err(error) => {
                 let what = if self.recv.opts.inplace { "open" } else { "mkstemp" };
                 let mut shown = self.recv.shown_path(name);
@@ -326,6 +329,23 @@ impl ReceiverRole {
                 self.recv.reporter.path_error(Role::Receiver, what, &shown, name, &error);
                 Target::Discard
             }
+        }
+    }
+
+    /// `--preallocate` and `--sparse`.
+    fn lay_out(&self, stage: &mut Stage, entry: &EntryView<'_>, name: &[u8]) {
+        if self.recv.opts.sparse {
+            stage.set_sparse();
+        }
+        if self.recv.opts.preallocate
+            && !entry.is_empty()
+            && let Err(error) = stage.reserve(entry.len())
+        {
+            let mut line = b"rsync: [receiver] do_fallocate ".to_vec();
+            line.extend_from_slice(&self.recv.reporter.quoted(&self.recv.shown_path(name)));
+            line.extend_from_slice(b": ");
+            line.extend_from_slice(crate::fatal::errno_text(&error).as_bytes());
+            self.recv.reporter.warning(&line);
         }
     }
 
@@ -398,7 +418,9 @@ impl ReceiverRole {
         if let Target::Stage { stage, .. } = target
             && write_failed.is_none()
         {
-            write_failed = stage.finish_content().err();
+            let synced =
+                |stage: &mut Stage| if self.recv.opts.fsync { stage.sync() } else { Ok(()) };
+            write_failed = stage.finish_content().and_then(|()| synced(stage)).err();
         }
         if let Some(error) = write_failed {
             let shown = self.recv.shown_path(name);

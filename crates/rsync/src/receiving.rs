@@ -124,6 +124,8 @@ pub struct Receiving {
     pub server: bool,
     /// Whether symlink texts get the munging prefix.
     pub munge: bool,
+    /// Whether symlink texts are kept from leading out of a module.
+    pub tames_links: bool,
     /// Names the sender may send; `None` trusts it.
     pub requested: Option<RequestedNames>,
     /// To the generator.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use tree::meta::Meta;
 use tree::path::{Name, RelPath};
+use tree::root::Root;
 use wire::error::Error;
 use wire::exit::ExitCode;
 use wire::flist::list::EntryView;
@@ -123,8 +124,10 @@ impl Sender {
         let Ok(path) = RelPath::new(trim_root(&name)) else { return };
         let Some(source) = self.scanner.roots.get_mut(usize::from(entry.root())) else { return };
         let Some(base) = path.name() else { return };
-        let dir = match source.cache.parent(path) {
-            Ok(dir) => dir.clone(),
+        // Whatever options followed for reading, nothing is removed out of the source.
+        let confined = Root::from_dir(source.root.top().clone());
+        let dir = match confined.parent_of(path) {
+            Ok(dir) => dir,
             Err(error) => return self.not_removed("secure-open-parent", &name, &error),
         };
         let meta = match dir.lstat(base) {
@@ -135,7 +138,11 @@ impl Sender {
         if id.is_some_and(|id| id == (meta.dev, meta.ino)) {
             return self.skipped("of destination file", &name);
         }
-        if !self.is_as_listed(entry, &meta, &dir, base) {
+        let through = match meta.is_link() && !entry.is_link() {
+            true => source.root.stat_through(path).unwrap_or(meta),
+            false => meta,
+        };
+        if !self.is_as_listed(entry, &through, &dir, base) {
             return self.skipped("for changed file", &name);
         }
         match dir.unlink(base) {

@@ -65,8 +65,8 @@ pub fn trim_root(name: &[u8]) -> &[u8] {
 
 /// What the scanner needs to know of the run.
 pub struct Scanner {
-    opts: Arc<Options>,
-    reporter: Arc<Reporter>,
+    pub(crate) opts: Arc<Options>,
+    pub(crate) reporter: Arc<Reporter>,
     filters: FilterList,
     /// The daemon's own rules, checked first.
     daemon_filters: Option<FilterList>,
@@ -281,6 +281,7 @@ impl Scanner {
             }
         };
         let is_dot = rel == b".";
+        let Some(meta) = self.argument_followed(root, path, &arg.name, meta) else { return Ok(()) };
         if !is_dot && self.is_hidden(root, &rel, meta.is_dir()) {
             self.missing(root, arg, listed, out);
             return Ok(());
@@ -341,12 +342,31 @@ impl Scanner {
         };
         let meta = dir.lstat(name)?;
         match meta {
+            Some(meta) if self.opts.copy_links && meta.is_link() => {
+                match self.roots[usize::from(root)].root.stat_through(path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    other => other.map(Some),
+                }
+            }
             Some(meta) if follow && meta.is_link() => match source.cache.dir(path) {
                 Ok(target) => target.stat_self().map(Some),
                 Err(_) => Ok(Some(meta)),
             },
             other => Ok(other),
         }
+    }
+
+    /// [`Self::followed`] for an argument.
+    fn argument_followed(
+        &mut self,
+        root: u16,
+        path: &RelPath,
+        name: &[u8],
+        meta: Meta,
+    ) -> Option<Meta> {
+        let Some(base) = path.name().filter(|_| meta.is_link()) else { return Some(meta) };
+        let dir = self.roots[usize::from(root)].cache.parent(path).ok()?.clone();
+        self.followed(root, &dir, base, name, meta)
     }
 
     fn missing(&mut self, root: u16, arg: &Argument, listed: bool, out: &mut Vec<Entry>) {
@@ -411,7 +431,7 @@ impl Scanner {
         if let Some(at) = self.roots.iter().position(|r| r.shown == shown) {
             return u16::try_from(at).map_err(io::Error::other);
         }
-        let root = start.open(base)?;
+        let root = start.open(base, self.opts.follows_links())?;
         let cache = DirCache::new(root.clone(), 64);
         let top_slash = !matches!(start, SourceStart::Module { confined: false, .. });
         self.roots.push(SourceRoot { cache, root, shown, top_slash, given: base.to_vec() });
@@ -492,6 +512,7 @@ impl Scanner {
             Ok(None) => return,
             Err(error) => return self.link_stat_failed(root, name, &error),
         };
+        let Some(meta) = self.followed(root, dir, base, name, meta) else { return };
         let rel = trim_root(name);
         if self.is_excluded(root, rel, meta.is_dir()) {
             return;
@@ -542,7 +563,8 @@ impl Scanner {
         })
     }
 
-    fn is_excluded(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
+    /// Whether rules leave a name out.
+    pub fn is_excluded(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
         self.is_hidden(root, rel, is_dir) || self.filters.is_excluded(rel, is_dir, Side::Sender)
     }
 
@@ -613,7 +635,7 @@ impl Scanner {
         }
         if self.opts.checksum && meta.is_file() {
             // A file that cannot be read is listed with zeros.
-            entry.digest = self.digest(dir, base);
+            entry.digest = self.digest(root, name);
         }
         Some(entry)
     }
@@ -623,9 +645,9 @@ impl Scanner {
         if self.munge { crate::munge::strip(&text).to_vec() } else { text }
     }
 
-    fn digest(&mut self, dir: &Dir, base: &Name) -> Option<wire::checksum::strong::Digest> {
-        let hashed = dir
-            .open_read(base)
+    fn digest(&mut self, root: u16, name: &[u8]) -> Option<wire::checksum::strong::Digest> {
+        let hashed = self
+            .open_content(root, name)
             .and_then(|file| crate::hash::hash_file(&file, self.list_sum, &mut self.buffer));
         hashed.ok()
     }
@@ -677,14 +699,16 @@ pub enum SourceStart {
 }
 
 impl SourceStart {
-    fn open(&self, base: &[u8]) -> io::Result<Root> {
+    /// Opens a directory that arguments are relative to; `following` where options follow links.
+    fn open(&self, base: &[u8], following: bool) -> io::Result<Root> {
         match self {
+            SourceStart::Operator { .. } if following => Ok(Root::open(base)?.following()),
             SourceStart::Operator { .. } => Root::open(base),
             SourceStart::Module { root, .. } => {
                 let clean = clean(trim_root(base));
                 let path = RelPath::new(if clean.is_empty() { b"." } else { &clean })
                     .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-                Ok(Root::from_dir(root.dir(path)?))
+                if following { root.inner(path) } else { Ok(Root::from_dir(root.dir(path)?)) }
             }
         }
     }

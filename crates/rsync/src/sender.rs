@@ -13,7 +13,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tree::path::RelPath;
 use wire::checksum::strong::FileHasher;
 use wire::delta::search::{MatchStats, Token};
 use wire::delta::table::SumTable;
@@ -454,7 +453,7 @@ impl Sender {
     ) -> Result<(), Fatal> {
         let entry = segment.list.get(pos);
         let name = entry.name();
-        let file = match self.open_source(entry.root(), &name) {
+        let file = match self.scanner.open_content(entry.root(), &name) {
             Ok(file) => file,
             Err(error) => return self.no_send(head.ndx, entry.root(), &name, &error),
         };
@@ -506,15 +505,6 @@ impl Sender {
             .roots
             .get(usize::from(root))
             .map_or_else(|| name.to_vec(), |r| r.shown_path(name))
-    }
-
-    fn open_source(&mut self, root: u16, name: &[u8]) -> io::Result<std::fs::File> {
-        let rel = crate::scan::trim_root(name);
-        let path = RelPath::new(rel).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-        let source = self.scanner.roots.get_mut(usize::from(root));
-        let source = source.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
-        let base = path.name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
-        source.cache.parent(path)?.open_read(base)
     }
 
     fn no_send(

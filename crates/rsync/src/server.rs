@@ -231,7 +231,9 @@ impl Server {
         let (start, printer, rules) = match daemon {
             None => {
                 let printer = ItemPrinter::server(self.opts.clone(), true, None);
-                let rules = ScanRules { filters, ..ScanRules::default() };
+                crate::munge::check(&self.opts)?;
+                let munge = self.opts.munge_links;
+                let rules = ScanRules { filters, munge, ..ScanRules::default() };
                 (SourceStart::Operator { cwd: crate::client::cwd() }, printer, rules)
             }
             Some(daemon) => (
@@ -313,8 +315,11 @@ impl Server {
             start: DestStart::Operator { cwd: crate::client::cwd() },
             dest,
             local: false,
-            munge: false,
+            munge: self.opts.munge_links,
         };
+        if daemon.is_none() {
+            crate::munge::check(&self.opts)?;
+        }
         if let Some(daemon) = daemon {
             setup.role.printer = ItemPrinter::server(self.opts.clone(), false, daemon.transfer_log);
             setup.daemon_filters = Some(daemon.filters);
@@ -464,6 +469,7 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
         start: DestStart::Operator { cwd: crate::client::cwd() },
         dest: half.dest,
         local: true,
+        // Locally the option only undoes what is munged in the source.
         munge: false,
     });
     reporter.hand_over(&half.reporter);

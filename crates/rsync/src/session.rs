@@ -127,6 +127,8 @@ fn parts(
     let RoleSetup { opts, agreed, reader, writer, reporter, control, mut printer, server } =
         setup.role;
     printer.set_sums(&agreed);
+    // Where the module is the root of the process there is nowhere to lead to.
+    let tames_nothing = !matches!(setup.start, DestStart::Module { confined: false, .. });
     let recv = Receiving {
         traffic: reader.traffic().clone(),
         reporter,
@@ -154,6 +156,7 @@ fn parts(
         local: setup.local,
         server,
         munge: setup.munge,
+        tames_links: !tames_nothing,
         requested: setup.requested,
         notes,
         listed: Mutex::new(crate::counters::KindCounts::default()),
@@ -265,6 +268,9 @@ fn first_lists(
     ndx_in: &mut NdxReader,
     printer: &ItemPrinter,
 ) -> Result<(), Fatal> {
+    if let Ok(mut ids) = recv.ids.lock() {
+        ids.read_maps(&recv.opts, &recv.reporter)?;
+    }
     let heading = printer.heading().map(Arc::as_ref);
     let segment = read_segment(recv, reader, decoder, -1, heading)?;
     if !recv.agreed.inc() {

@@ -243,6 +243,10 @@ pub struct Options {
     pub omit_link_times: bool,
     /// `--numeric-ids`.
     pub numeric_ids: bool,
+    /// `--usermap`, or the user of `--chown` as one.
+    pub usermap: Option<Vec<u8>>,
+    /// `--groupmap`, or the group of `--chown` as one.
+    pub groupmap: Option<Vec<u8>>,
     /// `--chmod`, each occurrence, in order.
     pub chmod: Vec<Vec<u8>>,
 
@@ -264,6 +268,12 @@ pub struct Options {
     pub whole_file: Option<bool>,
     /// `--inplace`.
     pub inplace: bool,
+    /// `-S`.
+    pub sparse: bool,
+    /// `--preallocate`.
+    pub preallocate: bool,
+    /// `--fsync`.
+    pub fsync: bool,
     /// `--partial`, `--partial-dir`.
     pub partial: Partial,
     /// `--temp-dir`.
@@ -286,6 +296,18 @@ pub struct Options {
     pub prune_empty_dirs: bool,
     /// `--mkpath`.
     pub mkpath: bool,
+    /// `-L`.
+    pub copy_links: bool,
+    /// `--copy-unsafe-links`.
+    pub copy_unsafe_links: bool,
+    /// `-k`.
+    pub copy_dirlinks: bool,
+    /// `--safe-links`.
+    pub safe_links: bool,
+    /// `--munge-links`.
+    pub munge_links: bool,
+    /// `-K`.
+    pub keep_dirlinks: bool,
     /// `--delete-missing-args`.
     pub delete_missing_args: bool,
     /// `--ignore-missing-args`.
@@ -391,6 +413,8 @@ impl Default for Options {
             omit_dir_times: false,
             omit_link_times: false,
             numeric_ids: false,
+            usermap: None,
+            groupmap: None,
             chmod: Vec::new(),
             checksum: false,
             update: false,
@@ -401,6 +425,9 @@ impl Default for Options {
             modify_window: 0,
             whole_file: None,
             inplace: false,
+            sparse: false,
+            preallocate: false,
+            fsync: false,
             partial: Partial::Discard,
             temp_dir: None,
             backup: false,
@@ -412,6 +439,12 @@ impl Default for Options {
             remove_source: RemoveSource::Nothing,
             prune_empty_dirs: false,
             mkpath: false,
+            copy_links: false,
+            copy_unsafe_links: false,
+            copy_dirlinks: false,
+            safe_links: false,
+            munge_links: false,
+            keep_dirlinks: false,
             delete_missing_args: false,
             ignore_missing_args: false,
             ignore_errors: false,
@@ -450,6 +483,11 @@ impl Options {
     /// Whether anything at the destination may be deleted by a rule or a list.
     pub fn deletes(&self) -> bool {
         self.delete != DeleteMode::Off
+    }
+
+    /// Whether a sender follows some of the symlinks it meets.
+    pub fn follows_links(&self) -> bool {
+        self.copy_links || self.copy_unsafe_links || self.copy_dirlinks
     }
 
     /// Whether rules of the receiving side have a use: some keep from deletion, some keep

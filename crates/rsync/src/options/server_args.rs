@@ -127,7 +127,10 @@ fn bundle(o: &Options, sending: bool) -> Vec<u8> {
     letters(o.links.into(), b'l');
     let needs_dirs = o.given.dirs || (o.dirs && (o.list_only || (sending && o.deletes())));
     letters((needs_dirs && !o.recurse).into(), b'd');
+    letters((sending && o.keep_dirlinks).into(), b'K');
     letters((sending && o.prune_empty_dirs).into(), b'm');
+    letters((!sending && o.copy_links).into(), b'L');
+    letters((!sending && o.copy_dirlinks).into(), b'k');
     letters((sending && o.omit_dir_times).into(), b'O');
     letters((sending && o.omit_link_times).into(), b'J');
     letters((o.whole_file == Some(true)).into(), b'W');
@@ -144,6 +147,7 @@ fn bundle(o: &Options, sending: bool) -> Vec<u8> {
     letters(o.ignore_times.into(), b'I');
     letters(o.relative.into(), b'R');
     letters(o.one_file_system.min(2), b'x');
+    letters(o.sparse.into(), b'S');
     letters(o.given.plain_compress.into(), b'z');
     let capabilities = wire::handshake::client_capabilities(o.may_recurse_in_segments(!sending));
     word.extend_from_slice(capabilities.as_bytes());
@@ -207,17 +211,26 @@ fn late_words(words: &mut Words, o: &Options, sending: bool) {
         _ => {}
     }
     words.push_if(o.ignore_errors, "--ignore-errors");
+    words.push_if(o.copy_unsafe_links, "--copy-unsafe-links");
+    words.push_if(o.safe_links, "--safe-links");
     words.push_if(o.numeric_ids, "--numeric-ids");
+    for (name, map) in [("--usermap", &o.usermap), ("--groupmap", &o.groupmap)] {
+        if let Some(map) = map.as_ref().filter(|_| sending) {
+            words.assign(name, map);
+        }
+    }
     words.push_if(sending && o.ignore_existing, "--ignore-existing");
     words.push_if(sending && o.existing, "--existing");
     if let Some(dir) = o.temp_dir.as_deref().filter(|_| sending) {
         words.push("--temp-dir");
         words.push(dir);
     }
+    words.push_if(sending && o.fsync, "--fsync");
     if let Some(levels) = info::words_for_server(&o.given.info, sending) {
         words.assign("--info", levels);
     }
     words.push_if(o.inplace, "--inplace");
+    words.push_if(sending && o.inplace && o.sparse && o.whole_file == Some(false), "--no-W");
     match &o.files_from {
         Some(FilesFrom::Remote { path, .. }) => {
             words.push("--files-from");
@@ -238,6 +251,7 @@ fn late_words(words: &mut Words, o: &Options, sending: bool) {
         RemoveSource::Synchronized => words.push("--remove-source-files"),
         RemoveSource::Sent => words.push("--remove-sent-files"),
     }
+    words.push_if(sending && o.preallocate, "--preallocate");
     words.push_if(sending && o.mkpath, "--mkpath");
     for word in &o.remote_options {
         words.push(word);
