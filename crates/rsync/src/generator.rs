@@ -427,20 +427,13 @@ impl Generator {
     }
 
     fn refused_by_daemon(&mut self, entry: &EntryView<'_>, name: &[u8]) -> bool {
-        let Some(filters) = &self.recv.daemon_filters else { return false };
         let rel = crate::scan::trim_root(name);
-        if rel == b"."
-            || !filters.is_excluded(
-                &self.recv.module_path(rel),
-                entry.is_dir(),
-                wire::filter::Side::Receiver,
-            )
-        {
+        if rel == b"." || !self.recv.hidden_by_daemon(rel, entry.is_dir()) {
             return false;
         }
         let mut line = b"ERROR: daemon refused to receive ".to_vec();
         line.extend_from_slice(if entry.is_dir() { b"directory " } else { b"file " });
-        line.extend_from_slice(&self.recv.reporter.quoted(rel));
+        line.extend_from_slice(&[b"\"", rel, b"\""].concat());
         self.recv.reporter.error_line(&line);
         if entry.is_dir() {
             self.recv
