@@ -262,6 +262,11 @@ impl Scanner {
                 return Ok(());
             }
         };
+        if self.is_way_hidden(root, b".", true) {
+            let error = io::Error::from_raw_os_error(libc::ENOENT);
+            self.change_dir_failed(start, arg, &error);
+            return Ok(());
+        }
         let rel = trim_root(&arg.name).to_vec();
         let Ok(path) = RelPath::new(&rel) else {
             return Err(Fatal::bare(
@@ -282,7 +287,7 @@ impl Scanner {
         };
         let is_dot = rel == b".";
         let Some(meta) = self.argument_followed(root, path, &arg.name, meta) else { return Ok(()) };
-        if !is_dot && self.is_hidden(root, &rel, meta.is_dir()) {
+        if self.is_way_hidden(root, &rel, meta.is_dir()) {
             self.missing(root, arg, listed, out);
             return Ok(());
         }
@@ -560,6 +565,19 @@ impl Scanner {
         self.daemon_filters.as_ref().is_some_and(|filters| {
             let path = self.roots[usize::from(root)].shown_path(rel);
             filters.is_excluded(trim_root(&path), is_dir, Side::Sender)
+        })
+    }
+
+    /// The same for a name that was asked for, which no walk from the module's top has led to: the
+    /// directories above it count too.
+    fn is_way_hidden(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
+        self.daemon_filters.as_ref().is_some_and(|filters| {
+            let path = match rel {
+                b"." => self.roots[usize::from(root)].shown.clone(),
+                rel => self.roots[usize::from(root)].shown_path(rel),
+            };
+            let path = trim_root(&path);
+            path != b"." && crate::daemon::rules::hides(filters, path, is_dir)
         })
     }
 
