@@ -61,14 +61,7 @@ impl Generator {
         if self.recv.opts.keep_dirlinks {
             return self.cache.dir(&path).is_ok();
         }
-        let mut dir = self.recv.root.top().clone();
-        for part in path.components() {
-            match dir.open_dir(part) {
-                Ok(next) => dir = next,
-                Err(_) => return false,
-            }
-        }
-        true
+        self.recv.root.dir_itself(&path).is_ok()
     }
 
     /// What was found during the transfer, or all of it, once the data has come.

@@ -24,6 +24,7 @@ pub struct Shared {
     wake: Condvar,
     stop: AtomicBool,
     clock: Instant,
+    after_killed: bool,
 }
 
 /// What the lock holds.
@@ -78,7 +79,19 @@ impl Shared {
             wake: Condvar::new(),
             stop: AtomicBool::new(false),
             clock: Instant::now(),
+            after_killed: false,
         }
+    }
+
+    /// The same after a mirror of the same name was killed, if `yes`: its last transfer may still be
+    /// ending at the target.
+    pub fn after_killed(self, yes: bool) -> Shared {
+        Shared { after_killed: yes, ..self }
+    }
+
+    /// Whether it is after one.
+    pub fn is_after_killed(&self) -> bool {
+        self.after_killed
     }
 
     /// Milliseconds since this sync was made.
