@@ -95,11 +95,16 @@ pub fn dump(root: &Path, links: bool) -> Result<String, String> {
         }
         lines.insert(name, (line(&path, &meta).map_err(failed)?, meta));
     }
+    // Only names in this tree count: a file may have others elsewhere.
+    let mut names: HashMap<u64, usize> = HashMap::new();
+    for (_, meta) in lines.values().filter(|(_, meta)| links && meta.is_file()) {
+        *names.entry(meta.ino()).or_default() += 1;
+    }
     // Files are numbered in the order of their names, not in that of the walk.
     let mut numbers: HashMap<u64, usize> = HashMap::new();
     Ok(lines.iter().fold(String::new(), |mut out, (name, (line, meta))| {
         out.push_str(&format!("{name}: {line}"));
-        if links && meta.is_file() && meta.nlink() > 1 {
+        if meta.is_file() && names.get(&meta.ino()).is_some_and(|count| *count > 1) {
             let next = numbers.len();
             out.push_str(&format!(" file {}", numbers.entry(meta.ino()).or_insert(next)));
         }

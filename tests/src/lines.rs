@@ -120,7 +120,7 @@ fn temporary(line: &str) -> String {
 
 /// The lines of one run that have an order of their own, by who says them: items, which are told as
 /// their records pass, and remarks of the generator. Two processes of the reference say these, and
-/// how they mix depends on scheduling. What either process says of backups has no order at all.
+/// how they mix depends on scheduling. What two processes bring about has no order at all.
 pub fn by_speaker(lines: &[String]) -> [Vec<&String>; 2] {
     let of_either = |line: &&String| EITHER.iter().any(|start| line.starts_with(start));
     let (remarks, items) = lines.iter().filter(|line| !of_either(line)).partition(|line| {
@@ -130,8 +130,9 @@ pub fn by_speaker(lines: &[String]) -> [Vec<&String>; 2] {
     [items, remarks]
 }
 
-/// Beginnings of lines that generator and receiver both say, each when it replaces something.
-const EITHER: [&str; 2] = ["backed up ", "(new) backup_dir is "];
+/// Beginnings of lines that generator and receiver both bring about: each backs up what it replaces,
+/// and each tells the sender what has arrived.
+const EITHER: [&str; 3] = ["backed up ", "(new) backup_dir is ", "sender removed "];
 
 /// Beginnings of lines of the generator.
 const REMARKS: [&str; 7] = [

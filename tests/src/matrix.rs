@@ -243,7 +243,13 @@ impl Group {
         let word = self.word();
         let special = scenario.exit_in.iter().find(|(name, _)| *name == word);
         let exit = special.map_or(scenario.exit, |(_, code)| *code);
-        if outcomes.iter().any(|o| o.exit.iter().any(|code| *code != Some(exit))) {
+        let as_meant = |o: &Outcome| o.exit.iter().all(|code| *code == Some(exit));
+        if !outcomes.iter().any(as_meant)
+            && let Err(text) = self.references(scenario, NOISY_RUNS, &mut servers, &mut outcomes)
+        {
+            note(&self.label(Theirs, Theirs), What::Setup, vec![text]);
+        }
+        if !outcomes.iter().any(as_meant) {
             let said = format!("the reference ends with {:?}", outcomes[0].exit);
             let mut lines = vec![said];
             lines.extend(outcomes[0].stderr.iter().cloned());

@@ -42,9 +42,9 @@ cargo xtask churn [--seeds N] [--first N] [--operations N] [--backend inotify|fa
                   [--trouble none|daemon|self|queue|all] [--times N] [--hard-links no|yes|all]
                   [--daemon rsync|livemirror|all] [--keep] [--livemirror PATH] [--dir DIR]
     random work below `livemirror watch --delete`, a run for each seed and each choice, and equal
-    trees at its end; fails on any difference. Troubles, N times a run: the daemon killed and
-    started again; the mirror killed and started again. queue: the kernel has room for 64 events
-    only (needs root). --keep leaves what a failed run has worked on.
+    trees at its end; fails on any difference. Troubles, N times a run: the daemon is killed and
+    started again; the mirror itself is; the mirror is held while the kernel has room for 64
+    events only (queue; needs root). --keep leaves what a failed run has worked on.
 ";
 
 fn main() -> ExitCode {

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use livemirror_tests::peer::free_port;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::arguments::Arguments;
 
@@ -89,6 +90,13 @@ impl Running {
             .map_err(|error| format!("{shown}: {error}"))
     }
 
+    /// Stops this process, or lets it go on.
+    pub(crate) fn hold(&self, hold: bool) {
+        let signal = if hold { Signal::STOP } else { Signal::CONT };
+        // One that has ended is noticed by [`Running::check`].
+        let _ = kill_process(Pid::from_child(&self.child), signal);
+    }
+
     /// Kills this process alone: what it started goes on.
     pub(crate) fn kill_alone(mut self) {
         let _ = self.child.kill();
@@ -149,9 +157,9 @@ impl Drop for Running {
         if self.alone {
             return;
         }
-        let group = rustix::process::Pid::from_child(&self.child);
+        let group = Pid::from_child(&self.child);
         // Nobody may be left in the group, which is as good.
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let _ = kill_process_group(group, Signal::KILL);
         let _ = self.child.wait();
     }
 }

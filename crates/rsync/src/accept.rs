@@ -53,9 +53,7 @@ pub fn check_parents(recv: &Receiving, list: &FileList) -> Result<(), Fatal> {
 /// Checks an entry against what was asked for ([flist-requested]), and keeps the names of its owners.
 pub fn check_entry(recv: &Receiving, entry: &mut Entry) -> Result<(), Fatal> {
     let rel = crate::scan::trim_root(&entry.name);
-    if let Some(requested) = &recv.requested
-        && rel != b"."
-    {
+    if let Some(requested) = &recv.requested {
         match requested.judge(rel, entry.is_dir()) {
             RequestVerdict::Requested => {}
             RequestVerdict::ImpliedParent => {
@@ -64,7 +62,7 @@ pub fn check_entry(recv: &Receiving, entry: &mut Entry) -> Result<(), Fatal> {
             }
             RequestVerdict::Unrequested => return Err(rejected(b"unrequested", rel)),
         }
-        if recv.filters.refuses_received(rel, entry.is_dir()) {
+        if rel != b"." && recv.filters.refuses_received(rel, entry.is_dir()) {
             return Err(rejected(b"excluded", rel));
         }
     }

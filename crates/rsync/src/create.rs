@@ -40,6 +40,21 @@ impl Generator {
         }
     }
 
+    /// The same; `None` when that failed, which has been told.
+    pub fn look_or_tell(&mut self, path: &RelPath, name: &[u8]) -> Option<Option<Meta>> {
+        let looked = self.look(path);
+        self.told(looked, name)
+    }
+
+    fn told(&self, looked: io::Result<Option<Meta>>, name: &[u8]) -> Option<Option<Meta>> {
+        looked
+            .inspect_err(|error| {
+                let (what, shown) = ("recv_generator: failed to stat", self.recv.shown_path(name));
+                attributes::failed(&self.recv, Role::Generator, what, &shown, name, error);
+            })
+            .ok()
+    }
+
     /// Whether a symlink that stands for a directory is kept as one (`--keep-dirlinks`).
     pub fn is_kept_dirlink(&mut self, path: &RelPath) -> bool {
         self.recv.opts.keep_dirlinks
@@ -56,16 +71,6 @@ impl Generator {
         }
     }
 
-    /// The same; `None` when that failed, which has been told.
-    pub fn look_or_tell(&mut self, path: &RelPath, name: &[u8]) -> Option<Option<Meta>> {
-        self.look(path)
-            .inspect_err(|error| {
-                let (what, shown) = ("recv_generator: failed to stat", self.recv.shown_path(name));
-                attributes::failed(&self.recv, Role::Generator, what, &shown, name, error);
-            })
-            .ok()
-    }
-
     /// Handles a directory entry; true when its contents can be worked on.
     pub fn directory(&mut self, entry: &EntryView<'_>, index: i32) -> Result<bool, Fatal> {
         let name = entry.name();
@@ -76,11 +81,8 @@ impl Generator {
         }
         let linked = self.is_kept_dirlink(&path);
         let early = self.made_early.remove(&name) || name == b"." && self.recv.dest_made;
-        let looked = match linked {
-            true => self.look_through(&path).ok(),
-            false => self.look_or_tell(&path, &name),
-        };
-        let Some(mut meta) = looked else {
+        let looked = if linked { self.look_through(&path) } else { self.look(&path) };
+        let Some(mut meta) = self.told(looked, &name) else {
             self.skip_contents(&name);
             return Ok(false);
         };

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use wire::exit::ExitCode;
-use wire::filter::Side;
 
 use crate::chmod::ChmodRules;
 use crate::console::Console;
 use crate::control::Control;
+use crate::daemon::rules::hides;
 use crate::daemon::session::DaemonSession;
 use crate::options::parse::{Parsing, UsageError, parse, parse_refusing};
 use crate::options::{FilesFrom, Options, Partial, RemoveSource};
@@ -171,11 +171,11 @@ fn hidden_path(opts: &Options, session: &DaemonSession) -> Option<Vec<u8>> {
     let dirs = [opts.temp_dir.as_ref(), opts.backup_dir.as_ref(), partial];
     let hidden = |path: &[u8], is_dir: bool| {
         let clean = crate::scan::clean(crate::scan::trim_root(path));
-        !clean.is_empty() && session.filters.is_excluded(&clean, is_dir, Side::Receiver)
+        !clean.is_empty() && hides(&session.filters, &clean, is_dir)
     };
     let found = dirs.into_iter().flatten().any(|dir| hidden(dir, true))
         || list.is_some_and(|path| hidden(path, false));
-    found.then(|| b"Your options have been rejected by the server.\n".to_vec())
+    found.then(|| b"rsync: Your options have been rejected by the server.\n".to_vec())
 }
 
 fn chmod_rules(session: &DaemonSession, text: &[u8], what: &str) -> Option<ChmodRules> {

@@ -140,8 +140,7 @@ impl Generator {
 
     /// Whether rules keep a destination name from being deleted.
     fn is_protected(&self, rel: &[u8], is_dir: bool) -> bool {
-        let daemon = self.recv.daemon_filters.as_ref();
-        daemon.is_some_and(|f| f.is_excluded(&self.recv.module_path(rel), is_dir, Side::Receiver))
+        self.recv.hidden_by_daemon(rel, is_dir)
             || self.filters.is_excluded(rel, is_dir, Side::Receiver)
     }
 
@@ -387,7 +386,8 @@ impl Generator {
             let full = [name, b"/", item.name.as_bytes()].concat();
             let is_dir = item.is_dir(&level.dir);
             let rel = crate::scan::trim_root(&full);
-            let protected = self.filters.check_for_delete(rel, is_dir) == Some(false);
+            let protected = self.recv.hidden_by_daemon(rel, is_dir)
+                || self.filters.check_for_delete(rel, is_dir) == Some(false);
             // What is mounted here is no part of the tree.
             let here = is_dir.then(|| level.dir.lstat(&item.name).ok().flatten()).flatten();
             let mounted = here.is_some_and(|meta| Some(meta.dev) != device);

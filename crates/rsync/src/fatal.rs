@@ -2,6 +2,7 @@
 //!
 //! Trouble with one path is a [`crate::problem::Problem`] instead and ends nothing.
 
+use wire::error::Error;
 use wire::exit::ExitCode;
 
 use crate::report::messages::Role;
@@ -15,9 +16,15 @@ pub enum Voice {
     RoleBehind,
     /// `rsync: TEXT`.
     Program,
+    /// `TEXT [ROLE]`.
+    BareRoleBehind,
     /// `TEXT`.
     Bare,
 }
+
+/// Wire fields whose errors the reference tells without a role.
+const TOLD_BARE: [&str; 5] =
+    ["flist-length", "flist-hlink", "flist-target", "vstring", "item-basis"];
 
 /// The end of a run that did not finish.
 #[derive(Clone, Debug)]
@@ -85,6 +92,7 @@ impl Fatal {
             Voice::Role => [b"rsync: [".as_slice(), role, b"] ", &self.text].concat(),
             Voice::RoleBehind => [b"rsync: ".as_slice(), &self.text, b" [", role, b"]"].concat(),
             Voice::Program => [b"rsync: ".as_slice(), &self.text].concat(),
+            Voice::BareRoleBehind => [&self.text, b" [".as_slice(), role, b"]"].concat(),
             Voice::Bare => self.text.clone(),
         }
     }
@@ -95,10 +103,16 @@ impl Fatal {
     }
 }
 
-impl From<wire::error::Error> for Fatal {
-    fn from(error: wire::error::Error) -> Fatal {
+impl From<Error> for Fatal {
+    fn from(error: Error) -> Fatal {
         let text = error.to_string();
-        let voice = if text.starts_with("ERROR") { Voice::Bare } else { Voice::Role };
+        let voice = match &error {
+            _ if text.starts_with("ERROR") || text.starts_with("ABORTING") => Voice::Bare,
+            _ if TOLD_BARE.contains(&error.field()) => Voice::Bare,
+            Error::Malformed { field: "version", .. } => Voice::Role,
+            Error::Malformed { .. } | Error::Misbehaved { .. } => Voice::BareRoleBehind,
+            _ => Voice::Role,
+        };
         Fatal { voice, ..Fatal::new(error.exit_code(), text) }
     }
 }

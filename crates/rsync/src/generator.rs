@@ -466,10 +466,8 @@ impl Generator {
 
     /// Whether the daemon's rules hide an entry; nothing is said.
     pub fn refuses_silently(&self, entry: &EntryView<'_>, name: &[u8]) -> bool {
-        let Some(filters) = &self.recv.daemon_filters else { return false };
         let rel = crate::scan::trim_root(name);
-        let side = wire::filter::Side::Receiver;
-        rel != b"." && filters.is_excluded(&self.recv.module_path(rel), entry.is_dir(), side)
+        rel != b"." && self.recv.hidden_by_daemon(rel, entry.is_dir())
     }
 
     fn refused_by_daemon(&mut self, entry: &EntryView<'_>, name: &[u8]) -> bool {
@@ -479,7 +477,7 @@ impl Generator {
         let rel = crate::scan::trim_root(name);
         let mut line = b"ERROR: daemon refused to receive ".to_vec();
         line.extend_from_slice(if entry.is_dir() { b"directory " } else { b"file " });
-        line.extend_from_slice(&self.recv.reporter.quoted(rel));
+        line.extend_from_slice(&[b"\"", rel, b"\""].concat());
         self.recv.reporter.error_line(&line);
         if entry.is_dir() {
             self.recv

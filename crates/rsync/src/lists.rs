@@ -8,7 +8,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::report::messages::Role;
 use crate::report::progress::Left;
 use wire::error::Error;
 use wire::exit::ExitCode;
@@ -52,23 +51,14 @@ impl Segment {
     ///
     /// # Errors
     /// What is named is no regular file, or the phase of transfers is over.
-    pub fn content(
-        &self,
-        place: &Place,
-        index: i32,
-        phase: u8,
-        role: Role,
-    ) -> Result<usize, Error> {
-        let role = role.word();
+    pub fn content(&self, place: &Place, index: i32, phase: u8) -> Result<usize, Error> {
         let refuse = |text| Error::misbehaved(ExitCode::Protocol, "item-index", text);
         match place {
             Place::Entry(pos) if self.list.get(*pos).is_reg() && phase < 2 => Ok(*pos),
             Place::Entry(pos) if self.list.get(*pos).is_reg() => {
-                Err(refuse(format!("got transfer request in phase {phase} [{role}]")))
+                Err(refuse(format!("got transfer request in phase {phase}")))
             }
-            _ => Err(refuse(format!(
-                "received request to transfer non-regular file: {index} [{role}]"
-            ))),
+            _ => Err(refuse(format!("received request to transfer non-regular file: {index}"))),
         }
     }
 }

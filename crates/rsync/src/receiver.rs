@@ -146,7 +146,7 @@ impl ReceiverRole {
                     ndx::DONE => break,
                     ndx::DEL_STATS => self.take_del_stats()?,
                     other => {
-                        let text = format!("Invalid packet at end of run ({other}) [receiver]");
+                        let text = format!("Invalid packet at end of run ({other})");
                         return Err(Error::misbehaved(ExitCode::Protocol, "goodbye", text).into());
                     }
                 }
@@ -194,7 +194,7 @@ impl ReceiverRole {
             return Err(Error::misbehaved(
                 ExitCode::Protocol,
                 "ndx",
-                format!("Invalid file index: {index} [receiver]"),
+                format!("Invalid file index: {index}"),
             )
             .into());
         }
@@ -217,7 +217,8 @@ impl ReceiverRole {
             self.print(&segment, &place, &head, None);
             return Ok(());
         }
-        let pos = segment.content(&place, index, phase, Role::Receiver)?;
+        let pos = segment.content(&place, index, phase)?;
+        self.refuse_unwanted(&segment.list.get(pos))?;
         if !self.failed_once.contains(&index) {
             self.counters.transferred += 1;
             self.counters.transferred_size += segment.list.get(pos).len();
@@ -228,6 +229,21 @@ impl ReceiverRole {
             return Ok(());
         }
         self.receive_file(&segment, pos, &head)
+    }
+
+    /// Content that our own generator cannot have asked for ends the run: of what the daemon's rules
+    /// hide, and where only a list was wanted, which leaves the destination unchosen.
+    fn refuse_unwanted(&self, entry: &EntryView<'_>) -> Result<(), Fatal> {
+        let name = entry.name();
+        let rel = crate::scan::trim_root(&name);
+        let text = if self.recv.hidden_by_daemon(rel, false) {
+            b"ERROR: rejecting file transfer request for daemon excluded file: ".as_slice()
+        } else if self.recv.opts.list_only {
+            b"ERROR: rejecting file transfer into a listing: "
+        } else {
+            return Ok(());
+        };
+        Err(Fatal::bare(ExitCode::Protocol, [text, rel].concat()))
     }
 
     fn print(
@@ -569,7 +585,7 @@ fn copy_block(
     block.resize(len as usize, 0);
     let Target::Stage { stage, basis, .. } = target else { return Ok(Ok(())) };
     let Some(basis) = basis else {
-        let text = format!("got a match of {} blocks without a basis [receiver]", sums.count);
+        let text = format!("got a match of {} blocks without a basis", sums.count);
         return Err(Error::misbehaved(ExitCode::Protocol, "token-block", text).into());
     };
     if basis.read_exact_at(block, offset).is_err() {

@@ -8,8 +8,7 @@ use crossbeam_channel::Sender;
 use tree::dir::Dir;
 use tree::path::RelPathBuf;
 use tree::root::Root;
-use wire::filter::FilterList;
-use wire::filter::RequestedNames;
+use wire::filter::{FilterList, RequestedNames, Side};
 use wire::flist::list::EntryView;
 
 use crate::chmod::ChmodRules;
@@ -181,6 +180,13 @@ impl Receiving {
     /// An entry's path from the module's top, for the daemon's rules.
     pub fn module_path(&self, rel: &[u8]) -> Vec<u8> {
         crate::scan::trim_root(&[self.shown.as_slice(), b"/", rel].concat()).to_vec()
+    }
+
+    /// Whether the daemon's own rules make a name as if it were not there.
+    pub fn hidden_by_daemon(&self, rel: &[u8], is_dir: bool) -> bool {
+        self.daemon_filters.as_ref().is_some_and(|filters| {
+            filters.is_excluded(&self.module_path(rel), is_dir, Side::Receiver)
+        })
     }
 
     /// Tells the generator something; a generator that is gone needs no telling.

@@ -262,9 +262,14 @@ impl Scanner {
                 return Ok(());
             }
         };
+        if self.is_way_hidden(root, b".", true) {
+            let error = io::Error::from_raw_os_error(libc::ENOENT);
+            self.change_dir_failed(start, arg, &error);
+            return Ok(());
+        }
         let rel = trim_root(&arg.name).to_vec();
         let Ok(path) = RelPath::new(&rel) else {
-            return Err(Fatal::new(
+            return Err(Fatal::bare(
                 wire::exit::ExitCode::Syntax,
                 [b"found \"..\" dir in relative path: ".as_slice(), &arg.name].concat(),
             ));
@@ -282,7 +287,7 @@ impl Scanner {
         };
         let is_dot = rel == b".";
         let Some(meta) = self.argument_followed(root, path, &arg.name, meta) else { return Ok(()) };
-        if !is_dot && self.is_hidden(root, &rel, meta.is_dir()) {
+        if self.is_way_hidden(root, &rel, meta.is_dir()) {
             self.missing(root, arg, listed, out);
             return Ok(());
         }
@@ -563,6 +568,19 @@ impl Scanner {
         })
     }
 
+    /// The same for a name that was asked for, which no walk from the module's top has led to: the
+    /// directories above it count too.
+    fn is_way_hidden(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
+        self.daemon_filters.as_ref().is_some_and(|filters| {
+            let path = match rel {
+                b"." => self.roots[usize::from(root)].shown.clone(),
+                rel => self.roots[usize::from(root)].shown_path(rel),
+            };
+            let path = trim_root(&path);
+            path != b"." && crate::daemon::rules::hides(filters, path, is_dir)
+        })
+    }
+
     /// Whether rules leave a name out.
     pub fn is_excluded(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
         self.is_hidden(root, rel, is_dir) || self.filters.is_excluded(rel, is_dir, Side::Sender)
@@ -764,16 +782,15 @@ fn cut_relative(arg: &[u8]) -> Result<Argument, Fatal> {
     let (base, name) = match find(arg, b"/./") {
         Some(0) => (b"/".to_vec(), &arg[3..]),
         Some(at) => (arg[..at].to_vec(), &arg[at + 3..]),
-        None if arg.ends_with(b"/.") => (arg[..arg.len() - 1].to_vec(), &b""[..]),
         None if arg.starts_with(b"/") => (b"/".to_vec(), arg),
         None => (b".".to_vec(), arg),
     };
-    let contents = name.is_empty() || name.ends_with(b"/") || name == b".";
+    let contents = name.is_empty() || name == b"." || name.ends_with(b"/") || name.ends_with(b"/.");
     let mut cleaned = Vec::new();
     for part in name.split(|&b| b == b'/').filter(|p| !p.is_empty() && *p != b".") {
         if part == b".." {
             let text = [b"found \"..\" dir in relative path: ".as_slice(), arg].concat();
-            return Err(Fatal::new(wire::exit::ExitCode::Syntax, text));
+            return Err(Fatal::bare(wire::exit::ExitCode::Syntax, text));
         }
         if !cleaned.is_empty() || name.starts_with(b"/") {
             cleaned.push(b'/');

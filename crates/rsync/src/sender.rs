@@ -404,7 +404,7 @@ impl Sender {
             head.encode(&mut self.writer.data, &mut self.ndx_out)?;
             return Ok(());
         }
-        let pos = segment.content(&place, index, phase, Role::Sender)?;
+        let pos = segment.content(&place, index, phase)?;
         if phase == 0 {
             self.counters.transferred += 1;
             self.counters.transferred_size += segment.list.get(pos).len();
@@ -658,7 +658,7 @@ impl Sender {
                     return Err(Error::misbehaved(
                         ExitCode::Protocol,
                         "goodbye",
-                        format!("Invalid packet at end of run ({other}) [sender]"),
+                        format!("Invalid packet at end of run ({other})"),
                     )
                     .into());
                 }
@@ -668,7 +668,7 @@ impl Sender {
 }
 
 fn bad_index(index: i32) -> Error {
-    Error::misbehaved(ExitCode::Protocol, "ndx", format!("Invalid file index: {index} [sender]"))
+    Error::misbehaved(ExitCode::Protocol, "ndx", format!("Invalid file index: {index}"))
 }
 
 fn millis(since: std::time::Instant) -> u64 {

@@ -247,6 +247,16 @@ impl Server {
                 },
             ),
         };
+        let paths = match start {
+            // The module is the root of the process: its paths are absolute, which is how the
+            // names of `--relative` travel and sort.
+            SourceStart::Module { confined: true, .. }
+                if self.opts.relative && self.opts.files_from.is_none() =>
+            {
+                paths.iter().map(|path| [b"/", path.as_slice()].concat()).collect()
+            }
+            _ => paths,
+        };
         let names = files_from::for_server(&self.opts, |path| open_list(&start, path))
             .map_err(|fatal| fatal.of(Role::Server))?;
         let names = names.read(&mut reader, agreed.protocol)?;

@@ -124,11 +124,11 @@ fn parts(
             return Err(Box::new((setup.role.writer, fatal)));
         }
     };
-    // Where the module is the root of the process there is nowhere to lead to.
-    let tames_nothing = !matches!(setup.start, DestStart::Module { confined: false, .. });
     let RoleSetup { opts, agreed, reader, writer, reporter, control, mut printer, server } =
         setup.role;
     printer.set_sums(&agreed);
+    // Where the module is the root of the process there is nowhere to lead to.
+    let tames_nothing = !matches!(setup.start, DestStart::Module { confined: false, .. });
     let recv = Receiving {
         traffic: reader.traffic().clone(),
         reporter,
@@ -305,7 +305,7 @@ fn first_lists(
                 return Err(wire::error::Error::misbehaved(
                     ExitCode::Protocol,
                     "ndx",
-                    format!("Invalid file index: {other} [Receiver]"),
+                    format!("Invalid file index: {other}"),
                 )
                 .into());
             }
@@ -329,6 +329,13 @@ fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
     }
     if recv.opts.list_only {
         return Ok(false);
+    }
+    let named = crate::scan::clean(crate::scan::trim_root(dest));
+    if let Some(filters) = &recv.daemon_filters
+        && [true, false].iter().any(|is_dir| filters.is_excluded(&named, *is_dir, Side::Receiver))
+    {
+        let text = [b"ERROR: daemon has excluded destination \"", dest, b"\""].concat();
+        return Err(Fatal::bare(ExitCode::FileSelect, text));
     }
     let umask = recv.privileges.umask;
     let start = recv.start.clone();

@@ -22,7 +22,7 @@ enum Mishap {
     Daemon,
     /// The mirror is killed and started again.
     Itself,
-    /// The kernel's queue of events is so short that it overflows.
+    /// The kernel's queue of events is short, and not read for a while.
     Queue,
 }
 

@@ -145,7 +145,8 @@ fn start(
 impl Run<'_> {
     fn mishap(&mut self, dice: &mut Dice) -> Result<(), String> {
         match self.choice.mishap {
-            Mishap::None | Mishap::Queue => {}
+            Mishap::None => {}
+            Mishap::Queue => self.mirror.iter().for_each(|mirror| mirror.hold(true)),
             Mishap::Daemon => {
                 // Half the time only the process that listens dies, and its connections live on.
                 match self.daemon.take() {
@@ -163,6 +164,7 @@ impl Run<'_> {
     }
 
     fn relief(&mut self) -> Result<(), String> {
+        self.mirror.iter().for_each(|mirror| mirror.hold(false));
         if self.daemon.is_none() {
             self.daemon = Some(self.plan.start()?);
         }

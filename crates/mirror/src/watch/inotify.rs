@@ -95,6 +95,11 @@ impl InotifyWatch {
         self.known.len()
     }
 
+    /// See [`super::Watcher::is_drained`].
+    pub fn is_drained(&self) -> bool {
+        matches!(self.kernel.wait(0), Ok(false))
+    }
+
     /// See [`super::Watcher::poll`].
     pub fn poll(&mut self, timeout_ms: u32, out: &mut Vec<Event>) {
         self.pace.pause();

@@ -76,16 +76,25 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) fn start(config: SyncConfig, transfer: Box<dyn Transfer>) -> Live {
-        Live::spawn(config, Some(transfer))
+        Live::start_after(config, transfer, false)
+    }
+
+    /// Perhaps after a mirror of the same name that was killed.
+    pub(crate) fn start_after(
+        config: SyncConfig,
+        transfer: Box<dyn Transfer>,
+        after_killed: bool,
+    ) -> Live {
+        Live::spawn(config, Some(transfer), after_killed)
     }
 
     /// With the transfers of the program itself.
     pub(crate) fn start_own(config: SyncConfig) -> Live {
-        Live::spawn(config, None)
+        Live::spawn(config, None, false)
     }
 
-    fn spawn(config: SyncConfig, transfer: Option<Box<dyn Transfer>>) -> Live {
-        let shared = Arc::new(Shared::new(&config));
+    fn spawn(config: SyncConfig, transfer: Option<Box<dyn Transfer>>, after_killed: bool) -> Live {
+        let shared = Arc::new(Shared::new(&config).after_killed(after_killed));
         let reports: Arc<Mutex<Vec<Report>>> = Arc::default();
         let (inner, kept) = (Arc::clone(&shared), Arc::clone(&reports));
         let thread = std::thread::spawn(move || {
@@ -235,10 +244,9 @@ pub(crate) fn outcome(exit: ExitCode) -> Outcome {
 }
 
 impl Transfer for Stock {
-    fn full(&self, exact: bool, _: &Arc<Control>) -> Outcome {
+    fn full(&self, _: &Arc<Control>) -> Outcome {
         let delete: &[&str] = if self.config.delete { &["--delete", "--force"] } else { &[] };
-        let window: &[&str] = if exact { &["--modify-window=-1"] } else { &[] };
-        self.run(&[delete, window].concat(), None)
+        self.run(&[delete, &["--modify-window=-1"]].concat(), None)
     }
 
     fn batch(&self, batch: &Batch, _: &Arc<Control>) -> Outcome {
@@ -251,12 +259,9 @@ impl Transfer for Stock {
             false => &[],
         };
         let root = if batch.root { vec![b".".to_vec()] } else { Vec::new() };
-        let steps: [(&[Vec<u8>], &[&str]); 4] = [
-            (&batch.subtrees, &["-r"]),
-            (&batch.compared, &["-r", "--delete"]),
-            (&batch.names, spare),
-            (&root, &[]),
-        ];
+        let whole: &[&str] = if self.config.delete { &["-r", "--delete"] } else { &["-r"] };
+        let steps: [(&[Vec<u8>], &[&str]); 3] =
+            [(&batch.subtrees, whole), (&batch.names, spare), (&root, &[])];
         for (names, more) in steps.into_iter().filter(|(names, _)| !names.is_empty()) {
             let outcome = self.run(&[missing, more].concat(), Some(names));
             if outcome.exit != ExitCode::Ok {

@@ -305,6 +305,17 @@ fn writing_through_one_name_updates_all_names_of_a_file() {
         append("second", b"5");
         live.settle(&scratch);
         assert_equal(&scratch, hard_links);
+        // The name that was written to is gone before anybody can look at it.
+        for (name, rest) in [("second", "plain"), ("three", "e/two")] {
+            append(name, b"6");
+            fs::rename(scratch.src(name), scratch.0.join("out").join(name)).unwrap();
+            live.settle(&scratch);
+            assert_equal(&scratch, hard_links);
+            append(rest, b"7");
+            fs::remove_file(scratch.src(rest)).unwrap();
+            live.settle(&scratch);
+            assert_equal(&scratch, hard_links);
+        }
         live.stop();
     }
 }
