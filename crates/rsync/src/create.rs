@@ -16,6 +16,7 @@ use crate::dest::DestStart;
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::quick_check::attribute_flags;
+use crate::report::messages::Role;
 
 impl Generator {
     /// What stands at a path: `None` when nothing does, or when its directory is missing.
@@ -47,7 +48,10 @@ impl Generator {
 
     fn told(&self, looked: io::Result<Option<Meta>>, name: &[u8]) -> Option<Option<Meta>> {
         looked
-            .inspect_err(|error| self.path_error("recv_generator: failed to stat", name, error))
+            .inspect_err(|error| {
+                let (what, shown) = ("recv_generator: failed to stat", self.recv.shown_path(name));
+                attributes::failed(&self.recv, Role::Generator, what, &shown, name, error);
+            })
             .ok()
     }
 

@@ -7,7 +7,7 @@ use tree::owner::Owners;
 use wire::exit::ExitCode;
 use wire::filter::wildmatch::{Glob, has_wildcard};
 
-use crate::fatal::Fatal;
+use crate::fatal::{Fatal, Voice};
 use crate::options::Options;
 use crate::report::messages::Reporter;
 
@@ -141,7 +141,7 @@ fn rules(
 ) -> Result<Vec<MapRule>, Fatal> {
     let wrong = |what: &str, rule: &[u8]| {
         let text = [format!("{what} --{option}: ").as_bytes(), rule].concat();
-        Fatal::new(ExitCode::Syntax, text)
+        Fatal { voice: Voice::Bare, ..Fatal::new(ExitCode::Syntax, text) }
     };
     let mut rules = Vec::new();
     for rule in map.split(|&b| b == b',') {

@@ -639,9 +639,8 @@ impl Scanner {
         if meta.is_link() {
             match dir.read_link(base) {
                 Ok(text) => {
-                    let text = self.sent_text(text);
                     entry.len = text.len() as u64;
-                    entry.link_target = Some(text);
+                    entry.link_target = Some(self.sent_text(text));
                 }
                 Err(error) => {
                     let shown = self.roots[usize::from(root)].shown_path(name);
@@ -722,10 +721,14 @@ impl SourceStart {
         match self {
             SourceStart::Operator { .. } if following => Ok(Root::open(base)?.following()),
             SourceStart::Operator { .. } => Root::open(base),
-            SourceStart::Module { root, .. } => {
+            SourceStart::Module { root, confined } => {
                 let clean = clean(trim_root(base));
                 let path = RelPath::new(if clean.is_empty() { b"." } else { &clean })
                     .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+                if following && *confined {
+                    // Nothing is outside of the root of the process.
+                    return Ok(Root::from_dir(root.dir(path)?).following());
+                }
                 if following { root.inner(path) } else { Ok(Root::from_dir(root.dir(path)?)) }
             }
         }
