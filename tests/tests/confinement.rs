@@ -5,7 +5,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -13,8 +12,6 @@ use std::time::Duration;
 use livemirror_tests::peer::{self, Programs, Run, Server, Side};
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// A user who is neither root nor the one who runs the test.
-const STRANGER: u32 = 4_242;
 
 /// A directory of its own with a source, a destination, a module and something outside.
 struct Place(PathBuf);
@@ -45,27 +42,12 @@ impl Place {
         self.0.join(name).to_str().unwrap().to_owned()
     }
 
-    fn read(&self, name: &str) -> Option<String> {
-        fs::read_to_string(self.0.join(name)).ok()
-    }
-
     fn names(&self, name: &str) -> Vec<String> {
         let items = fs::read_dir(self.0.join(name)).unwrap();
         let mut names: Vec<_> =
             items.map(|i| i.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
-    }
-
-    /// Makes a symlink that belongs to somebody who is not trusted.
-    fn strange_link(&self, text: &str, name: &str) {
-        symlink(text, self.0.join(name)).unwrap();
-        std::os::unix::fs::lchown(self.0.join(name), Some(STRANGER), None).unwrap();
-    }
-
-    /// Nothing came, went or changed there.
-    fn outside_is_untouched(&self) -> bool {
-        self.names("out") == ["victim"] && self.read("out/victim").unwrap() == "intact"
     }
 
     fn daemon(&self, programs: &Programs, settings: &str) -> Server {
