@@ -3,6 +3,7 @@
 // In a test suite a panic is the report, and its output is for a reader.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+pub mod churn;
 pub mod lines;
 pub mod matrix;
 pub mod peer;

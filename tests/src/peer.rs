@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// How long output may go on after the program itself has ended, before what is left is killed.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// How long a server may take until it listens.
-const LISTEN_MAX: Duration = Duration::from_secs(5);
+const LISTEN_MAX: Duration = Duration::from_secs(20);
 
 /// Which of the two programs plays a part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -244,7 +244,7 @@ impl Server {
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
         let start = Instant::now();
         loop {
-            if TcpStream::connect(address).is_ok() {
+            if greets(address) {
                 return Ok(server);
             }
             let said = std::fs::read(log).unwrap_or_default();
@@ -255,6 +255,16 @@ impl Server {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Whether a daemon answers there. A neighbour that only tries whether the port is free listens too,
+/// for a moment, and says nothing.
+fn greets(address: SocketAddrV4) -> bool {
+    let Ok(mut stream) = TcpStream::connect(address) else { return false };
+    let mut greeting = [0; 8];
+    stream.set_read_timeout(Some(LISTEN_MAX)).is_ok()
+        && stream.read_exact(&mut greeting).is_ok()
+        && greeting == *b"@RSYNCD:"
 }
 
 impl Drop for Server {

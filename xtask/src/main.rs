@@ -1,4 +1,4 @@
-//! The developer's tasks: `cargo xtask tree|bench|fuzz`. No part of the product.
+//! The developer's tasks: `cargo xtask tree|bench|churn|fuzz`. No part of the product.
 
 // A task's output is its result.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -6,7 +6,10 @@
 mod allocation;
 mod arguments;
 mod bench;
+mod churn;
 mod fuzz;
+mod place;
+mod process;
 mod tree;
 
 use std::process::ExitCode;
@@ -28,11 +31,20 @@ cargo xtask fuzz --corpus DIR
     writes the seeds, for cargo fuzz
 
 cargo xtask bench [transfer] [live] [--files N] [--dirs N] [--min B] [--max B] [--seed S]
-                  [--rounds N] [--changes N] [--burst N] [--strace] [--daemon rsync|livemirror]
+                  [--rounds N] [--changes N] [--burst N] [--events N] [--no-strace]
+                  [--daemon rsync|livemirror]
                   [--livemirror PATH] [--dir DIR]
     transfer: rsync -a and livemirror rsync -a, in turns, to one daemon: everything, then nothing
     new; live: livemirror watch beside lsyncd with delay 0 and 1. Prints times, processor time,
-    memory, with --strace system calls, and ratios. Promises nothing: numbers are for reading.
+    memory, system calls, and ratios. Promises nothing: numbers are for reading.
+
+cargo xtask churn [--seeds N] [--first N] [--operations N] [--backend inotify|fanotify|auto|all]
+                  [--trouble none|daemon|self|queue|all] [--times N] [--hard-links no|yes|all]
+                  [--daemon rsync|livemirror|all] [--keep] [--livemirror PATH] [--dir DIR]
+    random work below `livemirror watch --delete`, a run for each seed and each choice, and equal
+    trees at its end; fails on any difference. Troubles, N times a run: the daemon is killed and
+    started again; the mirror itself is; the mirror is held while the kernel has room for 64
+    events only (queue; needs root). --keep leaves what a failed run has worked on.
 ";
 
 fn main() -> ExitCode {
@@ -43,6 +55,7 @@ fn main() -> ExitCode {
         "tree" => tree::run(&mut args),
         "fuzz" => fuzz::run(&mut args),
         "bench" => bench::run(&mut args),
+        "churn" => churn::run(&mut args),
         "" | "help" | "--help" => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

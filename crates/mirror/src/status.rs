@@ -192,6 +192,8 @@ pub fn parse(json: &str) -> Result<Status, String> {
 pub struct Server {
     listener: UnixListener,
     path: PathBuf,
+    /// A mirror had left its socket here: it was killed, perhaps a moment ago.
+    pub after_killed: bool,
 }
 
 /// Why there is no answering side.
@@ -218,16 +220,17 @@ impl Server {
             std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
                 .map_err(failed)?;
         }
-        if std::fs::symlink_metadata(path).is_ok_and(|m| {
+        let after_killed = std::fs::symlink_metadata(path).is_ok_and(|m| {
             use std::os::unix::fs::FileTypeExt as _;
             m.file_type().is_socket()
-        }) {
+        });
+        if after_killed {
             std::fs::remove_file(path).map_err(failed)?;
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
-        Ok(Server { listener, path: path.to_path_buf() })
+        Ok(Server { listener, path: path.to_path_buf(), after_killed })
     }
 
     /// Waits up to `timeout_ms` milliseconds and answers who asked meanwhile.

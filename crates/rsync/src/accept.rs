@@ -66,6 +66,13 @@ pub fn check_entry(recv: &Receiving, entry: &mut Entry) -> Result<(), Fatal> {
             return Err(rejected(b"excluded", rel));
         }
     }
+    if let Some(text) = &mut entry.link_target {
+        if recv.munge {
+            *text = crate::munge::add(text);
+        } else if recv.tames_links {
+            *text = crate::munge::tamed(text, &entry.name);
+        }
+    }
     if let Ok(mut ids) = recv.ids.lock() {
         if let Some(name) = entry.user_name.take() {
             ids.learn_user(entry.uid, &name);

@@ -27,6 +27,7 @@ use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::location::Location;
 use crate::options::{FilesFrom, Options};
 use crate::problem::Outcome;
+use crate::remove_source::Successes;
 use crate::report::messages::{Reporter, Role};
 use crate::scan::{ScanRules, Scanner, SourceStart};
 use crate::sender::Sender;
@@ -98,6 +99,7 @@ impl Client {
             Location::Local(_) => Role::Sender,
             _ => Role::SoleReceiver,
         };
+        crate::munge::check(&self.opts)?;
         match (first, dest) {
             (Location::Local(_), None | Some(Location::Local(_))) => self.local(sources, dest),
             (Location::Local(_), Some(remote)) => self.push(sources, remote),
@@ -142,25 +144,26 @@ impl Client {
         local: bool,
     ) -> Result<(), Fatal> {
         self.role = Role::Sender;
-        let printer = ItemPrinter::client(self.opts.clone(), true, local);
+        let mut printer = ItemPrinter::client(self.opts.clone(), true, local);
         let scanner = Scanner::new(
             self.opts.clone(),
             self.reporter.clone(),
-            ScanRules { filters, ..ScanRules::default() },
+            ScanRules { filters, munge: self.opts.munge_links, ..ScanRules::default() },
             agreed.list_sum,
             agreed.inc(),
         )?;
         let mut open = open;
-        open.reader.set_on_message(self.sender_messages(printer.clone()));
-        self.list_heading(&agreed, true);
-        let mut sender = Sender::new(self.role_setup(open, agreed.clone(), printer), scanner)?;
+        let successes = Arc::new(Successes::default());
+        open.reader.set_on_message(self.sender_messages(printer.clone(), successes.clone()));
+        printer.begin_list(&self.reporter, agreed.inc());
+        let setup = self.role_setup(open, agreed.clone(), printer);
+        let mut sender = Sender::new(setup, scanner, successes)?;
         let result = sender.run(start, args, names.as_deref());
-        let (reader, mut writer, counters) = sender.into_link();
+        let (_, mut writer, counters) = sender.into_link();
         if let Err(fatal) = &result {
             crate::farewell::announce(&agreed, &mut writer, fatal);
         }
         self.counters = counters;
-        self.count_traffic(reader.traffic());
         result
     }
 
@@ -179,9 +182,16 @@ impl Client {
     }
 
     /// What a sending client does with messages between requests.
-    fn sender_messages(&self, printer: ItemPrinter) -> crate::link::OnMessage {
+    fn sender_messages(
+        &self,
+        printer: ItemPrinter,
+        successes: Arc<Successes>,
+    ) -> crate::link::OnMessage {
         let reporter = self.reporter.clone();
         Box::new(move |message| {
+            if successes.take(&message)? {
+                return Ok(());
+            }
             match &message {
                 Message::Deleted { name, dir } => printer.deleted(&reporter, name, *dir),
                 other => {
@@ -223,7 +233,6 @@ impl Client {
             }
         }
         open.writer.flush()?;
-        self.list_heading(&agreed, false);
         self.role = Role::Generator;
         let requested = self.requested(sources, forward.as_deref());
         let dest = match dest {
@@ -242,8 +251,8 @@ impl Client {
         dest: Vec<u8>,
         local: bool,
     ) -> Result<(), Fatal> {
-        let traffic = open.reader.traffic().clone();
-        let printer = ItemPrinter::client(self.opts.clone(), false, local);
+        let mut printer = ItemPrinter::client(self.opts.clone(), false, local);
+        printer.begin_list(&self.reporter, agreed.inc());
         let received = receive(ReceivingSetup {
             role: self.role_setup(open, agreed, printer),
             filters,
@@ -253,13 +262,12 @@ impl Client {
             start: DestStart::Operator { cwd: cwd() },
             dest,
             local,
-            munge: false,
+            munge: self.opts.munge_links,
         });
         if !received.started && self.role == Role::Generator {
             self.role = Role::SoleReceiver;
         }
         self.counters = received.counters;
-        self.count_traffic(&traffic);
         received.result
     }
 
@@ -444,8 +452,14 @@ impl Client {
     ) -> Result<Agreed, Fatal> {
         let names = NameLists::from_env();
         self.protocol = protocol;
-        let agreed =
-            setup::client(&self.opts, protocol, &names, &mut open.reader, &mut open.writer)?;
+        let agreed = setup::client(
+            &self.opts,
+            protocol,
+            &names,
+            sending,
+            &mut open.reader,
+            &mut open.writer,
+        )?;
         let policy = if sending {
             MessagePolicy::from_receiving_server()
         } else {
@@ -475,7 +489,7 @@ impl Client {
         sending: bool,
         open: &mut Open,
     ) -> Result<(), Fatal> {
-        if sending && !self.opts.deletes() {
+        if sending && !self.opts.uses_receiver_rules() {
             return Ok(());
         }
         let rules = filters.encode_for_peer(sending);
@@ -509,30 +523,6 @@ impl Client {
             }
         }
         Some(requested)
-    }
-
-    fn list_heading(&self, agreed: &Agreed, sending: bool) {
-        if self.opts.info.flist == 0
-            || self.opts.list_only && !self.opts.recurse && self.opts.verbose == 0
-        {
-            return;
-        }
-        if !agreed.inc() && !self.opts.recurse && !self.opts.dirs {
-            return;
-        }
-        let line: &[u8] = match (agreed.inc(), sending) {
-            (true, true) => b"sending incremental file list\n",
-            (true, false) => b"receiving incremental file list\n",
-            (false, true) => b"building file list ... done\n",
-            (false, false) => b"receiving file list ... done\n",
-        };
-        self.reporter.info(line);
-    }
-
-    fn count_traffic(&mut self, traffic: &Traffic) {
-        use std::sync::atomic::Ordering;
-        self.counters.sent = traffic.written.load(Ordering::Relaxed);
-        self.counters.received = traffic.read.load(Ordering::Relaxed);
     }
 
     /// Collects a remote shell after the session.

@@ -153,6 +153,17 @@ impl DestStart {
         }
     }
 
+    /// Opens the destination. With `keep_dirlinks` a daemon's may lead through links of its module.
+    fn open_dest(&self, path: &[u8], keep_dirlinks: bool) -> io::Result<Root> {
+        match self {
+            DestStart::Module { root, .. } if keep_dirlinks => {
+                let clean = module_path(path);
+                root.inner(RelPath::new(&clean).map_err(|_| invalid())?)
+            }
+            _ => self.open(path),
+        }
+    }
+
     fn mkdir(&self, path: &[u8], mode: u32) -> io::Result<()> {
         let (parent, name) = split(path);
         let name = tree::path::Name::new(name).map_err(|_| invalid())?;
@@ -242,23 +253,23 @@ pub fn choose(
 ) -> Result<Destination, Fatal> {
     let path: &[u8] = if path.is_empty() { b"." } else { path };
     let slash = path.ends_with(b"/") || path.ends_with(b"/.");
-    let shown = start.shown(path);
     let many = first.entries > 1 || opts.files_from.is_some();
+    if opts.mkpath {
+        make_path(opts, start, path, many, reporter, umask)?;
+    }
+    let shown = start.shown(path);
     let looked = start.look(path).map_err(|error| {
         if error.raw_os_error() == Some(libc::ELOOP) {
-            return not_followed(
-                reporter,
-                start,
-                path,
-                many || slash || first.first_is_dir,
-                &error,
-            );
+            let into = many || slash || first.first_is_dir;
+            return not_followed(reporter, start, path, into, &error);
         }
         cannot_stat(reporter, start, path, &error)
     })?;
     match looked {
         Some(true) => {
-            let root = start.open(path).map_err(|e| change_dir(reporter, start, 1, path, &e))?;
+            let root = start
+                .open_dest(path, opts.keep_dirlinks)
+                .map_err(|e| change_dir(reporter, start, 1, path, &e))?;
             Ok(Destination { root, shown, rename: None, missing: false, made: false })
         }
         Some(false) if slash => {
@@ -276,8 +287,63 @@ pub fn choose(
         None if many || slash || first.first_is_dir => {
             make(opts, start, path, shown, reporter, umask)
         }
-        _ => single(start, path, reporter),
+        _ => single(opts, start, path, reporter),
     }
+}
+
+/// `--mkpath`: makes the directories of a missing destination, all of them where it must be one
+/// itself, else those that hold it.
+fn make_path(
+    opts: &Options,
+    start: &DestStart,
+    path: &[u8],
+    many: bool,
+    reporter: &Reporter,
+    umask: u32,
+) -> Result<(), Fatal> {
+    if let Ok(Some(_)) = start.look(path) {
+        return Ok(());
+    }
+    let end = path.iter().rposition(|&b| b != b'/').map_or(0, |at| at + 1);
+    let dirs = match path.iter().rposition(|&b| b == b'/') {
+        _ if many => &path[..end],
+        None => return Ok(()),
+        Some(_) if end < path.len() => &path[..end],
+        Some(at) => &path[..at],
+    };
+    let failed = |error: io::Error| {
+        let mut text = b"mkdir ".to_vec();
+        text.extend_from_slice(&reporter.quoted(&start.shown(path)));
+        text.extend_from_slice(b" failed: ");
+        text.extend_from_slice(errno_text(&error).as_bytes());
+        Fatal::new(ExitCode::FileIo, text)
+    };
+    if dirs.split(|&b| b == b'/').any(|part| part == b"..") {
+        return Err(failed(invalid()));
+    }
+    let mut made = 0;
+    for at in (1..=dirs.len()).filter(|&at| matches!(dirs.get(at), None | Some(b'/'))) {
+        match start.look(&dirs[..at]) {
+            Ok(Some(true)) => continue,
+            Ok(Some(false)) => return Err(failed(io::Error::from_raw_os_error(libc::ENOTDIR))),
+            _ if opts.dry_run => {}
+            Ok(None) => match start.mkdir(&dirs[..at], 0o777 & !umask) {
+                // A link that leads nowhere: what comes below it will not be found.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && at < dirs.len() => {
+                    continue;
+                }
+                made => made.map_err(failed)?,
+            },
+            Err(error) => return Err(failed(error)),
+        }
+        made += 1;
+    }
+    if made > 0 && (opts.info.name > 0 || opts.shows_letters()) {
+        let noun = if made == 1 { "directory" } else { "directories" };
+        let line = format!("created {made} {noun} for ").into_bytes();
+        reporter.info(&[line.as_slice(), &start.made_name(dirs), b"\n"].concat());
+    }
+    Ok(())
 }
 
 fn make(
@@ -305,14 +371,29 @@ fn make(
         let root = start.open(b".").map_err(|e| change_dir(reporter, start, 2, b".", &e))?;
         return Ok(Destination { root, shown, rename: None, missing: true, made: false });
     }
-    let root = start.open(path).map_err(|e| change_dir(reporter, start, 2, path, &e))?;
+    let root = start
+        .open_dest(path, opts.keep_dirlinks)
+        .map_err(|e| change_dir(reporter, start, 2, path, &e))?;
     Ok(Destination { root, shown, rename: None, missing: false, made: true })
 }
 
-fn single(start: &DestStart, path: &[u8], reporter: &Reporter) -> Result<Destination, Fatal> {
+fn single(
+    opts: &Options,
+    start: &DestStart,
+    path: &[u8],
+    reporter: &Reporter,
+) -> Result<Destination, Fatal> {
     let (parent, name) = split(path);
-    let root = start.open(parent).map_err(|e| change_dir(reporter, start, 3, parent, &e))?;
     let shown = start.shown(parent);
+    if opts.mkpath && opts.dry_run && matches!(start.look(parent), Ok(None) | Err(_)) {
+        // A real run would have made it.
+        let root = start.open(b".").map_err(|e| change_dir(reporter, start, 3, b".", &e))?;
+        let rename = Some(name.to_vec());
+        return Ok(Destination { root, shown, rename, missing: true, made: false });
+    }
+    let root = start
+        .open_dest(parent, opts.keep_dirlinks)
+        .map_err(|e| change_dir(reporter, start, 3, parent, &e))?;
     Ok(Destination { root, shown, rename: Some(name.to_vec()), missing: false, made: false })
 }
 

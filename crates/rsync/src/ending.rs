@@ -40,6 +40,7 @@ impl Ending {
             Err(fatal) => fatal.exit,
         };
         if result.is_ok() {
+            self.reporter.close_line();
             let text = crate::report::summary::render(
                 &self.counters,
                 &self.opts,

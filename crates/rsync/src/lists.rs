@@ -83,6 +83,8 @@ pub struct Lists {
     next_start: i32,
     /// Entries in all lists so far.
     pub total: u64,
+    /// Size of all files and links in them.
+    pub bytes: u64,
 }
 
 impl Lists {
@@ -96,6 +98,7 @@ impl Lists {
             complete: !inc,
             next_start: i32::from(inc),
             total: 0,
+            bytes: 0,
         }
     }
 
@@ -124,6 +127,8 @@ impl Lists {
     pub fn add(&mut self, list: FileList, number: i32) -> Result<Arc<Segment>, Error> {
         let before = self.total;
         self.total += list.len() as u64;
+        let sized = (0..list.len()).map(|at| list.get(at)).filter(|e| e.is_reg() || e.is_link());
+        self.bytes += sized.map(|entry| entry.len()).fold(0, u64::saturating_add);
         let mut dir = None;
         if self.inc {
             self.dirs.add_list(&list);
@@ -197,6 +202,12 @@ impl Lists {
             total: self.total,
             complete: self.complete,
         }
+    }
+
+    /// What is left in the lists that live, or will.
+    pub fn left_ahead(&self) -> Left {
+        let remaining = if self.inc { self.entries_live() } else { 0 };
+        Left { remaining, total: self.total, complete: self.complete }
     }
 
     /// Number of live segments.

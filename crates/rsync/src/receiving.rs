@@ -41,7 +41,9 @@ pub enum Note {
     Redo(i32),
     /// The sender answered an end mark.
     Answer,
-    /// The last data has come; what is left is the goodbye.
+    /// The last data has come, and the sender's numbers.
+    DataEnded,
+    /// The stream is over.
     Final,
     /// Something waits to be written.
     Wake,
@@ -117,10 +119,14 @@ pub struct Receiving {
     pub chmod: Option<ChmodRules>,
     /// Whether files are asked for as a whole.
     pub whole_file: bool,
+    /// Whether the other side is this same process.
+    pub local: bool,
     /// Whether this side is the server.
     pub server: bool,
     /// Whether symlink texts get the munging prefix.
     pub munge: bool,
+    /// Whether symlink texts are kept from leading out of a module.
+    pub tames_links: bool,
     /// Names the sender may send; `None` trusts it.
     pub requested: Option<RequestedNames>,
     /// To the generator.
@@ -129,6 +135,8 @@ pub struct Receiving {
     pub listed: Mutex<KindCounts>,
     /// Bytes of the lists on the wire.
     pub flist_size: AtomicU64,
+    /// Bytes of all files and texts of all links listed.
+    pub listed_size: AtomicU64,
     /// Literal and matched bytes received.
     pub literal: AtomicU64,
     /// Bytes taken from bases.

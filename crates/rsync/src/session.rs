@@ -84,7 +84,7 @@ pub fn receive(setup: ReceivingSetup) -> ReceiveEnd {
     };
     let mut decoder = Decoder::new(flist_options(&recv.opts, &recv.agreed));
     let mut ndx_in = NdxReader::new();
-    let started = first_lists(&recv, &mut reader, &mut decoder, &mut ndx_in);
+    let started = first_lists(&recv, &mut reader, &mut decoder, &mut ndx_in, &printer);
     let empty = match started.and_then(|()| prepare(&mut recv, &dest)) {
         Ok(empty) => empty,
         Err(fatal) => return give_up(&recv, reader, writer, fatal),
@@ -125,7 +125,11 @@ fn parts(
             return Err(Box::new((setup.role.writer, fatal)));
         }
     };
-    let RoleSetup { opts, agreed, reader, writer, reporter, control, printer, server } = setup.role;
+    let RoleSetup { opts, agreed, reader, writer, reporter, control, mut printer, server } =
+        setup.role;
+    printer.set_sums(&agreed);
+    // Where the module is the root of the process there is nowhere to lead to.
+    let tames_nothing = !matches!(setup.start, DestStart::Module { confined: false, .. });
     let recv = Receiving {
         traffic: reader.traffic().clone(),
         reporter,
@@ -150,12 +154,15 @@ fn parts(
         daemon_chmod: setup.daemon_chmod,
         chmod: ChmodRules::from_options(&opts.chmod).ok().flatten().filter(|_| !server),
         whole_file: opts.whole_file.unwrap_or(setup.local),
+        local: setup.local,
         server,
         munge: setup.munge,
+        tames_links: !tames_nothing,
         requested: setup.requested,
         notes,
         listed: Mutex::new(crate::counters::KindCounts::default()),
         flist_size: AtomicU64::new(0),
+        listed_size: AtomicU64::new(0),
         literal: AtomicU64::new(0),
         matched: AtomicU64::new(0),
         agreed,
@@ -243,6 +250,10 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
         }
     }
     counters.listed = recv.listed.lock().map(|l| *l).unwrap_or_default();
+    if recv.server {
+        // A client has the total from the sender's statistics.
+        counters.total_size = recv.listed_size.load(Ordering::Relaxed);
+    }
     counters.flist_size = recv.flist_size.load(Ordering::Relaxed);
     counters.literal = recv.literal.load(Ordering::Relaxed);
     counters.matched = recv.matched.load(Ordering::Relaxed);
@@ -256,8 +267,13 @@ fn first_lists(
     reader: &mut LinkReader,
     decoder: &mut Decoder,
     ndx_in: &mut NdxReader,
+    printer: &ItemPrinter,
 ) -> Result<(), Fatal> {
-    let segment = read_segment(recv, reader, decoder, -1)?;
+    if let Ok(mut ids) = recv.ids.lock() {
+        ids.read_maps(&recv.opts, &recv.reporter)?;
+    }
+    let heading = printer.heading().map(Arc::as_ref);
+    let segment = read_segment(recv, reader, decoder, -1, heading)?;
     if !recv.agreed.inc() {
         if !recv.opts.numeric_ids {
             let names = decoder.id_lists(reader)?;
@@ -266,6 +282,7 @@ fn first_lists(
                 names.groups.iter().for_each(|(id, name)| ids.learn_group(*id, name));
             }
         }
+        printer.end_list(&recv.reporter, segment.list.len() as u64);
         recv.control.list_complete.store(true, Ordering::Release);
         recv.note(Note::Segment(segment));
         return Ok(());
@@ -282,7 +299,7 @@ fn first_lists(
             }
             index if index <= ndx::FLIST_OFFSET => {
                 let number = ndx::FLIST_OFFSET.saturating_sub(index);
-                let segment = read_segment(recv, reader, decoder, number)?;
+                let segment = read_segment(recv, reader, decoder, number, None)?;
                 recv.note(Note::Segment(segment));
             }
             other => {

@@ -107,6 +107,23 @@ fn both_confined_walks_agree() {
 }
 
 #[test]
+fn a_plain_walk_follows_no_link() {
+    // A failure would give one directory two paths, and a watch of it the wrong one.
+    let s = maze();
+    let root = s.root();
+    let root = root.top().fd();
+    for walk in [plain as Walk, plain_by_steps] {
+        assert_eq!(reached(walk, root, "r/a/b/c"), reached(beneath, root, "r/a/b/c"));
+        for path in ["r/link", "r/ab/c", "r/x/up", "r/out"] {
+            let error = reached(walk, root, path).unwrap_err();
+            assert!([libc::ELOOP, libc::ENOTDIR].contains(&error), "{path}: {error}");
+        }
+        assert_eq!(reached(walk, root, "r/file").unwrap_err(), libc::ENOTDIR);
+        assert_eq!(reached(walk, root, "r/a/none").unwrap_err(), libc::ENOENT);
+    }
+}
+
+#[test]
 fn deep_paths_resolve_both_ways() {
     let s = Scratch::new();
     let root = s.root();
@@ -242,7 +259,7 @@ fn a_trusted_walk_can_be_kept_within_a_directory() {
         std::fs::write(s.path(file), b"").unwrap();
     }
     let link = |text: &std::path::Path, name: &str| {
-        std::os::unix::fs::symlink(text, s.path(name)).unwrap();
+        symlink(text, s.path(name)).unwrap();
     };
     link(&s.path("m/in"), "m/absolute");
     link(&s.path("out"), "m/leaves");
@@ -252,8 +269,8 @@ fn a_trusted_walk_can_be_kept_within_a_directory() {
     link("../../out/f".as_ref(), "m/in/file");
     link("f".as_ref(), "m/in/own");
     let root = s.root();
-    let m = root.dir(crate::scratch::rel("m")).unwrap();
-    let deep = root.dir(crate::scratch::rel("m/in/deep")).unwrap();
+    let m = root.dir(rel("m")).unwrap();
+    let deep = root.dir(rel("m/in/deep")).unwrap();
     let walked = |start: &crate::dir::Dir, path: &str, whole: bool| {
         trusted_within(m.fd(), start.fd(), path.as_bytes(), whole)
             .map_err(|error| error.raw_os_error().unwrap())

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::process::{self, Daemon, Usage};
-use super::{Bench, empty_dir, make_dir, median};
+use super::{Bench, median};
+use crate::place::{empty_dir, make_dir};
+use crate::process::{self, Daemon, Usage};
 use crate::tree;
 
 /// The two programs, in the order of the ratios: ours by theirs.
@@ -25,15 +26,15 @@ struct Cost {
 
 /// The bench.
 pub(super) fn run(bench: &Bench) -> Result<(), String> {
-    let source = bench.place.0.join("source");
-    let target = bench.place.0.join("target");
+    let source = bench.place.dir.join("source");
+    let target = bench.place.dir.join("target");
     make_dir(&target)?;
     let bytes = tree::make(&source, &bench.shape)?;
     println!(
         "transfer: {} files, {} directories, {bytes} bytes",
         bench.shape.files, bench.shape.dirs
     );
-    let daemon = process::daemon(bench, &target)?;
+    let daemon = bench.daemon_for(&target)?;
     let mut costs: [[Vec<Cost>; 2]; 2] = Default::default();
     for round in 0..bench.rounds {
         for turn in 0..2 {
@@ -50,7 +51,8 @@ pub(super) fn run(bench: &Bench) -> Result<(), String> {
         for who in 0..2 {
             empty_dir(&target)?;
             for counts in &mut calls {
-                counts[who] = process::system_calls(bench, &client(bench, &daemon, &source, who))?;
+                counts[who] =
+                    process::system_calls(&bench.place.dir, &client(bench, &daemon, &source, who))?;
             }
         }
     }

@@ -2,9 +2,11 @@
 //!
 //! Called by [`super::queue`]. The result describes what the *target* may still lack, so it is
 //! coarse: an entry says "send what is there now, or delete what is not", which holds whatever the
-//! order of events was (a name that is gone is looked at once more before it is sent as such). What has to be remembered beside that is whether the target may still hold
-//! the content of a directory that left this name (`left_dir`): a directory that comes to the same
-//! name later must then be compared with what is there, not just added to.
+//! order of events was (a name that is gone is looked at once more before it is sent as such). What
+//! has to be remembered beside that is whether the target may hold content at a name that a
+//! directory comes to (`left_dir`, or a transfer that listed a directory above): such a directory
+//! must be compared with what is there, not just added to. One that came with its content is
+//! compared in any case, for a transfer may have sent a part of it that is gone since.
 
 use crate::watch::event::Change;
 
@@ -16,7 +18,7 @@ pub type Millis = u64;
 pub enum Kind {
     /// Send the entry itself as it is then; a name that is missing then counts as gone.
     Entry,
-    /// Send the directory with everything in it.
+    /// Send the directory with everything in it, and delete what else the target has there.
     Subtree,
     /// The name is gone.
     Gone,
@@ -50,35 +52,45 @@ pub struct Dirty {
     pub tries: u8,
 }
 
+/// What transfers were given of a path that may not have seen what is read of it now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handed {
+    /// The target may hold the content of a directory that left this name, all the same.
+    pub left_dir: bool,
+    /// A directory above was sent with everything in it: perhaps also what was there for a moment.
+    pub whole: bool,
+}
+
 /// Merges `change` into what is known of the same path.
 ///
-/// `old` is what waits, `flying` what a transfer now under way was given: that transfer may look at
-/// the path before or after this change, so what it was to repair still counts. `quiet` is the time
-/// in milliseconds after which a file that is still open counts as finished.
+/// `old` is what waits, `given` what a transfer was given that is under way, or was when `change`
+/// happened: it may have looked at the path before or after that, so what it was to repair still
+/// counts. `quiet` is the time in milliseconds after which a file that is still open counts as
+/// finished.
 ///
-/// | old, or flying          | change            | result                              |
+/// | old, or given           | change            | result                              |
 /// |-------------------------|-------------------|-------------------------------------|
 /// | any                     | `Gone`            | gone, `left_dir` kept or set        |
-/// | `left_dir`              | `MadeDir`         | subtree, compared                   |
-/// | not `left_dir`          | `MadeDir`         | the entry alone, or subtree if it was |
-/// | any                     | `Subtree`         | subtree, compared if `left_dir`     |
+/// | any                     | `Subtree`         | subtree                             |
+/// | `left_dir` or `whole`   | `MadeDir`         | subtree                             |
+/// | neither                 | `MadeDir`         | the entry alone, or subtree if it was |
 /// | subtree                 | any other         | subtree                             |
 /// | any other               | any other         | the entry                           |
 pub fn combine(
     old: Option<&Dirty>,
-    flying: Option<&Dirty>,
+    given: Handed,
     change: Change,
     now: Millis,
     quiet: Millis,
 ) -> Dirty {
-    let left = old.is_some_and(|d| d.left_dir) || flying.is_some_and(|d| d.left_dir);
+    let left_dir = old.is_some_and(|d| d.left_dir) || given.left_dir;
     let was_subtree = old.is_some_and(|d| d.kind == Kind::Subtree);
     let (kind, left_dir) = match change {
-        Change::Gone { dir } => (Kind::Gone, left || dir || was_subtree),
-        Change::Subtree => (Kind::Subtree, left),
-        Change::MadeDir if left => (Kind::Subtree, true),
-        _ if was_subtree => (Kind::Subtree, left),
-        _ => (Kind::Entry, left),
+        Change::Gone { dir } => (Kind::Gone, left_dir || dir || was_subtree),
+        Change::Subtree => (Kind::Subtree, left_dir),
+        Change::MadeDir if left_dir || given.whole => (Kind::Subtree, left_dir),
+        _ if was_subtree => (Kind::Subtree, left_dir),
+        _ => (Kind::Entry, left_dir),
     };
     let since = old.map_or(now, |d| d.since);
     let wait = wait_after(old, change, since, now, quiet);
@@ -108,19 +120,16 @@ fn wait_after(
 }
 
 /// Puts back what a failed transfer was given, under what has been seen since.
-///
-/// The target may have any part of it, so a directory that was on its way is compared next time.
 pub fn put_back(newer: Option<&Dirty>, failed: &Dirty, wait: Wait) -> Dirty {
-    let left_dir = failed.left_dir || failed.kind == Kind::Subtree;
     let tries = failed.tries.saturating_add(1);
     match newer {
-        None => Dirty { left_dir, wait, tries, ..*failed },
+        None => Dirty { wait, tries, ..*failed },
         Some(newer) => Dirty {
             kind: match (newer.kind, failed.kind) {
                 (Kind::Entry, Kind::Subtree) => Kind::Subtree,
                 (kind, _) => kind,
             },
-            left_dir: newer.left_dir || left_dir,
+            left_dir: newer.left_dir || failed.left_dir || failed.kind == Kind::Subtree,
             since: failed.since.min(newer.since),
             tries,
             ..*newer
@@ -139,10 +148,10 @@ mod tests {
     const GONE_FILE: Change = Change::Gone { dir: false };
 
     /// Applies changes one after another, a millisecond apart.
-    fn after(flying: Option<&Dirty>, changes: &[Change]) -> Dirty {
+    fn after(given: Handed, changes: &[Change]) -> Dirty {
         let mut old = None;
         for (now, &change) in changes.iter().enumerate() {
-            old = Some(combine(old.as_ref(), flying, change, now as u64, 2000));
+            old = Some(combine(old.as_ref(), given, change, now as u64, 2000));
         }
         old.unwrap()
     }
@@ -169,7 +178,7 @@ mod tests {
             (&[MadeDir, Settled], Kind::Entry, false),
         ];
         for (changes, kind, left_dir) in rows {
-            let got = after(None, changes);
+            let got = after(Handed::default(), changes);
             assert_eq!((got.kind, got.left_dir), (*kind, *left_dir), "{changes:?}");
             assert_eq!(got.since, 0, "{changes:?}");
         }
@@ -178,35 +187,44 @@ mod tests {
     #[test]
     fn a_directory_made_while_its_deletion_is_under_way_is_compared() {
         // A failure would leave the old content in the new directory.
-        let flying = after(None, &[GONE_DIR]);
-        assert_eq!(after(Some(&flying), &[Change::MadeDir]).kind, Kind::Subtree);
+        let given = Handed { left_dir: true, whole: false };
+        assert_eq!(after(given, &[Change::MadeDir]).kind, Kind::Subtree);
+    }
+
+    #[test]
+    fn a_directory_made_while_all_above_is_sent_is_compared() {
+        // A failure would leave what was in it for a moment, before it was watched.
+        let given = Handed { left_dir: false, whole: true };
+        assert_eq!(after(given, &[Change::MadeDir]).kind, Kind::Subtree);
+        assert_eq!(after(given, &[Change::Appeared]).kind, Kind::Entry);
     }
 
     #[test]
     fn a_file_being_written_waits_for_quiet_but_not_for_ever() {
         // A failure would send half-written files, or keep a log file back for good.
-        let first = combine(None, None, Change::Writing, 100, 2000);
+        let first = combine(None, Handed::default(), Change::Writing, 100, 2000);
         assert_eq!(first.wait, Wait::Quiet(2100));
-        let more = combine(Some(&first), None, Change::Writing, 1100, 2000);
+        let more = combine(Some(&first), Handed::default(), Change::Writing, 1100, 2000);
         assert_eq!(more.wait, Wait::Quiet(3100));
-        let late = combine(Some(&more), None, Change::Writing, 50_000, 2000);
+        let late = combine(Some(&more), Handed::default(), Change::Writing, 50_000, 2000);
         assert_eq!(late.wait, Wait::Quiet(20_100));
-        let chmod = combine(Some(&more), None, Change::Attributes, 1150, 2000);
+        let chmod = combine(Some(&more), Handed::default(), Change::Attributes, 1150, 2000);
         assert_eq!(chmod.wait, Wait::Quiet(3100));
-        let closed = combine(Some(&more), None, Change::Settled, 1200, 2000);
+        let closed = combine(Some(&more), Handed::default(), Change::Settled, 1200, 2000);
         assert_eq!(closed.wait, Wait::Ready);
     }
 
     #[test]
     fn what_failed_comes_back_under_what_is_newer() {
         // A failure would lose a change, or trust a half-sent directory.
-        let sent = after(None, &[Change::Subtree]);
+        let sent = after(Handed::default(), &[Change::Subtree]);
         let back = put_back(None, &sent, Wait::Later(9));
-        assert_eq!((back.kind, back.left_dir, back.tries), (Kind::Subtree, true, 1));
-        let newer = after(None, &[Change::Settled]);
+        assert_eq!((back.kind, back.tries), (Kind::Subtree, 1));
+        let newer = after(Handed::default(), &[Change::Settled]);
         let back = put_back(Some(&newer), &sent, Wait::Later(9));
         assert_eq!((back.kind, back.wait), (Kind::Subtree, Wait::Ready));
-        let gone = after(None, &[GONE_FILE]);
-        assert_eq!(put_back(Some(&gone), &sent, Wait::Later(9)).kind, Kind::Gone);
+        let gone = after(Handed::default(), &[GONE_FILE]);
+        let back = put_back(Some(&gone), &sent, Wait::Later(9));
+        assert_eq!((back.kind, back.left_dir), (Kind::Gone, true));
     }
 }

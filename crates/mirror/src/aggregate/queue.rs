@@ -7,14 +7,16 @@
 //! 2. [`Queue::take`] hands out what is ready and keeps it as *flying*;
 //! 3. [`Queue::landed`], [`Queue::failed`] or [`Queue::part_failed`] ends the flight; what failed
 //!    comes back under what has arrived meanwhile;
-//! 4. beyond the caps the directories with the most entries are taken whole instead of by entry,
+//! 4. what landed is remembered until [`Queue::caught_up`]: a change that is read after the landing
+//!    may have happened before it, and the transfer may have seen it or not;
+//! 5. beyond the caps the directories with the most entries are taken whole instead of by entry,
 //!    and in the end the whole source.
 //!
 //! Not guaranteed: order between paths; a batch is made in path order, not in order of events.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::combine::{Dirty, Kind, Millis, Wait, combine, put_back};
+use super::combine::{Dirty, Handed, Kind, Millis, Wait, combine, put_back};
 use crate::watch::event::Change;
 
 /// What there is to do now.
@@ -52,6 +54,7 @@ pub struct Queue {
     flying: BTreeMap<Vec<u8>, Dirty>,
     doubt: Option<Millis>,
     flying_doubt: Option<Millis>,
+    landed: Landed,
     /// Paths that have waited for a look since they were last handed out; may hold stale ones.
     look: Vec<Vec<u8>>,
     /// Entries of `pending` that are ready.
@@ -66,6 +69,17 @@ pub struct Queue {
     caps: Caps,
 }
 
+/// What has landed, and the watch may not have caught up with.
+#[derive(Debug, Default)]
+struct Landed {
+    /// Names that were deleted or sent whole, and files in the place of directories.
+    paths: BTreeMap<Vec<u8>, Dirty>,
+    /// Everything was sent, or there are too many paths to remember.
+    everything: bool,
+    /// How many flights have landed.
+    flights: u64,
+}
+
 impl Queue {
     /// Makes an empty queue; `quiet` is in milliseconds.
     pub fn new(quiet: Millis, caps: Caps) -> Queue {
@@ -74,6 +88,7 @@ impl Queue {
             flying: BTreeMap::new(),
             doubt: None,
             flying_doubt: None,
+            landed: Landed::default(),
             look: Vec::new(),
             ready: 0,
             subtrees: 0,
@@ -92,10 +107,11 @@ impl Queue {
         if path.is_empty() && matches!(change, Change::Subtree | Change::Gone { .. }) {
             return self.doubt(now);
         }
-        if self.subtrees > 0 && self.swallowed(path, change) {
+        if self.swallowed(path) {
             return;
         }
-        let dirty = combine(self.pending.get(path), self.flying.get(path), change, now, self.quiet);
+        let given = self.given(path);
+        let dirty = combine(self.pending.get(path), given, change, now, self.quiet);
         self.put(path.to_vec(), dirty);
         self.shrink(now);
     }
@@ -171,8 +187,32 @@ impl Queue {
 
     /// Ends a flight that arrived.
     pub fn landed(&mut self) {
-        self.flying.clear();
-        self.flying_doubt = None;
+        self.landed.flights += 1;
+        self.landed.everything |= self.flying_doubt.take().is_some();
+        for (path, dirty) in std::mem::take(&mut self.flying) {
+            if dirty.left_dir || dirty.kind != Kind::Entry {
+                self.landed.paths.insert(path, dirty);
+            }
+        }
+        if self.landed.paths.len() > self.caps.entries {
+            self.landed.paths.clear();
+            self.landed.everything = true;
+        }
+    }
+
+    /// The number of the flight that landed last, if the watch has to catch up with it.
+    pub fn to_catch_up(&self) -> Option<u64> {
+        let waits = self.landed.everything || !self.landed.paths.is_empty();
+        waits.then_some(self.landed.flights)
+    }
+
+    /// Notes that every change was added that happened before that flight landed.
+    pub fn caught_up(&mut self, flight: u64) {
+        // What an older flight left is not known apart; a later call will do.
+        if flight == self.landed.flights {
+            self.landed.paths.clear();
+            self.landed.everything = false;
+        }
     }
 
     /// Ends a flight that failed as a whole: all of it is owed again, at once.
@@ -195,8 +235,8 @@ impl Queue {
         now: Millis,
         later: &mut dyn FnMut(u8) -> Millis,
     ) {
-        let flying = std::mem::take(&mut self.flying);
-        self.flying_doubt = None;
+        let flying = self.flying.clone();
+        self.landed();
         for (path, is_dir) in paths {
             let dirty = flying.get(path).copied().unwrap_or(Dirty {
                 kind: if *is_dir { Kind::Subtree } else { Kind::Entry },
@@ -234,26 +274,33 @@ impl Queue {
         if self.doubt.is_some() {
             return;
         }
-        if self.subtrees > 0 && self.swallowed(&path, Change::Gone { dir: failed.left_dir }) {
+        if self.swallowed(&path) {
             return;
         }
         let dirty = put_back(self.pending.get(&path), failed, wait);
         self.put(path, dirty);
     }
 
-    /// Whether a waiting subtree covers `path`. A deletion in it makes the subtree one that is
-    /// compared, since the target may hold what is gone.
-    fn swallowed(&mut self, path: &[u8], change: Change) -> bool {
-        for (at, _) in path.iter().enumerate().rev().filter(|&(_, &b)| b == b'/') {
-            let Some(above) = path.get(..at).and_then(|p| self.pending.get_mut(p)) else {
-                continue;
-            };
-            if above.kind == Kind::Subtree {
-                above.left_dir |= matches!(change, Change::Gone { .. });
-                return true;
-            }
+    /// Whether a waiting subtree covers `path`.
+    fn swallowed(&self, path: &[u8]) -> bool {
+        let whole = |d: &Dirty| d.kind == Kind::Subtree;
+        self.subtrees > 0 && above(path).any(|p| self.pending.get(p).is_some_and(whole))
+    }
+
+    /// What transfers were given of `path`, as far as they may not have seen what is read of it now.
+    fn given(&self, path: &[u8]) -> Handed {
+        // A name that was to be deleted and is there again is sent whole.
+        let whole = |d: &Dirty| d.kind != Kind::Entry;
+        let given = [&self.flying, &self.landed.paths];
+        Handed {
+            left_dir: given.iter().any(|all| all.get(path).is_some_and(|d| d.left_dir)),
+            whole: self.flying_doubt.is_some()
+                || self.landed.everything
+                || given.iter().filter(|all| !all.is_empty()).any(|all| {
+                    all.get(path).is_some_and(whole)
+                        || above(path).any(|p| all.get(p).is_some_and(whole))
+                }),
         }
-        false
     }
 
     /// Sets the entry of `path`; a directory taken whole swallows what waits below it.
@@ -263,7 +310,6 @@ impl Queue {
         if whole {
             for below in self.below(&path) {
                 if let Some(old) = self.remove(&below) {
-                    dirty.left_dir |= old.kind == Kind::Gone || old.left_dir;
                     dirty.since = dirty.since.min(old.since);
                 }
             }
@@ -330,9 +376,9 @@ impl Queue {
                 if dir.is_empty() {
                     return self.doubt(now);
                 }
-                if self.subtrees == 0 || !self.swallowed(&dir, Change::Settled) {
+                if !self.swallowed(&dir) {
                     let old = self.pending.get(&dir);
-                    let dirty = combine(old, self.flying.get(&dir), Change::Subtree, now, 0);
+                    let dirty = combine(old, self.given(&dir), Change::Subtree, now, 0);
                     self.put(dir, dirty);
                 }
                 if self.pending.len() <= self.caps.entries / 2 && self.bytes <= self.caps.bytes / 2
@@ -350,6 +396,11 @@ pub fn parent(path: &[u8]) -> &[u8] {
         Some(at) => path.get(..at).unwrap_or_default(),
         None => b"",
     }
+}
+
+/// The directories above a path, the source itself left out, the nearest first.
+fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::successors(Some(parent(path)), |p| Some(parent(p))).take_while(|p| !p.is_empty())
 }
 
 /// Entries kept by name: with flying ones some 15 MB at most; beyond, directories are taken whole.

@@ -5,8 +5,7 @@
 //!    times follow;
 //! 2. a name that is gone becomes its own name (the transfer deletes what is missing) and that of
 //!    its directory; without deletions only that of its directory;
-//! 3. a directory that came whole is listed apart, and apart again when it must be compared with
-//!    what the target may still hold at its name;
+//! 3. a directory that came whole is listed apart, to be sent with everything in it;
 //! 4. other names of a file with several names follow it.
 //!
 //! Not guaranteed: that a name still exists when it is sent.
@@ -21,10 +20,9 @@ use crate::aggregate::queue::parent;
 pub struct Batch {
     /// Entries to send as they are, or to delete where missing; directories without content.
     pub names: Vec<Vec<u8>>,
-    /// Directories to send with everything in them.
+    /// Directories to send with everything in them, deleting what else the target has there where
+    /// deletions are propagated.
     pub subtrees: Vec<Vec<u8>>,
-    /// Directories to send with everything in them, deleting what else the target has there.
-    pub compared: Vec<Vec<u8>>,
     /// The source directory itself has changed, and no name in `names` brings it along.
     pub root: bool,
     /// Among `names` are directories that are gone: what excludes protect in them must stay.
@@ -34,7 +32,7 @@ pub struct Batch {
 impl Batch {
     /// Names in all parts.
     pub fn len(&self) -> usize {
-        self.names.len() + self.subtrees.len() + self.compared.len() + usize::from(self.root)
+        self.names.len() + self.subtrees.len() + usize::from(self.root)
     }
 
     /// Whether there is nothing to send.
@@ -52,7 +50,6 @@ pub fn plan(dirty: &[(Vec<u8>, Dirty)], linked: &[Vec<u8>], delete: bool, prefix
     let mut names: BTreeSet<&[u8]> = linked.iter().map(Vec::as_slice).collect();
     for (path, what) in dirty {
         match what.kind {
-            Kind::Subtree if what.left_dir && delete => batch.compared.push(name(prefix, path)),
             Kind::Subtree => batch.subtrees.push(name(prefix, path)),
             Kind::Entry => drop(names.insert(path)),
             Kind::Gone => {
@@ -129,15 +126,12 @@ mod tests {
         ];
         let with = plan(&all, &[b"x/link".to_vec()], true, b"");
         assert_eq!(text(&with.names), "./d d/e/new d/old ./top x/link");
-        assert_eq!(
-            (text(&with.subtrees), text(&with.compared)),
-            ("./moved".into(), "./swapped".into())
-        );
+        assert_eq!(text(&with.subtrees), "./moved ./swapped");
         assert!(with.gone_dirs && !with.root);
         let without = plan(&all, &[], false, b"");
         assert_eq!(text(&without.names), "./d d/e/new");
         assert_eq!(text(&without.subtrees), "./moved ./swapped");
-        assert!(without.compared.is_empty() && !without.gone_dirs);
+        assert!(!without.gone_dirs);
         let below = plan(&all, &[], true, b"src");
         assert_eq!(text(&below.names), "src src/d src/d/e/new src/d/old src/top");
     }

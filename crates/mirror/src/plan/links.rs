@@ -1,7 +1,8 @@
 //! Which names of the source are one file: needed because an event names only the one written to.
 //!
-//! Kept by `run::sync`, only once a file with several names was seen to change; filled from one
-//! scan then, and from every batch after. Not guaranteed: names outside the source or excluded
+//! Kept by `run::survey`; filled from a scan before each comparison of everything, and from every
+//! batch after. A name that is gone still tells which other names its file had: it may have been
+//! written to through that one just before. Not guaranteed: names outside the source or excluded
 //! ones, which a mirror does not have either; and a map beyond [`LINKS_MAX`] is given up, after
 //! which a change of such a file leads to a comparison of the whole source.
 
@@ -29,16 +30,19 @@ impl Links {
         self.ids.len() <= LINKS_MAX
     }
 
-    /// Forgets `path` and everything below it.
-    pub fn forget_below(&mut self, path: &[u8]) {
+    /// What `path` was when it was last noted, if a file with several names.
+    pub fn id_of(&self, path: &[u8]) -> Option<FileId> {
+        self.ids.get(path).copied()
+    }
+
+    /// Forgets `path` and everything below it; returns which files these were names of.
+    pub fn forget_below(&mut self, path: &[u8]) -> Vec<FileId> {
         let (mut from, mut to) = (path.to_vec(), path.to_vec());
         from.push(b'/');
         to.push(b'/' + 1);
-        let below: Vec<Vec<u8>> = self.ids.range(from..to).map(|(p, _)| p.clone()).collect();
-        for path in below {
-            self.forget(&path);
-        }
-        self.forget(path);
+        let mut gone: Vec<Vec<u8>> = self.ids.range(from..to).map(|(p, _)| p.clone()).collect();
+        gone.push(path.to_vec());
+        gone.iter().filter_map(|path| self.forget(path)).collect()
     }
 
     /// All known names of one file.
@@ -46,15 +50,15 @@ impl Links {
         self.names.get(&id).into_iter().flatten()
     }
 
-    fn forget(&mut self, path: &[u8]) {
-        if let Some(id) = self.ids.remove(path)
-            && let Some(names) = self.names.get_mut(&id)
-        {
+    fn forget(&mut self, path: &[u8]) -> Option<FileId> {
+        let id = self.ids.remove(path)?;
+        if let Some(names) = self.names.get_mut(&id) {
             names.remove(path);
             if names.is_empty() {
                 self.names.remove(&id);
             }
         }
+        Some(id)
     }
 }
 
@@ -75,7 +79,8 @@ mod tests {
         assert_eq!(links.names_of((1, 7)).count(), 3);
         links.note(b"a", Some((1, 8)));
         assert_eq!(links.names_of((1, 7)).count(), 2);
-        links.forget_below(b"d/e");
+        assert_eq!(links.forget_below(b"d/e"), vec![(1, 7)]);
+        assert_eq!(links.id_of(b"d/b"), Some((1, 7)));
         assert_eq!(links.names_of((1, 7)).collect::<Vec<_>>(), vec![b"d/b"]);
         links.note(b"d/b", None);
         assert_eq!(links.names_of((1, 7)).count(), 0);

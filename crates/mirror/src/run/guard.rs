@@ -112,9 +112,11 @@ impl GuardedSource {
         Ok(self.children(&self.dir(root, b"")?)?.is_empty())
     }
 
-    /// Opens a directory of the source; `path` is relative, empty for the source itself.
+    /// Opens a directory of the source; `path` is relative, empty for the source itself. A path
+    /// through a symbolic link is none: what is behind it has a path of its own, or is not the
+    /// source's.
     pub fn dir(&self, root: &Root, path: &[u8]) -> io::Result<Dir> {
-        root.dir(rel(path)?)
+        root.dir_itself(rel(path)?)
     }
 
     /// Lists a directory: names, and whether each is a directory.

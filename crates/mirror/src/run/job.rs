@@ -1,7 +1,7 @@
 //! Transfers of one sync, in-process, through `rsync::client`.
 //!
 //! Called by `run::sync`. A comparison of everything is one recursive transfer. A batch is up to
-//! four, each only if there is something for it, in an order that never leaves a renamed directory
+//! three, each only if there is something for it, in an order that never leaves a renamed directory
 //! without both its names longer than needed: whole directories first, then names and deletions.
 //!
 //! Names are sent as a list of files, relative to the source and without recursion. What is missing
@@ -10,10 +10,11 @@
 //! directory whose content is listed that deletes nothing by itself, but it makes the other side
 //! receive the rules and spare what they protect.
 //!
-//! Batches compare times to the nanosecond: a file that is written twice in one second with one
-//! size would else be taken for equal, and a directory changed twice in one second keep the wrong
-//! time. A target that stores whole seconds gets the files of each batch anew, as differences. The
-//! first pass compares as the options say, so that such a target is not read whole at each start.
+//! Times are compared to the nanosecond: a file that is written twice in one second with one size
+//! would else be taken for equal, and a directory changed twice in one second keep the wrong time.
+//! That holds for the first pass too, since a mirror that was killed may have sent the earlier of
+//! the two. A target that stores times less exactly gets files anew, as differences; a
+//! `--modify-window` of the operator spares it that.
 
 use std::sync::Arc;
 
@@ -30,8 +31,8 @@ use crate::plan::batch::Batch;
 
 /// What a sync asks of its transfers.
 pub trait Transfer: Send {
-    /// Makes the whole target equal. With `exact`, times are compared to the nanosecond.
-    fn full(&self, exact: bool, control: &Arc<Control>) -> Outcome;
+    /// Makes the whole target equal.
+    fn full(&self, control: &Arc<Control>) -> Outcome;
     /// Sends a batch.
     fn batch(&self, batch: &Batch, control: &Arc<Control>) -> Outcome;
     /// Whether the target holds nothing, or is not there. Errors: it could not be asked.
@@ -122,14 +123,13 @@ impl Job {
 }
 
 impl Transfer for Job {
-    fn full(&self, exact: bool, control: &Arc<Control>) -> Outcome {
+    fn full(&self, control: &Arc<Control>) -> Outcome {
         let delete = if self.delete { DeleteMode::During } else { DeleteMode::Off };
-        let modify_window = if exact { self.exact_window() } else { self.options.modify_window };
         let options = Options {
             recurse: true,
             delete,
             force: self.delete,
-            modify_window,
+            modify_window: self.exact_window(),
             ..self.options.clone()
         };
         self.run(options, &self.whole, control)
@@ -138,12 +138,9 @@ impl Transfer for Job {
     fn batch(&self, batch: &Batch, control: &Arc<Control>) -> Outcome {
         let mut runs = Vec::new();
         if !batch.subtrees.is_empty() {
+            let delete = if self.delete { DeleteMode::During } else { DeleteMode::Off };
             let options = self.named(batch.subtrees.clone());
-            runs.push(Options { recurse: true, ..options });
-        }
-        if !batch.compared.is_empty() {
-            let options = self.named(batch.compared.clone());
-            runs.push(Options { recurse: true, delete: DeleteMode::During, ..options });
+            runs.push(Options { recurse: true, delete, ..options });
         }
         if !batch.names.is_empty() {
             let spare = batch.gone_dirs && !self.options.filters.is_empty();

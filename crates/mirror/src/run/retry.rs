@@ -37,9 +37,9 @@ pub fn verdict(outcome: &Outcome, prefix: &[u8]) -> Verdict {
     }
 }
 
-/// Whether a comparison with deletions may have left some of them out, as a transfer does after an
+/// Whether a transfer with deletions may have left some of them out, as a transfer does after an
 /// error in reading the source.
-pub fn deletions_owed(outcome: &Outcome) -> bool {
+pub fn deletions_left_out(outcome: &Outcome) -> bool {
     outcome.exit == ExitCode::Partial
         && outcome.problems.iter().any(|p| p.kind == ProblemKind::Failed)
 }

@@ -44,8 +44,12 @@ pub fn run(
             None
         }
     };
-    let syncs: Vec<Arc<Shared>> =
-        config.syncs.iter().map(|sync| Arc::new(Shared::new(sync))).collect();
+    let after_killed = server.as_ref().is_some_and(|server| server.after_killed);
+    let syncs: Vec<Arc<Shared>> = config
+        .syncs
+        .iter()
+        .map(|sync| Arc::new(Shared::new(sync).after_killed(after_killed)))
+        .collect();
     let ends = std::thread::scope(|scope| {
         let threads: Vec<_> = config
             .syncs

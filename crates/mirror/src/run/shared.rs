@@ -24,6 +24,7 @@ pub struct Shared {
     wake: Condvar,
     stop: AtomicBool,
     clock: Instant,
+    after_killed: bool,
 }
 
 /// What the lock holds.
@@ -52,6 +53,8 @@ pub enum Next {
     Full,
     /// Send what is ready.
     Paths,
+    /// Look at new files while nothing can be sent: later they may be gone.
+    Look,
     /// Nothing to send; see whether the source is still there.
     Check,
 }
@@ -76,7 +79,19 @@ impl Shared {
             wake: Condvar::new(),
             stop: AtomicBool::new(false),
             clock: Instant::now(),
+            after_killed: false,
         }
+    }
+
+    /// The same after a mirror of the same name was killed, if `yes`: its last transfer may still be
+    /// ending at the target.
+    pub fn after_killed(self, yes: bool) -> Shared {
+        Shared { after_killed: yes, ..self }
+    }
+
+    /// Whether it is after one.
+    pub fn is_after_killed(&self) -> bool {
+        self.after_killed
     }
 
     /// Milliseconds since this sync was made.
@@ -156,6 +171,7 @@ impl Shared {
                 _ => SyncState::Waiting,
             };
             let until = match due {
+                _ if blocked && state.queue.looks_wanted() => return Next::Look,
                 Due::Full | Due::Paths if blocked => state.blocked_until,
                 Due::Full => return Next::Full,
                 Due::Paths => return Next::Paths,

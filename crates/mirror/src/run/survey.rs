@@ -8,12 +8,13 @@
 //!    that is still unread, so the last event read of a path need not be the last that happened;
 //! 4. which other names does a changed file have? An event names only the one through which it was
 //!    changed, while the target has them as separate files, or, with hard links kept, must get all
-//!    of them at once.
+//!    of them at once. The name that was written to may be gone by then, so names are kept in mind.
 //!
 //! Not guaranteed: that an answer holds a moment later. Then the transfer fails for that path, and
-//! the next batch asks again.
+//! the next batch asks again. A name that was made, written to and removed before anybody looked
+//! does not tell which file it was of.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tree::meta::Meta;
@@ -43,7 +44,7 @@ type Several = (FileId, usize);
 /// What is known of files with several names.
 #[derive(Debug)]
 enum LinkMap {
-    /// Nothing: no such file has changed yet.
+    /// Nothing yet.
     Unknown,
     /// All of them.
     Known(Links),
@@ -58,14 +59,22 @@ impl Survey {
         Survey { source, exclude, hard_links, links: LinkMap::Unknown, outside: HashMap::new() }
     }
 
-    /// Tells for each new file whether it may be about to be written.
-    pub fn being_written(&self, root: &Root, paths: Vec<Vec<u8>>) -> Vec<(Vec<u8>, bool)> {
-        let answer = |path: Vec<u8>| {
+    /// Tells for each new file whether it may be about to be written. A new name of a file that has
+    /// others is kept in mind.
+    pub fn being_written(&mut self, root: &Root, paths: Vec<Vec<u8>>) -> Vec<(Vec<u8>, bool)> {
+        let mut files = HashMap::new();
+        let mut answers = Vec::with_capacity(paths.len());
+        for path in paths {
             let meta = self.source.look(root, &path).ok().flatten();
+            if let Some(file) = meta.as_ref().and_then(several) {
+                self.note(&path, Some(file.0));
+                files.extend([file]);
+            }
             let written = meta.is_some_and(|m| m.is_file() && m.nlink == 1);
-            (path, written)
-        };
-        paths.into_iter().map(answer).collect()
+            answers.push((path, written));
+        }
+        self.learn(root, &files);
+        answers
     }
 
     /// Puts `taken` on the ground of what is there. Paths that are below no directory any more are
@@ -122,27 +131,30 @@ impl Survey {
         answer
     }
 
-    /// Forgets all links: events were lost, or are about to be looked for in the tree itself.
-    pub fn forget_links(&mut self) {
-        if matches!(self.links, LinkMap::Known(_)) {
-            self.links = LinkMap::Unknown;
+    /// Searches the source for files with several names, before everything is compared: what is
+    /// known is in doubt, and what happens from now on is told by events.
+    pub fn search_links(&mut self, root: &Root) {
+        if !matches!(self.links, LinkMap::TooMany) {
+            self.links = self.map_all(root);
         }
+        self.outside.clear();
     }
 
-    /// All names of the files among `taken` that have several. `None`: there are too many such
-    /// files to know, and everything must be compared instead.
+    /// All names of the files that `taken` are, or were, names of, where these have several.
+    /// `None`: there are too many such files to know, and everything must be compared instead.
     pub fn linked(&mut self, root: &Root, taken: &[(Vec<u8>, Dirty)]) -> Option<Vec<Vec<u8>>> {
         let mut files: HashMap<FileId, usize> = HashMap::new();
+        let mut left: HashSet<FileId> = HashSet::new();
         for (path, dirty) in taken {
             match dirty.kind {
-                Kind::Gone => self.forget(path),
+                Kind::Gone => left.extend(self.forget(path)),
                 Kind::Entry => {
                     let file = self.several(root, path);
                     files.extend(file);
-                    self.note(path, file.map(|(id, _)| id));
+                    left.extend(self.note(path, file.map(|(id, _)| id)));
                 }
                 Kind::Subtree => {
-                    self.forget(path);
+                    left.extend(self.forget(path));
                     if self.hard_links || matches!(self.links, LinkMap::Known(_)) {
                         for (path, file) in self.scan(root, path)? {
                             self.note(&path, Some(file.0));
@@ -152,37 +164,42 @@ impl Survey {
                 }
             }
         }
-        if files.is_empty() {
-            return Some(Vec::new());
+        if !files.is_empty() {
+            self.learn(root, &files);
         }
-        if let Some(names) = self.names(root, &files).filter(|(_, complete)| *complete) {
-            return Some(names.0);
+        match &self.links {
+            LinkMap::Known(links) => {
+                left.extend(files.keys());
+                let still = |path: &&Vec<u8>, id| self.id(root, path).is_some_and(|now| now == id);
+                let names = |id| links.names_of(id).filter(move |path| still(path, id)).cloned();
+                Some(left.into_iter().flat_map(names).collect())
+            }
+            LinkMap::Unknown | LinkMap::TooMany => files.is_empty().then(Vec::new),
         }
-        // A file gets its second name without an event for its first: only a walk finds that one.
+    }
+
+    /// Sees to it that all names of `files` are known, as far as they are in the source. A file
+    /// gets its second name without an event for its first: only a walk finds that one.
+    fn learn(&mut self, root: &Root, files: &HashMap<FileId, usize>) {
+        let known = |(id, count): (&FileId, &usize)| match &self.links {
+            LinkMap::Known(links) => {
+                self.outside.get(id) == Some(count) || links.names_of(*id).count() >= *count
+            }
+            LinkMap::Unknown => false,
+            LinkMap::TooMany => true,
+        };
+        if files.iter().all(known) {
+            return;
+        }
         self.links = self.map_all(root);
-        let (names, _) = self.names(root, &files)?;
         if self.outside.len() > LINKS_MAX {
             self.outside.clear();
         }
-        for (&id, &count) in &files {
-            self.outside.insert(id, count);
-        }
-        Some(names)
+        self.outside.extend(files);
     }
 
-    /// The known names of `files`, each looked at once more, and whether these are all that can be
-    /// found; `None` when there is no map.
-    fn names(&self, root: &Root, files: &HashMap<FileId, usize>) -> Option<(Vec<Vec<u8>>, bool)> {
-        let LinkMap::Known(links) = &self.links else { return None };
-        let mut all = Vec::new();
-        let mut complete = true;
-        for (&id, &count) in files {
-            let before = all.len();
-            let still = |path: &&Vec<u8>| self.several(root, path).is_some_and(|f| f.0 == id);
-            all.extend(links.names_of(id).filter(still).cloned());
-            complete &= all.len() - before >= count || self.outside.get(&id) == Some(&count);
-        }
-        Some((all, complete))
+    fn id(&self, root: &Root, path: &[u8]) -> Option<FileId> {
+        self.source.look(root, path).ok().flatten().map(|meta| (meta.dev, meta.ino))
     }
 
     /// The identity of a file with several names, and how many.
@@ -191,18 +208,22 @@ impl Survey {
         several(&meta)
     }
 
-    fn forget(&mut self, path: &[u8]) {
-        if let LinkMap::Known(links) = &mut self.links {
-            links.forget_below(path);
+    /// Returns which files `path` and what was below it were names of.
+    fn forget(&mut self, path: &[u8]) -> Vec<FileId> {
+        match &mut self.links {
+            LinkMap::Known(links) => links.forget_below(path),
+            LinkMap::Unknown | LinkMap::TooMany => Vec::new(),
         }
     }
 
-    fn note(&mut self, path: &[u8], id: Option<FileId>) {
-        if let LinkMap::Known(links) = &mut self.links
-            && !links.note(path, id)
-        {
+    /// Notes what `path` is now; returns what it was, if that is another file.
+    fn note(&mut self, path: &[u8], id: Option<FileId>) -> Option<FileId> {
+        let LinkMap::Known(links) = &mut self.links else { return None };
+        let was = links.id_of(path).filter(|&was| Some(was) != id);
+        if !links.note(path, id) {
             self.links = LinkMap::TooMany;
         }
+        was
     }
 
     fn map_all(&self, root: &Root) -> LinkMap {

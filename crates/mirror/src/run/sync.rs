@@ -6,8 +6,9 @@
 //! 3. then: wait for a change, gather for a moment, look at new files, take what is ready, send it,
 //!    and put back what failed. What arrives meanwhile is the next batch;
 //! 4. a failure of a whole transfer blocks the next one for a growing time; paths that failed alone
-//!    wait by themselves. With deletions on, a target that died in the middle of a transfer is
-//!    compared as a whole once all is sent, for the unfinished files that it may have kept;
+//!    wait by themselves. After a transfer that was cut off, the target is compared as a whole once
+//!    all is sent: it may have kept unfinished files, or have gone on for a moment by itself, beside
+//!    the next transfer;
 //! 5. before every transfer and once a second the source must be the same directory as at the start,
 //!    else the sync ends with a message and nothing is deleted.
 
@@ -15,13 +16,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rsync::control::Control;
 use rsync::problem::Outcome;
+use tree::root::Root;
 use wire::exit::ExitCode;
 
 use super::guard::{GuardedSource, Refusal, refuse_overlap};
 use super::initial::{Hold, weigh_empty};
 use super::job::{Job, Transfer};
-use super::retry::{Verdict, backoff, deletions_owed, litter_possible, remedy, verdict};
+use super::retry::{Verdict, backoff, deletions_left_out, litter_possible, remedy, verdict};
 use super::shared::{Next, Shared};
 use super::survey::Survey;
 use crate::config::SyncConfig;
@@ -48,11 +51,9 @@ pub struct Mirror {
     attempts: u8,
     /// No comparison of everything has succeeded yet.
     first: bool,
-    /// A transfer was begun before: the target may have files of this very second.
-    begun: bool,
-    /// The target may have what the source has not: a comparison left out deletions, or a
-    /// transfer that was cut off left an unfinished file.
-    owes_deletions: bool,
+    /// The target may have what the source has not, though nothing is owed by name: a transfer
+    /// left out deletions, or was cut off.
+    unsure: bool,
     /// Times events were lost, of those reported.
     overflows: u64,
 }
@@ -119,13 +120,19 @@ fn watch_loop(mut watcher: watch::Watcher, shared: &Shared) {
     let mut events = Vec::new();
     while !shared.stop_requested() {
         watcher.poll(WATCH_POLL_MS, &mut events);
-        if events.is_empty() {
-            continue;
+        if !events.is_empty() {
+            let lost = events.iter().any(|e| matches!(e, Event::Lost(_)));
+            shared.take_in(&mut events);
+            if lost {
+                return;
+            }
         }
-        let lost = events.iter().any(|e| matches!(e, Event::Lost(_)));
-        shared.take_in(&mut events);
-        if lost {
-            return;
+        // The number comes first: what happened before that flight ended is read if nothing waits.
+        let flight = shared.lock().queue.to_catch_up();
+        if let Some(flight) = flight
+            && watcher.is_drained()
+        {
+            shared.lock().queue.caught_up(flight);
         }
     }
 }
@@ -152,8 +159,7 @@ impl Mirror {
             reporter: Arc::clone(reporter),
             attempts: 0,
             first: true,
-            begun: false,
-            owes_deletions: false,
+            unsure: shared.is_after_killed(),
             overflows: 0,
             config,
         };
@@ -177,6 +183,7 @@ impl Mirror {
                 Next::Stop => return End::Asked,
                 Next::Lost(text) => Err(self.lost(text)),
                 Next::Check => self.source.root().map(drop),
+                Next::Look => self.source.root().map(|root| self.look(&root)),
                 Next::Full => self.full(),
                 Next::Paths => {
                     // What belongs together arrives within a moment.
@@ -204,7 +211,6 @@ impl Mirror {
         if overflows > std::mem::replace(&mut self.overflows, overflows) {
             self.report(What::Overflow);
         }
-        self.survey.forget_links();
         let kind = if self.first { SyncState::FirstPass } else { SyncState::Comparing };
         let control = self.shared.new_control(kind);
         let (config, started) = (&self.config, Instant::now());
@@ -214,32 +220,41 @@ impl Mirror {
         let outcome = match hold {
             Err(Hold::Refused(refusal)) => return Err(refusal),
             Err(Hold::Failed(outcome)) => outcome,
-            Ok(()) => transfer.full(self.begun, &control),
+            Ok(()) => {
+                self.survey.search_links(&self.source.root()?);
+                transfer.full(&control)
+            }
         };
-        self.begun = true;
-        // A comparison that lands has deleted all there was to delete, unless it says otherwise.
-        let owed = std::mem::replace(&mut self.owes_deletions, deletions_owed(&outcome));
+        // Beside a transfer that was cut off a moment ago, nothing is sure.
+        let calm = self.attempts == 0 && !(self.first && self.shared.is_after_killed());
+        let unsure = self.unsure;
+        self.unsure = unsure && !calm || self.deletions_left_out(&outcome);
         if self.land(&outcome) {
             self.shared.lock().numbers.passes += 1;
             self.report(What::Pass { first: self.first, work: work(&outcome, started) });
             self.first = false;
         } else {
-            self.owes_deletions = owed;
+            self.unsure = unsure;
+            self.cut_off(&outcome, &control);
         }
         Ok(())
+    }
+
+    /// Looks at new files.
+    fn look(&mut self, root: &Root) {
+        let new = self.shared.lock().queue.to_look();
+        let answers = self.survey.being_written(root, new);
+        let mut state = self.shared.lock();
+        for (path, waits) in answers {
+            state.queue.looked(&path, waits);
+        }
     }
 
     /// Sends what is ready.
     fn batch(&mut self) -> Result<(), Refusal> {
         let root = self.source.root()?;
-        let new = self.shared.lock().queue.to_look();
-        let answers = self.survey.being_written(&root, new);
-        let mut state = self.shared.lock();
-        for (path, waits) in answers {
-            state.queue.looked(&path, waits);
-        }
-        let mut taken = state.queue.take(BATCH_MAX);
-        drop(state);
+        self.look(&root);
+        let mut taken = self.shared.lock().queue.take(BATCH_MAX);
         if taken.is_empty() {
             return Ok(());
         }
@@ -260,14 +275,23 @@ impl Mirror {
         let control = self.shared.new_control(SyncState::Sending);
         let started = Instant::now();
         let outcome = self.transfer.batch(&batch, &control);
-        let listed = control.listed.load(Ordering::Relaxed) > 0;
+        self.unsure |= !batch.subtrees.is_empty() && self.deletions_left_out(&outcome);
         if self.land(&outcome) {
             self.shared.lock().numbers.batches += 1;
             self.report(What::Batch { names: batch.len(), work: work(&outcome, started) });
         } else {
-            self.owes_deletions |= litter_possible(outcome.exit, listed);
+            self.cut_off(&outcome, &control);
         }
         Ok(())
+    }
+
+    fn deletions_left_out(&self, outcome: &Outcome) -> bool {
+        self.config.delete && deletions_left_out(outcome)
+    }
+
+    /// Notes that a transfer failed as a whole.
+    fn cut_off(&mut self, outcome: &Outcome, control: &Control) {
+        self.unsure |= litter_possible(outcome.exit, control.listed.load(Ordering::Relaxed) > 0);
     }
 
     /// Ends a transfer in the queue; false when it failed as a whole.
@@ -280,7 +304,7 @@ impl Mirror {
                 self.attempts = 0;
                 let mut state = self.shared.lock();
                 state.queue.landed();
-                if self.owes_deletions && self.config.delete && state.queue.is_empty() {
+                if self.unsure && state.queue.is_empty() {
                     state.queue.doubt(now);
                 }
                 true

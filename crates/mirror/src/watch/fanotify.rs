@@ -81,6 +81,11 @@ impl FanotifyWatch {
         Ok(FanotifyWatch { kernel, view, pace: Pace::default() })
     }
 
+    /// See [`super::Watcher::is_drained`].
+    pub fn is_drained(&self) -> bool {
+        matches!(self.kernel.wait(0), Ok(false))
+    }
+
     /// See [`super::Watcher::poll`].
     pub fn poll(&mut self, timeout_ms: u32, out: &mut Vec<Event>) {
         self.pace.pause();

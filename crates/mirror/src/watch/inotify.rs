@@ -3,10 +3,11 @@
 //! Called through [`super::Watcher`]. Rules:
 //! 1. a new directory is watched first and listed then, so nothing in it is missed; what the
 //!    listing finds is reported as if it had been made just now;
-//! 2. a directory that leaves its name keeps its watches until its arrival is seen; one that does
-//!    not arrive soon has left the source, and all watches below it are removed;
-//! 3. a directory that arrives is looked up again by its new name, whatever is believed of it: if
-//!    it is the one expected its watches are kept, else it is watched afresh;
+//! 2. a directory that leaves its name keeps its watches until it is found at another; one that is
+//!    not found soon has left the source, and all watches below it are removed;
+//! 3. a directory that arrives is walked by its new name with all below it, whatever is believed of
+//!    it. Records lag behind the tree: what was made in it just before it left was looked for by
+//!    the old path, and not found or taken for what has come there since;
 //! 4. after an overflow the whole source is walked again, every directory on its present path is
 //!    watched, watches of others are removed, and everything is in doubt.
 //!
@@ -36,9 +37,8 @@ pub struct InotifyWatch {
     pace: Pace,
 }
 
-/// A directory that left its name and has not arrived yet.
+/// A directory that left its name and was not found at another yet.
 struct Leaving {
-    cookie: u32,
     watch: Watch,
     /// Readings it has survived.
     readings: u8,
@@ -48,7 +48,6 @@ struct Leaving {
 struct Record {
     watch: Watch,
     mask: u32,
-    cookie: u32,
     name: Vec<u8>,
 }
 
@@ -96,6 +95,11 @@ impl InotifyWatch {
         self.known.len()
     }
 
+    /// See [`super::Watcher::is_drained`].
+    pub fn is_drained(&self) -> bool {
+        matches!(self.kernel.wait(0), Ok(false))
+    }
+
     /// See [`super::Watcher::poll`].
     pub fn poll(&mut self, timeout_ms: u32, out: &mut Vec<Event>) {
         self.pace.pause();
@@ -109,8 +113,7 @@ impl InotifyWatch {
         let mut writes_only = true;
         let read = self.kernel.read(&mut |r| {
             writes_only &= r.mask == mask::MODIFY;
-            let (watch, mask, cookie) = (r.watch, r.mask, r.cookie);
-            records.push(Record { watch, mask, cookie, name: r.name.to_vec() });
+            records.push(Record { watch: r.watch, mask: r.mask, name: r.name.to_vec() });
         });
         if let Err(e) = read {
             return out.push(Event::Lost(format!("inotify failed: {e}")));
@@ -161,25 +164,20 @@ impl InotifyWatch {
             () if has(mask::ATTRIB) => Change::Attributes,
             () => return Ok(()),
         };
+        let watched = is_dir.then(|| self.known.child(r.watch, &r.name)).flatten();
+        let change = match change {
+            // One that could not be opened may have become one that can.
+            Change::Attributes if is_dir && watched.is_none() => Change::Subtree,
+            other => other,
+        };
         out.push(Event::Path(path.clone(), change));
-        if !is_dir {
-            return Ok(());
-        }
         let step = Step { path, parent: r.watch, name: r.name.clone() };
-        match change {
-            Change::MadeDir => self.walk(step, None, Some(out)),
-            Change::Subtree => {
-                let at = self.leaving.iter().position(|l| l.cookie == r.cookie);
-                let expected = at.map(|at| self.leaving.swap_remove(at).watch);
-                self.walk(step, expected, None)
-            }
-            Change::Gone { .. } => {
-                if has(mask::MOVED_FROM)
-                    && let Some(watch) = self.known.child(r.watch, &r.name)
-                {
-                    self.known.detach(watch);
-                    self.leaving.push(Leaving { cookie: r.cookie, watch, readings: 0 });
-                }
+        match (change, watched) {
+            (Change::MadeDir, _) => self.walk(step, Some(out)),
+            (Change::Subtree, _) => self.walk(step, None),
+            (Change::Gone { .. }, Some(watch)) if has(mask::MOVED_FROM) => {
+                self.known.detach(watch);
+                self.leaving.push(Leaving { watch, readings: 0 });
                 Ok(())
             }
             _ => Ok(()),
@@ -187,18 +185,12 @@ impl InotifyWatch {
     }
 
     /// Watches a directory and all below it, each before it is listed. With `found`, what the
-    /// listings show is reported there. If the directory turns out to be the `expected` one, it
-    /// has just moved and everything below it is watched already.
-    fn walk(
-        &mut self,
-        top: Step,
-        expected: Option<Watch>,
-        mut found: Option<&mut Vec<Event>>,
-    ) -> Result<(), Refusal> {
+    /// listings show is reported there.
+    fn walk(&mut self, top: Step, mut found: Option<&mut Vec<Event>>) -> Result<(), Refusal> {
         let root = self.source.root()?;
         let mut steps = vec![top];
         while let Some(step) = steps.pop() {
-            let Some((watch, children)) = self.watch_one(&root, &step, expected)? else {
+            let Some((watch, children)) = self.watch_one(&root, &step)? else {
                 continue;
             };
             for (name, is_dir) in children {
@@ -219,13 +211,8 @@ impl InotifyWatch {
     }
 
     /// Watches and lists one directory; `None` when there is nothing to list: it is gone (which is
-    /// an event of its own), closed to us (which the transfer reports), or the expected one.
-    fn watch_one(
-        &mut self,
-        root: &Root,
-        step: &Step,
-        expected: Option<Watch>,
-    ) -> Result<Option<(Watch, Listing)>, Refusal> {
+    /// an event of its own), or closed to us (which the transfer reports).
+    fn watch_one(&mut self, root: &Root, step: &Step) -> Result<Option<(Watch, Listing)>, Refusal> {
         let Ok(dir) = self.source.dir(root, &step.path) else { return Ok(None) };
         let watch = match self.kernel.add(dir.fd()) {
             Ok(watch) => watch,
@@ -235,19 +222,14 @@ impl InotifyWatch {
         if step.path.is_empty() {
             self.known.set_root(watch);
         } else if let Some(evicted) = self.known.place(watch, step.parent, &step.name) {
-            for old in self.known.remove_all(evicted) {
-                self.kernel.remove(old);
-            }
-        }
-        if expected == Some(watch) {
-            return Ok(None);
+            self.leaving.push(Leaving { watch: evicted, readings: 0 });
         }
         Ok(self.source.children(&dir).ok().map(|children| (watch, children)))
     }
 
     fn watch_all(&mut self) -> Result<(), Refusal> {
         let top = Step { path: Vec::new(), parent: -1, name: Vec::new() };
-        self.walk(top, None, None)?;
+        self.walk(top, None)?;
         if self.known.is_empty() {
             return Err(self.source.moved());
         }
@@ -285,7 +267,7 @@ impl InotifyWatch {
             stays
         });
         for watch in gone {
-            // It may have been found on another path meanwhile, and then it is the source's.
+            // One that was found is the source's.
             if self.known.path(watch).is_none() {
                 for watch in self.known.remove_all(watch) {
                     self.kernel.remove(watch);
@@ -321,10 +303,11 @@ fn is_watch_limit(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::ENOMEM))
 }
 
-/// How long a directory that left its name may take to arrive at another, in milliseconds: the
-/// kernel queues both halves in one go.
+/// How long a directory that left its name may take to arrive at another, in milliseconds without
+/// a record: the kernel queues both halves in one go.
 const ARRIVAL_MS: u32 = 20;
-/// The same in readings, for a stream of records that never pauses.
-const READINGS_MAX: u8 = 4;
+/// The same in readings, for a stream of records that never pauses: more than a queue of the usual
+/// length has, so that no record of a directory that does arrive is lost with its watch.
+const READINGS_MAX: u8 = 80;
 /// Buffers read away after an overflow at most: more than any queue limit in use holds.
 const DRAIN_READS: usize = 10_000;

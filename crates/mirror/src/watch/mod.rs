@@ -61,6 +61,14 @@ impl Watcher {
             Watcher::Inotify(watch) => watch.poll(timeout_ms, out),
         }
     }
+
+    /// Whether the kernel holds nothing that is still to be read.
+    pub fn is_drained(&self) -> bool {
+        match self {
+            Watcher::Fanotify(watch) => watch.is_drained(),
+            Watcher::Inotify(watch) => watch.is_drained(),
+        }
+    }
 }
 
 /// Opens a watch on `source`. Errors: the source is not fit, or no allowed back-end works; the

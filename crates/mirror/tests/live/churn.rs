@@ -1,69 +1,17 @@
 //! Random work on a source, and equal trees at the end.
 
-use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-
+use livemirror_tests::churn::{Churn, Dice};
 use mirror::config::SyncConfig;
 use mirror::watch::BackendChoice;
 use wire::exit::ExitCode;
 
 use crate::harness::{Live, Scratch, Stock, Trouble, assert_equal};
 
-/// A reproducible sequence of numbers.
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn below(&mut self, n: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as usize) % n.max(1)
-    }
-}
-
-/// Does `count` random things below the source. Things that cannot be done are left out.
-pub(crate) fn churn(scratch: &Scratch, dice: &mut Dice, count: usize, links: bool) {
-    for step in 0..count {
-        let (one, other) = (some_path(scratch, dice), some_path(scratch, dice));
-        let out = scratch.0.join("out").join(format!("o{}", dice.below(8)));
-        let _ = match dice.below(20) {
-            0..=3 => fs::write(&one, format!("content {step}")),
-            4 | 5 => fs::OpenOptions::new()
-                .append(true)
-                .open(&one)
-                .and_then(|mut f| f.write_all(b"+more")),
-            6 | 7 => fs::create_dir(&one),
-            8..=10 => fs::rename(&one, &other),
-            11 => fs::remove_file(&one),
-            12 => fs::remove_dir_all(&one).or_else(|_| fs::remove_file(&one)),
-            13 => {
-                let mode = [0o600, 0o644, 0o755, 0o711][dice.below(4)]
-                    | if one.is_dir() { 0o700 } else { 0 };
-                // A mode set through a symbolic link would change another path than meant.
-                match fs::symlink_metadata(&one).is_ok_and(|m| !m.is_symlink()) {
-                    true => fs::set_permissions(&one, fs::Permissions::from_mode(mode)),
-                    false => Ok(()),
-                }
-            }
-            14 => std::os::unix::fs::symlink("d0/f1", &one),
-            15 if links => fs::hard_link(&one, &other),
-            16 => fs::rename(&one, &out),
-            17 => fs::rename(&out, &one),
-            18 => fs::create_dir_all(one.join("d3/d4"))
-                .and_then(|()| fs::write(one.join("d3/d4/f5"), b"deep")),
-            _ => fs::write(&one, b""),
-        };
-    }
-}
-
-fn some_path(scratch: &Scratch, dice: &mut Dice) -> PathBuf {
-    let mut path = scratch.src("");
-    for _ in 0..dice.below(3) {
-        path.push(format!("d{}", dice.below(5)));
-    }
-    path.push(format!("{}{}", ["f", "d"][dice.below(2)], dice.below(6)));
-    path
+/// Does `count` random things below the source.
+fn churn(scratch: &Scratch, dice: &mut Dice, count: usize) {
+    let (source, outside) = (scratch.src(""), scratch.0.join("out"));
+    let churn = Churn { source: &source, outside: &outside, depth: 2 };
+    (0..count).for_each(|number| churn.step(dice, number));
 }
 
 fn run(backend: BackendChoice, seed: u64, hard_links: bool, trouble: fn(u32) -> Trouble) {
@@ -81,13 +29,13 @@ fn run_with(
 ) {
     let scratch = Scratch::new();
     let mut dice = Dice(seed);
-    churn(&scratch, &mut dice, 200, true);
+    churn(&scratch, &mut dice, 200);
     let mut config = scratch.config();
     config.backend = backend;
     config.options.hard_links = hard_links;
     let mut live = start(config);
     for _ in 0..3 {
-        churn(&scratch, &mut dice, 300, true);
+        churn(&scratch, &mut dice, 300);
         live.settle(&scratch);
         assert_equal(&scratch, hard_links);
     }

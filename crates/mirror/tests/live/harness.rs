@@ -1,8 +1,6 @@
 //! A scratch directory with a source and a target, a sync between them, and tree comparison.
 
-use std::collections::{BTreeMap, HashMap};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use livemirror_tests::churn;
 use mirror::config::SyncConfig;
 use mirror::plan::batch::Batch;
 use mirror::report::{Report, What};
@@ -77,16 +76,25 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) fn start(config: SyncConfig, transfer: Box<dyn Transfer>) -> Live {
-        Live::spawn(config, Some(transfer))
+        Live::start_after(config, transfer, false)
+    }
+
+    /// Perhaps after a mirror of the same name that was killed.
+    pub(crate) fn start_after(
+        config: SyncConfig,
+        transfer: Box<dyn Transfer>,
+        after_killed: bool,
+    ) -> Live {
+        Live::spawn(config, Some(transfer), after_killed)
     }
 
     /// With the transfers of the program itself.
     pub(crate) fn start_own(config: SyncConfig) -> Live {
-        Live::spawn(config, None)
+        Live::spawn(config, None, false)
     }
 
-    fn spawn(config: SyncConfig, transfer: Option<Box<dyn Transfer>>) -> Live {
-        let shared = Arc::new(Shared::new(&config));
+    fn spawn(config: SyncConfig, transfer: Option<Box<dyn Transfer>>, after_killed: bool) -> Live {
+        let shared = Arc::new(Shared::new(&config).after_killed(after_killed));
         let reports: Arc<Mutex<Vec<Report>>> = Arc::default();
         let (inner, kept) = (Arc::clone(&shared), Arc::clone(&reports));
         let thread = std::thread::spawn(move || {
@@ -236,10 +244,9 @@ pub(crate) fn outcome(exit: ExitCode) -> Outcome {
 }
 
 impl Transfer for Stock {
-    fn full(&self, exact: bool, _: &Arc<Control>) -> Outcome {
+    fn full(&self, _: &Arc<Control>) -> Outcome {
         let delete: &[&str] = if self.config.delete { &["--delete", "--force"] } else { &[] };
-        let window: &[&str] = if exact { &["--modify-window=-1"] } else { &[] };
-        self.run(&[delete, window].concat(), None)
+        self.run(&[delete, &["--modify-window=-1"]].concat(), None)
     }
 
     fn batch(&self, batch: &Batch, _: &Arc<Control>) -> Outcome {
@@ -252,12 +259,9 @@ impl Transfer for Stock {
             false => &[],
         };
         let root = if batch.root { vec![b".".to_vec()] } else { Vec::new() };
-        let steps: [(&[Vec<u8>], &[&str]); 4] = [
-            (&batch.subtrees, &["-r"]),
-            (&batch.compared, &["-r", "--delete"]),
-            (&batch.names, spare),
-            (&root, &[]),
-        ];
+        let whole: &[&str] = if self.config.delete { &["-r", "--delete"] } else { &["-r"] };
+        let steps: [(&[Vec<u8>], &[&str]); 3] =
+            [(&batch.subtrees, whole), (&batch.names, spare), (&root, &[])];
         for (names, more) in steps.into_iter().filter(|(names, _)| !names.is_empty()) {
             let outcome = self.run(&[missing, more].concat(), Some(names));
             if outcome.exit != ExitCode::Ok {
@@ -273,68 +277,17 @@ impl Transfer for Stock {
     }
 }
 
-/// A tree as text, an entry a line: all that a mirror must keep. With `links`, which names are one
-/// file.
+/// A tree as text, an entry a line: all that a mirror must keep.
 pub(crate) fn dump(root: &Path, links: bool) -> String {
-    let mut lines = BTreeMap::new();
-    let mut groups: HashMap<u64, usize> = HashMap::new();
-    let mut open = vec![root.to_path_buf()];
-    while let Some(dir) = open.pop() {
-        let mut all: Vec<PathBuf> =
-            std::fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path()).collect();
-        all.sort();
-        all.push(dir.clone());
-        for path in all {
-            let name = path.strip_prefix(root).unwrap().display().to_string();
-            let meta = std::fs::symlink_metadata(&path).unwrap();
-            let kind = meta.file_type();
-            let what = match () {
-                () if kind.is_dir() => "dir".to_owned(),
-                () if kind.is_symlink() => {
-                    format!("-> {}", std::fs::read_link(&path).unwrap().display())
-                }
-                () if kind.is_file() => {
-                    format!("{:?}", String::from_utf8_lossy(&std::fs::read(&path).unwrap()))
-                }
-                () => "special".to_owned(),
-            };
-            if kind.is_dir() && path != dir {
-                open.push(path.clone());
-            }
-            let mode = meta.permissions().mode();
-            // The reference program sets the time of a link or directory that it has just made or
-            // filled only if that is off by a second.
-            let nanos = if kind.is_file() { meta.mtime_nsec() } else { 0 };
-            let mut line = format!("{mode:o} {}.{nanos:09} {what}", meta.mtime());
-            if links && kind.is_file() && meta.nlink() > 1 {
-                let next = groups.len();
-                line.push_str(&format!(" file {}", groups.entry(meta.ino()).or_insert(next)));
-            }
-            lines.insert(name, line);
-        }
-    }
-    // File numbers must not depend on the order of the walk.
-    let mut numbers: HashMap<String, usize> = HashMap::new();
-    lines.iter().fold(String::new(), |mut out, (name, line)| {
-        let line = match line.rsplit_once(" file ") {
-            Some((head, number)) => {
-                let next = numbers.len();
-                format!("{head} file {}", numbers.entry(number.to_owned()).or_insert(next))
-            }
-            None => line.clone(),
-        };
-        out.push_str(&format!("{name}: {line}\n"));
-        out
-    })
+    churn::dump(root, links).unwrap()
 }
 
 /// Compares source and target; says the first differences.
 pub(crate) fn assert_equal(scratch: &Scratch, links: bool) {
     let (left, right) = (dump(&scratch.src(""), links), dump(&scratch.dst(""), links));
-    if left != right {
-        let (a, b): (Vec<_>, Vec<_>) = (left.lines().collect(), right.lines().collect());
-        let missing: Vec<_> = a.iter().filter(|l| !b.contains(l)).take(15).collect();
-        let extra: Vec<_> = b.iter().filter(|l| !a.contains(l)).take(15).collect();
+    let (missing, extra) = churn::differences(&left, &right);
+    if !(missing.is_empty() && extra.is_empty()) {
+        let [missing, extra] = [missing, extra].map(|l| l.into_iter().take(15).collect::<Vec<_>>());
         panic!("the trees differ\nonly in source: {missing:#?}\nonly in target: {extra:#?}");
     }
 }

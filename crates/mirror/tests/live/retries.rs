@@ -30,7 +30,7 @@ impl Script {
 }
 
 impl Transfer for Script {
-    fn full(&self, _: bool, _: &Arc<Control>) -> Outcome {
+    fn full(&self, _: &Arc<Control>) -> Outcome {
         *self.passes.lock().unwrap() += 1;
         self.next()
     }
@@ -83,7 +83,7 @@ fn what_failed_in_the_first_pass_is_sent_by_name() {
     live.until("both are sent", || {
         let all = script.batches.lock().unwrap();
         all.iter().any(|b| b.names.contains(&b"./f".to_vec()))
-            && all.iter().any(|b| b.compared.contains(&b"./d".to_vec()))
+            && all.iter().any(|b| b.subtrees.contains(&b"./d".to_vec()))
     });
     // Deletions may have been left out by the pass that failed in part: one more makes them good.
     live.until("everything is compared once more", || *script.passes.lock().unwrap() == 2);
@@ -106,7 +106,7 @@ fn a_target_that_is_down_is_tried_again_while_changes_collect() {
     assert!(status.last_error.is_some_and(|e| !e.remedy.is_empty()));
     assert!(status.oldest_ms.is_some() && status.queue >= 1);
     fs::write(scratch.src("meanwhile"), b"x").unwrap();
-    live.until("the pass succeeds", || live.count(|w| matches!(w, What::Pass { .. })) == 1);
+    live.until("the pass succeeds", || live.count(|w| matches!(w, What::Pass { .. })) >= 1);
     live.idle();
     assert_eq!(live.count(|w| matches!(w, What::Retry { .. })), 3);
     live.stop();
@@ -144,4 +144,24 @@ fn an_end_that_is_asked_for_does_not_wait_for_a_retry() {
     let started = std::time::Instant::now();
     assert_eq!(live.stop(), End::Asked);
     assert!(started.elapsed() < std::time::Duration::from_secs(5));
+}
+
+#[test]
+fn after_a_killed_mirror_everything_is_compared_twice() {
+    // A failure would trust a target at which the last transfer of the other is still at work.
+    for after_killed in [false, true] {
+        let scratch = Scratch::new();
+        let script = Script::default();
+        let live = Live::start_after(scratch.config(), Box::new(script.clone()), after_killed);
+        live.until("it is idle", || {
+            let passes = *script.passes.lock().unwrap();
+            passes > u32::from(after_killed)
+        });
+        live.idle();
+        fs::write(scratch.src("f"), b"x").unwrap();
+        live.until("a batch follows", || script.batches.lock().unwrap().len() == 1);
+        live.idle();
+        assert_eq!(*script.passes.lock().unwrap(), 1 + u32::from(after_killed));
+        live.stop();
+    }
 }

@@ -9,6 +9,7 @@ use mirror::plan::exclude::Exclude;
 use mirror::report::What;
 use mirror::run::guard::GuardedSource;
 use mirror::watch::BackendChoice;
+use mirror::watch::event::{Change, Event};
 use mirror::watch::inotify::InotifyWatch;
 use rsync::options::FilterArg;
 
@@ -92,6 +93,105 @@ fn a_directory_moved_inside_keeps_being_watched() {
         live.settle(scratch);
         assert_equal(scratch, false);
     });
+}
+
+fn rename(s: &Scratch, from: &str, to: &str) {
+    fs::rename(s.src(from), s.src(to)).unwrap();
+}
+
+fn make(s: &Scratch, path: &str) {
+    fs::create_dir(s.src(path)).unwrap();
+}
+
+/// What an inotify watch says of a write to `path`, after work that it sees only when all is done.
+fn seen_after(work: impl Fn(&Scratch), path: &str) -> Vec<Event> {
+    let scratch = Scratch::new();
+    fs::create_dir_all(scratch.src("a/x")).unwrap();
+    fs::create_dir_all(scratch.src("b")).unwrap();
+    let source = Arc::new(GuardedSource::open(&scratch.config().source).unwrap());
+    let exclude = Arc::new(Exclude::new(&[], b"").unwrap());
+    let mut watch = InotifyWatch::open(&source, &exclude).unwrap();
+    work(&scratch);
+    let mut events = Vec::new();
+    // As often as it takes for everything that left to be given up.
+    for _ in 0..3 {
+        watch.poll(50, &mut events);
+    }
+    fs::write(scratch.src(path), b"later").unwrap();
+    events.clear();
+    watch.poll(1000, &mut events);
+    events
+}
+
+#[test]
+fn records_that_lag_behind_the_tree_make_no_directory_deaf() {
+    // A failure would lose every later change in a directory, or report it under another path.
+    type Work = fn(&Scratch);
+    let cases: [(&str, Work, &str); 6] = [
+        (
+            "made in a directory that moved before the record was read",
+            |s| {
+                make(s, "a/x/new");
+                rename(s, "a/x", "b/x");
+            },
+            "b/x/new/f",
+        ),
+        (
+            "moved below a directory that moved before the record was read",
+            |s| {
+                rename(s, "a/x", "b/y");
+                rename(s, "b", "c");
+            },
+            "c/y/f",
+        ),
+        (
+            "another directory of the same names came to the old path",
+            |s| {
+                make(s, "a/x/new");
+                make(s, "t");
+                make(s, "t/new");
+                rename(s, "a/x", "b/x");
+                rename(s, "t", "a/x");
+            },
+            "b/x/new/f",
+        ),
+        (
+            "and that other one",
+            |s| {
+                make(s, "a/x/new");
+                make(s, "t");
+                make(s, "t/new");
+                rename(s, "a/x", "b/x");
+                rename(s, "t", "a/x");
+            },
+            "a/x/new/f",
+        ),
+        (
+            "a link to it came to a name where a directory was made",
+            |s| {
+                make(s, "n");
+                fs::remove_dir(s.src("n")).unwrap();
+                std::os::unix::fs::symlink("a/x", s.src("n")).unwrap();
+            },
+            "a/x/f",
+        ),
+        (
+            "out and in again, below another",
+            |s| {
+                make(s, "a/x/new");
+                fs::rename(s.src("a/x"), s.0.join("out/x")).unwrap();
+                rename(s, "a", "b/a");
+                fs::rename(s.0.join("out/x"), s.src("b/a/x")).unwrap();
+            },
+            "b/a/x/new/f",
+        ),
+    ];
+    for (title, work, path) in cases {
+        let seen = seen_after(work, path);
+        let want = Event::Path(path.as_bytes().to_vec(), Change::Settled);
+        assert!(seen.contains(&want), "{title}: {seen:?}");
+        assert!(seen.iter().all(|e| matches!(e, Event::Path(p, _) if p == path.as_bytes())));
+    }
 }
 
 #[test]
@@ -205,6 +305,17 @@ fn writing_through_one_name_updates_all_names_of_a_file() {
         append("second", b"5");
         live.settle(&scratch);
         assert_equal(&scratch, hard_links);
+        // The name that was written to is gone before anybody can look at it.
+        for (name, rest) in [("second", "plain"), ("three", "e/two")] {
+            append(name, b"6");
+            fs::rename(scratch.src(name), scratch.0.join("out").join(name)).unwrap();
+            live.settle(&scratch);
+            assert_equal(&scratch, hard_links);
+            append(rest, b"7");
+            fs::remove_file(scratch.src(rest)).unwrap();
+            live.settle(&scratch);
+            assert_equal(&scratch, hard_links);
+        }
         live.stop();
     }
 }

@@ -19,6 +19,9 @@ pub const IO_GENERAL: i32 = 1;
 /// Something vanished before it could be sent.
 pub const IO_VANISHED: i32 = 2;
 
+/// The limit of deletions was reached.
+pub const IO_DEL_LIMIT: i32 = 4;
+
 /// The part a line's speaker plays; printed in brackets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -167,13 +170,15 @@ impl Reporter {
         self.line_open.store(open, Ordering::Relaxed);
     }
 
-    fn close_line(&self) {
+    /// Ends a line that stands unfinished on the standard output.
+    pub fn close_line(&self) {
         if self.line_open.swap(false, Ordering::Relaxed) {
             self.console.out(b"\n");
         }
     }
 
-    fn log_line(&self, line: &[u8]) {
+    /// Says it in the log alone, where there is one.
+    pub fn log_line(&self, line: &[u8]) {
         if let Some(log) = &self.log {
             log(line);
         }
@@ -192,8 +197,10 @@ impl Reporter {
         self.log_line(&line);
         match self.outlet() {
             Outlet::Console | Outlet::Split(_) => {
-                if let Outlet::Console = self.outlet() {
-                    self.close_line();
+                if let Outlet::Console = self.outlet()
+                    && self.line_open.swap(false, Ordering::Relaxed)
+                {
+                    self.console.err(b"\n");
                 }
                 self.console.err(&crate::report::escape::for_terminal(
                     &line,
@@ -349,7 +356,7 @@ impl Reporter {
             ExitCode::Partial
         } else if io_error & IO_VANISHED != 0 {
             ExitCode::Vanished
-        } else if io_error & 4 != 0 {
+        } else if io_error & IO_DEL_LIMIT != 0 {
             ExitCode::DelLimit
         } else {
             ExitCode::Ok
