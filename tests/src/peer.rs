@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// How long output may go on after the program itself has ended, before what is left is killed.
 const DRAIN_MAX: Duration = Duration::from_secs(2);
 /// How long a server may take until it listens.
-const LISTEN_MAX: Duration = Duration::from_secs(5);
+const LISTEN_MAX: Duration = Duration::from_secs(20);
 
 /// Which of the two programs plays a part.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +44,11 @@ pub struct Programs {
 }
 
 impl Programs {
+    /// Our program itself, for its other doors.
+    pub fn livemirror(&self) -> &Path {
+        &self.ours
+    }
+
     /// Finds both; `None` when `LIVEMIRROR_NO_ORACLE=1` says that the reference is not to be had.
     ///
     /// Ours is `LIVEMIRROR_BIN`, or else is built here beside the running test.
@@ -214,12 +219,23 @@ impl Server {
     /// Text, when it does not listen in time; it holds what the program said.
     pub fn start(words: &[String], config: &Path, log: &Path) -> Result<Server, String> {
         let port = free_port();
+        let mut words = words.to_vec();
+        words.extend(["--daemon", "--no-detach", "--address=127.0.0.1"].map(str::to_owned));
+        words.push(format!("--port={port}"));
+        words.push(format!("--config={}", config.display()));
+        Server::run(&words, port, log)
+    }
+
+    /// Starts a whole command line that listens on `port`; its output goes to `log`.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn run(words: &[String], port: u16, log: &Path) -> Result<Server, String> {
         let log_file = std::fs::File::create(log).expect("a log file");
         let mut shell = Command::new("/bin/sh");
         // The shell ends its child when the pipe closes; a child that ends first is told by a mark.
         shell.args(["-c", "{ \"$@\"; echo \"ended with $?\"; } & read x; kill -9 -$$", "sh"]);
-        shell.args(words).args(["--daemon", "--no-detach", "--address=127.0.0.1"]);
-        shell.arg(format!("--port={port}")).arg(format!("--config={}", config.display()));
+        shell.args(words);
         shell.stdin(Stdio::piped()).stdout(log_file.try_clone().expect("dup")).stderr(log_file);
         shell.process_group(0).env("LC_ALL", "C").env("TZ", "UTC");
         let mut shell = shell.spawn().expect("start a shell");
@@ -228,7 +244,7 @@ impl Server {
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
         let start = Instant::now();
         loop {
-            if TcpStream::connect(address).is_ok() {
+            if greets(address) {
                 return Ok(server);
             }
             let said = std::fs::read(log).unwrap_or_default();
@@ -239,6 +255,16 @@ impl Server {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+/// Whether a daemon answers there. A neighbour that only tries whether the port is free listens too,
+/// for a moment, and says nothing.
+fn greets(address: SocketAddrV4) -> bool {
+    let Ok(mut stream) = TcpStream::connect(address) else { return false };
+    let mut greeting = [0; 8];
+    stream.set_read_timeout(Some(LISTEN_MAX)).is_ok()
+        && stream.read_exact(&mut greeting).is_ok()
+        && greeting == *b"@RSYNCD:"
 }
 
 impl Drop for Server {

@@ -31,11 +31,12 @@ cargo xtask fuzz --corpus DIR
     writes the seeds, for cargo fuzz
 
 cargo xtask bench [transfer] [live] [--files N] [--dirs N] [--min B] [--max B] [--seed S]
-                  [--rounds N] [--changes N] [--burst N] [--strace] [--daemon rsync|livemirror]
+                  [--rounds N] [--changes N] [--burst N] [--events N] [--no-strace]
+                  [--daemon rsync|livemirror]
                   [--livemirror PATH] [--dir DIR]
     transfer: rsync -a and livemirror rsync -a, in turns, to one daemon: everything, then nothing
     new; live: livemirror watch beside lsyncd with delay 0 and 1. Prints times, processor time,
-    memory, with --strace system calls, and ratios. Promises nothing: numbers are for reading.
+    memory, system calls, and ratios. Promises nothing: numbers are for reading.
 
 cargo xtask churn [--seeds N] [--first N] [--operations N] [--backend inotify|fanotify|auto|all]
                   [--trouble none|daemon|self|queue|all] [--times N] [--hard-links no|yes|all]

@@ -123,6 +123,25 @@ impl Running {
         line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0.0)
     }
 
+    /// Stops it where it is; what is sent to it waits.
+    pub(crate) fn pause(&self) -> Result<(), String> {
+        self.signal(libc::SIGSTOP)
+    }
+
+    /// Ends the pause.
+    pub(crate) fn go_on(&self) -> Result<(), String> {
+        self.signal(libc::SIGCONT)
+    }
+
+    #[allow(unsafe_code)]
+    fn signal(&self, signal: i32) -> Result<(), String> {
+        // SAFETY: kill takes plain numbers; the process is our own child, not yet waited for.
+        match unsafe { libc::kill(self.child.id().cast_signed(), signal) } {
+            0 => Ok(()),
+            _ => Err(format!("kill: {}", std::io::Error::last_os_error())),
+        }
+    }
+
     /// An error if it has ended.
     pub(crate) fn check(&mut self, name: &str) -> Result<(), String> {
         match self.child.try_wait() {

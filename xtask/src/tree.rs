@@ -36,11 +36,15 @@ pub(crate) struct TreeShape {
 }
 
 impl TreeShape {
-    /// From `--files --dirs --min --max --seed`.
-    pub(crate) fn from_arguments(args: &mut Arguments) -> Result<TreeShape, String> {
+    /// From `--files --dirs --min --max --seed`; the first two have these defaults.
+    pub(crate) fn from_arguments(
+        args: &mut Arguments,
+        files: usize,
+        dirs: usize,
+    ) -> Result<TreeShape, String> {
         let shape = TreeShape {
-            files: args.number("files", 10_000)?,
-            dirs: args.number("dirs", 100)?,
+            files: args.number("files", files)?,
+            dirs: args.number("dirs", dirs)?,
             min: args.number("min", 4 << 10)?,
             max: args.number("max", 64 << 10)?,
             seed: args.number("seed", 1)?,
@@ -55,7 +59,7 @@ impl TreeShape {
 /// The command.
 pub(crate) fn run(args: &mut Arguments) -> Result<(), String> {
     let top = PathBuf::from(args.operand().ok_or("name a directory")?);
-    let shape = TreeShape::from_arguments(args)?;
+    let shape = TreeShape::from_arguments(args, 10_000, 100)?;
     args.finish()?;
     let bytes = make(&top, &shape)?;
     println!("{} files, {} directories, {bytes} bytes", shape.files, shape.dirs);

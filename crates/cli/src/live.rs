@@ -11,7 +11,7 @@ use mirror::config::{Config, SyncConfig};
 use mirror::report::{Report, What};
 use mirror::watch::BackendChoice;
 use rsync::options::parse::{Action, Parsing, parse};
-use rsync::options::{FilterArg, Options};
+use rsync::options::{FilterArg, Options, RemoveSource};
 use wire::exit::ExitCode;
 
 use crate::{console, signals};
@@ -151,6 +151,10 @@ fn for_watch(mut options: Options) -> Result<Options, String> {
         (options.existing, "--existing"),
         (options.ignore_existing, "--ignore-existing"),
         (options.deletes(), "--delete-during (write --delete)"),
+        (options.max_delete.is_some(), "--max-delete"),
+        (options.follows_links(), "--copy-links (or the like)"),
+        (options.prune_empty_dirs, "--prune-empty-dirs"),
+        (options.remove_source != RemoveSource::Nothing, "--remove-source-files"),
     ];
     if let Some((_, name)) = refused.iter().find(|(given, _)| *given) {
         return Err(format!("{name} has no meaning for watch"));

@@ -53,9 +53,7 @@ pub fn check_parents(recv: &Receiving, list: &FileList) -> Result<(), Fatal> {
 /// Checks an entry against what was asked for ([flist-requested]), and keeps the names of its owners.
 pub fn check_entry(recv: &Receiving, entry: &mut Entry) -> Result<(), Fatal> {
     let rel = crate::scan::trim_root(&entry.name);
-    if let Some(requested) = &recv.requested
-        && rel != b"."
-    {
+    if let Some(requested) = &recv.requested {
         match requested.judge(rel, entry.is_dir()) {
             RequestVerdict::Requested => {}
             RequestVerdict::ImpliedParent => {
@@ -64,8 +62,15 @@ pub fn check_entry(recv: &Receiving, entry: &mut Entry) -> Result<(), Fatal> {
             }
             RequestVerdict::Unrequested => return Err(rejected(b"unrequested", rel)),
         }
-        if recv.filters.refuses_received(rel, entry.is_dir()) {
+        if rel != b"." && recv.filters.refuses_received(rel, entry.is_dir()) {
             return Err(rejected(b"excluded", rel));
+        }
+    }
+    if let Some(text) = &mut entry.link_target {
+        if recv.munge {
+            *text = crate::munge::add(text);
+        } else if recv.tames_links {
+            *text = crate::munge::tamed(text, &entry.name);
         }
     }
     if let Ok(mut ids) = recv.ids.lock() {
@@ -84,5 +89,5 @@ fn rejected(kind: &[u8], name: &[u8]) -> Fatal {
     text.extend_from_slice(kind);
     text.extend_from_slice(b" file-list name: ");
     text.extend_from_slice(name);
-    Fatal::new(ExitCode::Unsupported, text)
+    Fatal::bare(ExitCode::Unsupported, text)
 }

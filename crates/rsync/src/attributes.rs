@@ -118,7 +118,7 @@ pub fn failed(
     let mut line = format!("rsync: [{}] {what} ", role.word()).into_bytes();
     line.extend_from_slice(&recv.reporter.quoted(shown));
     // `chown` and its like fail; the sentences that begin with `failed` need no second word.
-    line.extend_from_slice(if what.starts_with("failed") { b": " } else { b" failed: " });
+    line.extend_from_slice(if what.contains("failed") { b": " } else { b" failed: " });
     line.extend_from_slice(crate::fatal::errno_text(error).as_bytes());
     let text = String::from_utf8_lossy(&line).into_owned();
     recv.reporter.problem(path, crate::problem::ProblemKind::Failed, text);

@@ -77,6 +77,18 @@ pub fn back_up(
     if old.is_dir() {
         return Ok(());
     }
+    if recv.opts.safe_links && old.is_link() {
+        let text = dir.read_link(base)?;
+        if crate::symlinks::is_unsafe(&text, path.as_bytes()) {
+            if recv.opts.info.symsafe > 0 {
+                let name = path.as_bytes();
+                let words: [&[u8]; 5] =
+                    [b"not backing up unsafe symlink \"", name, b"\" -> \"", &text, b"\"\n"];
+                recv.reporter.info(&words.concat());
+            }
+            return dir.unlink(base);
+        }
+    }
     let (to, name) = place(recv, dir, base, path)?;
     if let Some(there) = to.lstat(&name)? {
         if there.is_dir() {

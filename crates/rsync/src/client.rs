@@ -19,6 +19,7 @@ use crate::control::Control;
 use crate::counters::Counters;
 use crate::daemon_login::{self, Welcome};
 use crate::dest::DestStart;
+use crate::ending::Ending;
 use crate::fatal::Fatal;
 use crate::files_from;
 use crate::items::ItemPrinter;
@@ -26,6 +27,7 @@ use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::location::Location;
 use crate::options::{FilesFrom, Options};
 use crate::problem::Outcome;
+use crate::remove_source::Successes;
 use crate::report::messages::{Reporter, Role};
 use crate::scan::{ScanRules, Scanner, SourceStart};
 use crate::sender::Sender;
@@ -55,7 +57,7 @@ pub fn run(
         child_status: 0,
     };
     let result = client.transfer(&sources, dest.as_ref());
-    client.conclude(result)
+    client.ending().conclude(result)
 }
 
 struct Client {
@@ -78,6 +80,18 @@ struct Open {
 }
 
 impl Client {
+    fn ending(self) -> Ending {
+        Ending {
+            elapsed: self.started.elapsed(),
+            opts: self.opts,
+            reporter: self.reporter,
+            counters: self.counters,
+            role: self.role,
+            child_status: self.child_status,
+            protocol: self.protocol,
+        }
+    }
+
     fn transfer(&mut self, sources: &[Location], dest: Option<&Location>) -> Result<(), Fatal> {
         let first =
             sources.first().ok_or_else(|| Fatal::new(ExitCode::Syntax, "no source given"))?;
@@ -85,6 +99,7 @@ impl Client {
             Location::Local(_) => Role::Sender,
             _ => Role::SoleReceiver,
         };
+        crate::munge::check(&self.opts)?;
         match (first, dest) {
             (Location::Local(_), None | Some(Location::Local(_))) => self.local(sources, dest),
             (Location::Local(_), Some(remote)) => self.push(sources, remote),
@@ -93,9 +108,10 @@ impl Client {
     }
 
     fn push(&mut self, sources: &[Location], remote: &Location) -> Result<(), Fatal> {
-        let names = files_from::for_sender(&self.opts)?;
+        let filters = self.filters()?;
+        let names = files_from::for_sender(&self.opts).map_err(|f| f.of(Role::Client))?;
         let Some((open, protocol)) = self.connect(remote, &[remote], true)? else { return Ok(()) };
-        let result = self.push_session(open, protocol, sources, names);
+        let result = self.push_session(open, protocol, sources, filters, names);
         self.finish_child(result)
     }
 
@@ -104,10 +120,10 @@ impl Client {
         mut open: Open,
         protocol: Protocol,
         sources: &[Location],
+        filters: FilterList,
         names: files_from::NameSource,
     ) -> Result<(), Fatal> {
         let agreed = self.agree(&mut open, protocol, true)?;
-        let filters = self.filters()?;
         self.send_filters(&filters, true, &mut open)?;
         open.writer.flush()?;
         let names = names.read(&mut open.reader, agreed.protocol)?;
@@ -128,25 +144,26 @@ impl Client {
         local: bool,
     ) -> Result<(), Fatal> {
         self.role = Role::Sender;
-        let printer = ItemPrinter::client(self.opts.clone(), true, local);
+        let mut printer = ItemPrinter::client(self.opts.clone(), true, local);
         let scanner = Scanner::new(
             self.opts.clone(),
             self.reporter.clone(),
-            ScanRules { filters, ..ScanRules::default() },
+            ScanRules { filters, munge: self.opts.munge_links, ..ScanRules::default() },
             agreed.list_sum,
             agreed.inc(),
         )?;
         let mut open = open;
-        open.reader.set_on_message(self.sender_messages(printer.clone()));
-        self.list_heading(&agreed, true);
-        let mut sender = Sender::new(self.role_setup(open, agreed.clone(), printer), scanner)?;
+        let successes = Arc::new(Successes::default());
+        open.reader.set_on_message(self.sender_messages(printer.clone(), successes.clone()));
+        printer.begin_list(&self.reporter, agreed.inc());
+        let setup = self.role_setup(open, agreed.clone(), printer);
+        let mut sender = Sender::new(setup, scanner, successes)?;
         let result = sender.run(start, args, names.as_deref());
-        let (reader, mut writer, counters) = sender.into_link();
+        let (_, mut writer, counters) = sender.into_link();
         if let Err(fatal) = &result {
             crate::farewell::announce(&agreed, &mut writer, fatal);
         }
         self.counters = counters;
-        self.count_traffic(reader.traffic());
         result
     }
 
@@ -165,9 +182,16 @@ impl Client {
     }
 
     /// What a sending client does with messages between requests.
-    fn sender_messages(&self, printer: ItemPrinter) -> crate::link::OnMessage {
+    fn sender_messages(
+        &self,
+        printer: ItemPrinter,
+        successes: Arc<Successes>,
+    ) -> crate::link::OnMessage {
         let reporter = self.reporter.clone();
         Box::new(move |message| {
+            if successes.take(&message)? {
+                return Ok(());
+            }
             match &message {
                 Message::Deleted { name, dir } => printer.deleted(&reporter, name, *dir),
                 other => {
@@ -185,9 +209,10 @@ impl Client {
         dest: Option<&Location>,
     ) -> Result<(), Fatal> {
         let refs: Vec<&Location> = sources.iter().collect();
-        let forward = files_from::for_forwarding(&self.opts)?;
+        let filters = self.filters()?;
+        let forward = files_from::for_forwarding(&self.opts).map_err(|f| f.of(Role::Client))?;
         let Some((open, protocol)) = self.connect(remote, &refs, false)? else { return Ok(()) };
-        let result = self.pull_session(open, protocol, sources, dest, forward);
+        let result = self.pull_session(open, protocol, (sources, dest), filters, forward);
         self.finish_child(result)
     }
 
@@ -195,12 +220,11 @@ impl Client {
         &mut self,
         mut open: Open,
         protocol: Protocol,
-        sources: &[Location],
-        dest: Option<&Location>,
+        (sources, dest): (&[Location], Option<&Location>),
+        filters: FilterList,
         forward: Option<Vec<u8>>,
     ) -> Result<(), Fatal> {
         let agreed = self.agree(&mut open, protocol, false)?;
-        let filters = self.filters()?;
         self.send_filters(&filters, false, &mut open)?;
         if let Some(names) = &forward {
             match agreed.protocol.raw_files_from() {
@@ -209,7 +233,6 @@ impl Client {
             }
         }
         open.writer.flush()?;
-        self.list_heading(&agreed, false);
         self.role = Role::Generator;
         let requested = self.requested(sources, forward.as_deref());
         let dest = match dest {
@@ -228,8 +251,8 @@ impl Client {
         dest: Vec<u8>,
         local: bool,
     ) -> Result<(), Fatal> {
-        let traffic = open.reader.traffic().clone();
-        let printer = ItemPrinter::client(self.opts.clone(), false, local);
+        let mut printer = ItemPrinter::client(self.opts.clone(), false, local);
+        printer.begin_list(&self.reporter, agreed.inc());
         let received = receive(ReceivingSetup {
             role: self.role_setup(open, agreed, printer),
             filters,
@@ -239,13 +262,12 @@ impl Client {
             start: DestStart::Operator { cwd: cwd() },
             dest,
             local,
-            munge: false,
+            munge: self.opts.munge_links,
         });
         if !received.started && self.role == Role::Generator {
             self.role = Role::SoleReceiver;
         }
         self.counters = received.counters;
-        self.count_traffic(&traffic);
         received.result
     }
 
@@ -256,8 +278,8 @@ impl Client {
         opts.list_only |= dest.is_none();
         opts.compress = false;
         self.opts = Arc::new(opts);
-        let names = files_from::for_sender(&self.opts)?;
         let filters = self.filters()?;
+        let names = files_from::for_sender(&self.opts).map_err(|f| f.of(Role::Client))?;
         let half = crate::server::LocalHalf {
             opts: self.opts.clone(),
             streams: theirs,
@@ -325,9 +347,8 @@ impl Client {
                 let (argv, secluded) =
                     crate::options::server_args::seclude(&self.opts, &words, argv, paths);
                 let command = remote_shell::command(&self.opts, user.as_deref(), host, &argv);
-                if self.opts.verbose > 1 {
-                    self.reporter.info(&remote_shell::shown(&command));
-                }
+                self.show_words("opening connection using:", &command);
+                self.show_secluded(&secluded);
                 let streams = remote_shell::start(&command)?;
                 let mut open = self.wrap(streams);
                 open.writer.data.extend_from_slice(&secluded);
@@ -353,7 +374,7 @@ impl Client {
             return Err(Fatal::silent(ExitCode::Syntax));
         };
         if module_path.starts_with(b"/") {
-            return Err(Fatal::new(
+            return Err(Fatal::bare(
                 ExitCode::StartClient,
                 "ERROR: The remote path must start with a module name not a /",
             ));
@@ -363,7 +384,12 @@ impl Client {
             remote_shell::start(&remote_shell::command(&self.opts, None, host, &argv))?
         } else {
             let port = port.or(self.opts.port).unwrap_or(tcp::DAEMON_PORT);
-            tcp::connect(&self.opts, &String::from_utf8_lossy(host), port)?
+            let host = String::from_utf8_lossy(host);
+            if self.opts.verbose > 1 {
+                let line = format!("opening tcp connection to {host} port {port}\n");
+                self.reporter.info(line.as_bytes());
+            }
+            tcp::connect(&self.opts, &host, port)?
         };
         let mut open = self.wrap(streams);
         let module = module_path.split(|&b| b == b'/').next().unwrap_or(b"").to_vec();
@@ -381,10 +407,28 @@ impl Client {
         })?;
         let Welcome::Session(protocol) = welcome else { return Ok(None) };
         let args = crate::options::server_args::daemon_words(&self.opts, words, paths, &module);
+        self.show_words("sending daemon args:", &args.outer);
+        self.show_secluded(&args.secluded);
         daemon_login::send_args(&args.outer, &mut open.writer)?;
         open.writer.data.extend_from_slice(&args.secluded);
         open.writer.flush()?;
         Ok(Some((open, protocol)))
+    }
+
+    /// With `-vv`: the words that the other side is started with.
+    fn show_words(&self, heading: &str, words: &[Vec<u8>]) {
+        if self.opts.verbose > 1 {
+            self.reporter.info(&remote_shell::shown(heading, words));
+        }
+    }
+
+    /// The same for words that are sent out of a shell's sight: a program's name, then NULs between.
+    fn show_secluded(&self, secluded: &[u8]) {
+        let words = secluded.split(|&b| b == 0).skip(1).filter(|word| !word.is_empty());
+        let words: Vec<Vec<u8>> = words.map(<[u8]>::to_vec).collect();
+        if !words.is_empty() {
+            self.show_words("protected args:", &words);
+        }
     }
 
     /// A remote shell that ended early says more than a closed pipe.
@@ -408,8 +452,14 @@ impl Client {
     ) -> Result<Agreed, Fatal> {
         let names = NameLists::from_env();
         self.protocol = protocol;
-        let agreed =
-            setup::client(&self.opts, protocol, &names, &mut open.reader, &mut open.writer)?;
+        let agreed = setup::client(
+            &self.opts,
+            protocol,
+            &names,
+            sending,
+            &mut open.reader,
+            &mut open.writer,
+        )?;
         let policy = if sending {
             MessagePolicy::from_receiving_server()
         } else {
@@ -427,8 +477,9 @@ impl Client {
         Ok(agreed)
     }
 
+    /// The rules of the command line; whatever is wrong with them is told before anything is opened.
     fn filters(&self) -> Result<FilterList, Fatal> {
-        crate::merge_files::client_filters(&self.opts)
+        crate::merge_files::client_filters(&self.opts).map_err(|fatal| fatal.of(Role::Client))
     }
 
     /// Sends the rules the other side needs, or the end of them.
@@ -438,7 +489,7 @@ impl Client {
         sending: bool,
         open: &mut Open,
     ) -> Result<(), Fatal> {
-        if sending && !self.opts.deletes() {
+        if sending && !self.opts.uses_receiver_rules() {
             return Ok(());
         }
         let rules = filters.encode_for_peer(sending);
@@ -474,86 +525,12 @@ impl Client {
         Some(requested)
     }
 
-    fn list_heading(&self, agreed: &Agreed, sending: bool) {
-        if self.opts.info.flist == 0
-            || self.opts.list_only && !self.opts.recurse && self.opts.verbose == 0
-        {
-            return;
-        }
-        if !agreed.inc() && !self.opts.recurse && !self.opts.dirs {
-            return;
-        }
-        let line: &[u8] = match (agreed.inc(), sending) {
-            (true, true) => b"sending incremental file list\n",
-            (true, false) => b"receiving incremental file list\n",
-            (false, true) => b"building file list ... done\n",
-            (false, false) => b"receiving file list ... done\n",
-        };
-        self.reporter.info(line);
-    }
-
-    fn count_traffic(&mut self, traffic: &Traffic) {
-        use std::sync::atomic::Ordering;
-        self.counters.sent = traffic.written.load(Ordering::Relaxed);
-        self.counters.received = traffic.read.load(Ordering::Relaxed);
-    }
-
     /// Collects a remote shell after the session.
     fn finish_child(&mut self, result: Result<(), Fatal>) -> Result<(), Fatal> {
         if let Some(child) = self.child.take() {
             self.child_status = remote_shell::collect(child).unwrap_or(ExitCode::WaitChild.code());
         }
         result
-    }
-
-    /// Prints the closing lines and makes the outcome.
-    fn conclude(self, result: Result<(), Fatal>) -> Outcome {
-        let mut exit = match &result {
-            Ok(()) => self.reporter.exit(),
-            Err(fatal) => fatal.exit,
-        };
-        if result.is_ok() {
-            let elapsed = self.started.elapsed();
-            let text =
-                crate::report::summary::render(&self.counters, &self.opts, self.protocol, elapsed);
-            self.reporter.plain(&text);
-            if self.child_status > exit.code() {
-                exit = ExitCode::from_code(self.child_status).unwrap_or(exit);
-            }
-        }
-        let mut reason = String::new();
-        if let Err(fatal) = &result {
-            reason = String::from_utf8_lossy(&fatal.text).into_owned();
-            if !fatal.text.is_empty() {
-                self.reporter.final_error(&fatal.line(self.role));
-            }
-        }
-        if exit != ExitCode::Ok && !result.as_ref().is_err_and(|f| f.from_peer) {
-            let line = crate::report::final_line(exit, self.role.word());
-            if reason.is_empty() {
-                reason.clone_from(&line);
-            }
-            self.reporter.final_error(line.as_bytes());
-            let said = self.reporter.refusal_said().unwrap_or_else(|| reason.clone());
-            if let Some(hint) = crate::hints::for_client(&said, &self.opts) {
-                self.reporter.final_error(format!("livemirror: {hint}").as_bytes());
-                reason = format!("{said}: {hint}");
-            } else if !said.is_empty() {
-                reason = said;
-            }
-        }
-        let (problems, complete) = self.reporter.take_problems();
-        let raw = result.as_ref().err().and_then(|fatal| fatal.raw_status);
-        Outcome {
-            exit,
-            status: raw.unwrap_or(exit.code()),
-            reason,
-            problems,
-            complete,
-            files: self.counters.transferred,
-            bytes: self.counters.transferred_size,
-            deleted: self.counters.deleted.total(),
-        }
     }
 }
 

@@ -50,6 +50,8 @@ impl Counters {
     /// What a sending server told: its view of the traffic, and what it listed.
     pub fn take_server_stats(&mut self, stats: &wire::exchange::goodbye::Stats) {
         self.total_size = stats.size;
+        self.sent = stats.read;
+        self.received = stats.written;
         self.flist_build_ms = stats.build_ms;
         self.flist_xfer_ms = stats.xfer_ms;
     }

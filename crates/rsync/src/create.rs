@@ -12,9 +12,11 @@ use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
 
 use crate::attributes::{self, Wanted};
+use crate::dest::DestStart;
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::quick_check::attribute_flags;
+use crate::report::messages::Role;
 
 impl Generator {
     /// What stands at a path: `None` when nothing does, or when its directory is missing.
@@ -40,9 +42,33 @@ impl Generator {
 
     /// The same; `None` when that failed, which has been told.
     pub fn look_or_tell(&mut self, path: &RelPath, name: &[u8]) -> Option<Option<Meta>> {
-        self.look(path)
-            .inspect_err(|error| self.path_error("recv_generator: failed to stat", name, error))
+        let looked = self.look(path);
+        self.told(looked, name)
+    }
+
+    fn told(&self, looked: io::Result<Option<Meta>>, name: &[u8]) -> Option<Option<Meta>> {
+        looked
+            .inspect_err(|error| {
+                let (what, shown) = ("recv_generator: failed to stat", self.recv.shown_path(name));
+                attributes::failed(&self.recv, Role::Generator, what, &shown, name, error);
+            })
             .ok()
+    }
+
+    /// Whether a symlink that stands for a directory is kept as one (`--keep-dirlinks`).
+    pub fn is_kept_dirlink(&mut self, path: &RelPath) -> bool {
+        self.recv.opts.keep_dirlinks
+            && matches!(self.look(path), Ok(Some(meta)) if meta.is_link())
+            && self.look_through(path).is_ok_and(|meta| meta.is_some_and(|meta| meta.is_dir()))
+    }
+
+    /// What a symlink at a path leads to: anywhere for an operator, for a daemon in its module.
+    fn look_through(&mut self, path: &RelPath) -> io::Result<Option<Meta>> {
+        let Some(name) = path.name() else { return self.look(path) };
+        match self.recv.start {
+            DestStart::Operator { .. } => self.cache.parent(path)?.stat_through(name).map(Some),
+            DestStart::Module { .. } => self.recv.root.stat_through(path).map(Some),
+        }
     }
 
     /// Handles a directory entry; true when its contents can be worked on.
@@ -53,8 +79,10 @@ impl Generator {
         if implied && !self.recv.opts.implied_dirs && self.recv.opts.relative {
             return Ok(true);
         }
+        let linked = self.is_kept_dirlink(&path);
         let early = self.made_early.remove(&name) || name == b"." && self.recv.dest_made;
-        let Some(mut meta) = self.look_or_tell(&path, &name) else {
+        let looked = if linked { self.look_through(&path) } else { self.look(&path) };
+        let Some(mut meta) = self.told(looked, &name) else {
             self.skip_contents(&name);
             return Ok(false);
         };
@@ -148,6 +176,9 @@ impl Generator {
             return;
         }
         let Some(path) = self.recv.dest_path(&name) else { return };
+        if self.is_kept_dirlink(&path) {
+            return;
+        }
         let implied = entry.top_dir() && !entry.content_dir();
         let plain = implied && !self.recv.opts.implied_dirs && self.recv.opts.relative;
         let clear = match self.look(&path) {
@@ -271,6 +302,9 @@ impl Generator {
             }
             return Ok(());
         }
+        if self.ignores_unsafe(entry, &name) {
+            return Ok(());
+        }
         let Some(path) = self.path(&name) else { return Ok(()) };
         let Some(mut meta) = self.look_or_tell(&path, &name) else {
             return Ok(());
@@ -286,6 +320,7 @@ impl Generator {
                     let wanted = attributes::wanted(&self.recv, entry, Some(found));
                     self.apply_to(&path, found, &wanted, &name, false);
                 }
+                self.confirm(entry, index, false);
                 return self.leader_done(entry, index, &name);
             }
             let same_kind = found.mode & 0o170_000 == entry.mode() & 0o170_000;
@@ -300,6 +335,21 @@ impl Generator {
             }
         }
         self.create(&path, entry, &name, index, meta.as_ref())
+    }
+
+    /// `--safe-links`.
+    fn ignores_unsafe(&self, entry: &EntryView<'_>, name: &[u8]) -> bool {
+        let Some(text) = entry.link_target().filter(|_| entry.is_link()) else { return false };
+        let name = crate::scan::trim_root(name);
+        if !self.recv.opts.safe_links || !crate::symlinks::is_unsafe(text, name) {
+            return false;
+        }
+        if self.recv.opts.info.symsafe > 0 {
+            let words: [&[u8]; 5] =
+                [b"ignoring unsafe symlink \"", name, b"\" -> \"", text, b"\"\n"];
+            self.recv.reporter.info(&words.concat());
+        }
+        true
     }
 
     fn create(
@@ -337,6 +387,7 @@ impl Generator {
             return Ok(());
         }
         self.report_if_changed(index, flags, None)?;
+        self.confirm(entry, index, entry.is_link());
         self.leader_done(entry, index, name)
     }
 
@@ -363,8 +414,7 @@ impl Generator {
         let temp = if old.is_some() { Some(tree::stage::temp_name(base)?) } else { None };
         let target: &Name = temp.as_deref().unwrap_or(base);
         if let Some(text) = entry.link_target().filter(|_| entry.is_link()) {
-            let text = if self.recv.munge { crate::munge::add(text) } else { text.to_vec() };
-            dir.symlink(&text, target)?;
+            dir.symlink(text, target)?;
         } else {
             dir.mknod(target, entry.mode() & 0o170_000 | 0o600, entry.rdev())?;
         }
@@ -389,7 +439,6 @@ impl Generator {
             let Some(base) = path.name() else { return false };
             let text = self.cache.parent(path).and_then(|dir| dir.read_link(base));
             let Some(target) = entry.link_target() else { return false };
-            let target = if self.recv.munge { crate::munge::add(target) } else { target.to_vec() };
             return text.is_ok_and(|text| text == target);
         }
         !entry.is_device() || found.rdev == entry.rdev()

@@ -108,11 +108,15 @@ fn read_password(file: &[u8]) -> Result<Vec<u8>, Fatal> {
         })?;
         let meta = tree::operator::facts(&opened).map_err(|e| fail(e.to_string().into()))?;
         if meta.mode & 0o006 != 0 {
-            return Err(fail(b"ERROR: password file must not be other-accessible".to_vec()));
+            return Err(Fatal::bare(
+                ExitCode::Syntax,
+                "ERROR: password file must not be other-accessible",
+            ));
         }
         if tree::owner::am_root() && meta.uid != 0 {
-            return Err(fail(
-                b"ERROR: password file must be owned by root when running as root".to_vec(),
+            return Err(Fatal::bare(
+                ExitCode::Syntax,
+                "ERROR: password file must be owned by root when running as root",
             ));
         }
         opened.take(512).read_to_end(&mut content).map_err(|e| fail(e.to_string().into()))?;
@@ -121,7 +125,7 @@ fn read_password(file: &[u8]) -> Result<Vec<u8>, Fatal> {
     content.fill(0);
     if line.is_empty() {
         let text = [b"ERROR: failed to read a password from ".as_slice(), file].concat();
-        return Err(fail(text));
+        return Err(Fatal::bare(ExitCode::Syntax, text));
     }
     Ok(line)
 }

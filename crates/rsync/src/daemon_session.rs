@@ -5,14 +5,14 @@
 use std::sync::Arc;
 
 use wire::exit::ExitCode;
-use wire::filter::Side;
 
 use crate::chmod::ChmodRules;
 use crate::console::Console;
 use crate::control::Control;
+use crate::daemon::rules::hides;
 use crate::daemon::session::DaemonSession;
 use crate::options::parse::{Parsing, UsageError, parse, parse_refusing};
-use crate::options::{FilesFrom, Options, Partial};
+use crate::options::{FilesFrom, Options, Partial, RemoveSource};
 use crate::report::format::{OutFormat, Peer};
 use crate::server::{DaemonPart, ServerRun};
 use crate::transport::Streams;
@@ -21,14 +21,11 @@ use crate::transport::Streams;
 pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Control>) -> ExitCode {
     let log = session.log.clone();
     let (mut opts, paths, refusal) = understand(&session);
+    let refusal = refusal.or_else(|| session.refusal.clone());
     apply_module(&mut opts, &session);
     let refusal = refusal.or_else(|| hidden_path(&opts, &session));
     let denied = access_error(&opts, &session);
     if refusal.is_none() && denied.is_none() {
-        let verb = if opts.sender { "on" } else { "to" };
-        let request = paths.join(&b' ');
-        let client = session.client();
-        log.info([b"rsync ", verb.as_bytes(), b" ", &request, b" from ", &client].concat());
         log.info(if opts.sender { "building file list" } else { "receiving file list" });
     }
     let line_log = log.clone();
@@ -146,6 +143,16 @@ fn access_error(opts: &Options, session: &DaemonSession) -> Option<&'static str>
         Some("ERROR: module is write only")
     } else if !opts.sender && session.module.read_only {
         Some("ERROR: module is read only")
+    } else if opts.sender && session.module.read_only {
+        match opts.remove_source {
+            RemoveSource::Nothing => None,
+            RemoveSource::Synchronized => {
+                Some("ERROR: --remove-source-files cannot be used with a read-only module")
+            }
+            RemoveSource::Sent => {
+                Some("ERROR: --remove-sent-files cannot be used with a read-only module")
+            }
+        }
     } else {
         None
     }
@@ -164,11 +171,11 @@ fn hidden_path(opts: &Options, session: &DaemonSession) -> Option<Vec<u8>> {
     let dirs = [opts.temp_dir.as_ref(), opts.backup_dir.as_ref(), partial];
     let hidden = |path: &[u8], is_dir: bool| {
         let clean = crate::scan::clean(crate::scan::trim_root(path));
-        !clean.is_empty() && session.filters.is_excluded(&clean, is_dir, Side::Receiver)
+        !clean.is_empty() && hides(&session.filters, &clean, is_dir)
     };
     let found = dirs.into_iter().flatten().any(|dir| hidden(dir, true))
         || list.is_some_and(|path| hidden(path, false));
-    found.then(|| b"Your options have been rejected by the server.\n".to_vec())
+    found.then(|| b"rsync: Your options have been rejected by the server.\n".to_vec())
 }
 
 fn chmod_rules(session: &DaemonSession, text: &[u8], what: &str) -> Option<ChmodRules> {

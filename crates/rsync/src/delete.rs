@@ -14,6 +14,7 @@ use wire::filter::Side;
 use wire::flist::list::EntryView;
 use wire::message::Message;
 
+use crate::delete_when::{DelayedDeletion, child_name};
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::lists::Segment;
@@ -33,6 +34,18 @@ struct Level {
 }
 
 impl Generator {
+    /// A directory of the list is met in the walk: deletes in it where that is the time for it.
+    pub fn delete_met(
+        &mut self,
+        segment: &Arc<Segment>,
+        entry: &EntryView<'_>,
+    ) -> Result<(), Fatal> {
+        match self.recv.opts.delete {
+            DeleteMode::During | DeleteMode::Delay => self.delete_in(segment, entry),
+            DeleteMode::Off | DeleteMode::Before | DeleteMode::After => Ok(()),
+        }
+    }
+
     /// Deletes what stands in a directory and is not in its list.
     pub fn delete_in(
         &mut self,
@@ -43,11 +56,7 @@ impl Generator {
         if opts.delete == DeleteMode::Off || !entry.content_dir() || self.recv.rename.is_some() {
             return Ok(());
         }
-        if self.recv.reporter.io_error() & IO_GENERAL != 0 && !opts.ignore_errors {
-            if !self.deletion_skipped {
-                self.deletion_skipped = true;
-                self.recv.reporter.info(b"IO error encountered -- skipping file deletion\n");
-            }
+        if !self.may_delete() {
             return Ok(());
         }
         let name = entry.name();
@@ -67,10 +76,9 @@ impl Generator {
             return Ok(());
         }
         self.enter_filters(crate::scan::trim_root(&name));
-        let prefix = if name == b"." { Vec::new() } else { [name.as_slice(), b"/"].concat() };
         let mut extraneous = Vec::new();
         for item in dir.read_entries().unwrap_or_default() {
-            let full = [prefix.as_slice(), item.name.as_bytes()].concat();
+            let full = child_name(&name, &item.name);
             if segment.list.find(&full).is_some() {
                 continue;
             }
@@ -80,11 +88,30 @@ impl Generator {
             }
         }
         sort_for_deletion(&mut extraneous);
+        if opts.delete == DeleteMode::Delay {
+            if !extraneous.is_empty() {
+                self.delayed_dirs.insert(name.clone());
+                self.delayed.push(DelayedDeletion { dir: name, items: extraneous });
+            }
+            return Ok(());
+        }
         for (item, is_dir) in extraneous {
-            let full = [prefix.as_slice(), item.as_bytes()].concat();
+            let full = child_name(&name, &item);
             self.delete_item(&dir, &item, is_dir, &full, true)?;
         }
         Ok(())
+    }
+
+    /// Whether the list is complete enough to say what is extraneous.
+    pub fn may_delete(&mut self) -> bool {
+        if self.recv.reporter.io_error() & IO_GENERAL == 0 || self.recv.opts.ignore_errors {
+            return true;
+        }
+        if !self.deletion_skipped {
+            self.deletion_skipped = true;
+            self.recv.reporter.info(b"IO error encountered -- skipping file deletion\n");
+        }
+        false
     }
 
     fn on_root_device(&mut self, dir: &Dir) -> bool {
@@ -113,8 +140,7 @@ impl Generator {
 
     /// Whether rules keep a destination name from being deleted.
     fn is_protected(&self, rel: &[u8], is_dir: bool) -> bool {
-        let daemon = self.recv.daemon_filters.as_ref();
-        daemon.is_some_and(|f| f.is_excluded(&self.recv.module_path(rel), is_dir, Side::Receiver))
+        self.recv.hidden_by_daemon(rel, is_dir)
             || self.filters.is_excluded(rel, is_dir, Side::Receiver)
     }
 
@@ -153,15 +179,17 @@ impl Generator {
         } else {
             false
         };
-        let removed = if gone && self.recv.opts.dry_run { Ok(()) } else { dir.rmdir(&base) };
+        // A dry run that may not empty the directory cannot tell whether it is empty but by looking.
+        let removed = match self.recv.opts.dry_run {
+            true => gone,
+            false => dir.rmdir(&base).is_ok(),
+        };
         self.cache.forget(path);
-        if removed.is_ok() {
+        if removed {
             return Ok(true);
         }
         let rel = crate::scan::trim_root(name);
-        self.recv
-            .reporter
-            .info(&[b"cannot delete non-empty directory: ".as_slice(), rel, b"\n"].concat());
+        self.tell_not_empty(name);
         let mut line = format!("could not make way for new {new}: ").into_bytes();
         line.extend_from_slice(rel);
         let text = String::from_utf8_lossy(&line).into_owned();
@@ -197,7 +225,7 @@ impl Generator {
     }
 
     /// Deletes one extraneous item, a directory with all that is in it.
-    fn delete_item(
+    pub fn delete_item(
         &mut self,
         dir: &Dir,
         base: &Name,
@@ -206,42 +234,51 @@ impl Generator {
         recursive: bool,
     ) -> Result<(), Fatal> {
         if !is_dir {
-            return self.delete_leaf(dir, base, name);
+            self.delete_leaf(dir, base, name);
+        } else if self.empty_directory(dir, base, name, recursive)? {
+            self.delete_empty(dir, base, name);
+        } else {
+            self.tell_not_empty(name);
         }
-        let emptied = self.empty_directory(dir, base, name, recursive)?;
-        if !emptied {
-            let rel = crate::scan::trim_root(name);
-            let line = [b"cannot delete non-empty directory: ".as_slice(), rel, b"\n"].concat();
-            self.recv.reporter.info(&line);
-            return Ok(());
-        }
-        self.delete_empty(dir, base, name)
+        Ok(())
     }
 
-    fn delete_empty(&mut self, dir: &Dir, base: &Name, name: &[u8]) -> Result<(), Fatal> {
+    fn tell_not_empty(&self, name: &[u8]) {
+        let rel = crate::scan::trim_root(name);
+        let line = [b"cannot delete non-empty directory: ".as_slice(), rel, b"\n"].concat();
+        self.recv.reporter.info(&line);
+    }
+
+    /// Removes a directory that should be empty by now; false when it stays.
+    fn delete_empty(&mut self, dir: &Dir, base: &Name, name: &[u8]) -> bool {
+        if self.at_delete_limit() {
+            return false;
+        }
         if !self.recv.opts.dry_run
             && let Err(error) = dir.rmdir(base)
         {
             match error.raw_os_error() {
                 Some(libc::ENOENT) => {}
                 Some(libc::ENOTEMPTY | libc::EEXIST) => {
-                    let rel = crate::scan::trim_root(name);
-                    let line = [b"cannot delete non-empty directory: ".as_slice(), rel, b"\n"];
-                    self.recv.reporter.info(&line.concat());
-                    return Ok(());
+                    self.tell_not_empty(name);
+                    return false;
                 }
                 _ => {
                     self.path_error("delete_file: rmdir", name, &error);
-                    return Ok(());
+                    return false;
                 }
             }
         }
         self.deleted.dirs += 1;
         self.tell_deleted(name, true);
-        Ok(())
+        true
     }
 
-    fn delete_leaf(&mut self, dir: &Dir, base: &Name, name: &[u8]) -> Result<(), Fatal> {
+    /// Removes something that is no directory; false when it stays.
+    fn delete_leaf(&mut self, dir: &Dir, base: &Name, name: &[u8]) -> bool {
+        if self.at_delete_limit() {
+            return false;
+        }
         let meta = dir.lstat(base).ok().flatten();
         if !self.recv.opts.dry_run {
             let done = match &meta {
@@ -253,7 +290,7 @@ impl Generator {
                         Some(path) => {
                             crate::backup::back_up(&self.recv, dir, base, meta, &path, false)
                         }
-                        None => return Ok(()),
+                        None => return false,
                     }
                 }
                 _ => dir.unlink(base),
@@ -262,7 +299,7 @@ impl Generator {
                 && error.kind() != io::ErrorKind::NotFound
             {
                 self.path_error("delete_file: unlink", name, &error);
-                return Ok(());
+                return false;
             }
         }
         match meta.map_or(0o100_000, |m| m.mode) & 0o170_000 {
@@ -272,7 +309,7 @@ impl Generator {
             _ => self.deleted.files += 1,
         }
         self.tell_deleted(name, false);
-        Ok(())
+        true
     }
 
     /// Removes everything in a directory; false when something in it stays.
@@ -293,28 +330,32 @@ impl Generator {
             let at = level.dir.clone();
             if let Some((item, is_dir)) = level.left.pop() {
                 let full = [level.name.as_slice(), b"/", item.as_bytes()].concat();
+                let mut kept = false;
                 if !is_dir {
-                    self.delete_leaf(&at, &item, &full)?;
+                    kept = !self.delete_leaf(&at, &item, &full);
                 } else if let Some(next) = self.level(&at, &item, &full, true) {
                     levels.push(next);
-                } else if let Some(level) = levels.last_mut() {
+                } else {
+                    kept = true;
+                }
+                if kept && let Some(level) = levels.last_mut() {
                     level.kept = true;
                 }
                 continue;
             }
             let Some(done) = levels.pop() else { return Ok(true) };
             let Some(parent) = levels.last_mut() else { return Ok(!done.kept) };
-            if done.kept {
-                parent.kept = true;
-                let rel = crate::scan::trim_root(&done.name);
-                let line = [b"cannot delete non-empty directory: ".as_slice(), rel, b"\n"].concat();
-                self.recv.reporter.info(&line);
-                continue;
-            }
             let above = parent.dir.clone();
+            parent.kept |= done.kept;
+            if done.kept {
+                self.tell_not_empty(&done.name);
+            }
+            // The reference tries all the same: the limit counts it, a dry run shows it as gone.
             let last = done.name.rsplit(|&b| b == b'/').next().unwrap_or(&done.name);
-            if let Ok(last) = Name::new(last) {
-                self.delete_empty(&above, last, &done.name)?;
+            let gone =
+                Name::new(last).is_ok_and(|last| self.delete_empty(&above, last, &done.name));
+            if !gone && let Some(parent) = levels.last_mut() {
+                parent.kept = true;
             }
         }
     }
@@ -337,13 +378,16 @@ impl Generator {
                 let _ = inner.chmod_self(meta.mode & 0o7777 | 0o200);
             }
         }
+        // Rules in the directory itself protect what is in it, to the last moment.
+        self.enter_filters(crate::scan::trim_root(name));
         let device = inner.stat_self().map(|m| m.dev).ok();
         let mut level = Level { dir: inner, name: name.to_vec(), left: Vec::new(), kept: false };
         for item in level.dir.read_entries().unwrap_or_default() {
             let full = [name, b"/", item.name.as_bytes()].concat();
             let is_dir = item.is_dir(&level.dir);
             let rel = crate::scan::trim_root(&full);
-            let protected = self.filters.check_for_delete(rel, is_dir) == Some(false);
+            let protected = self.recv.hidden_by_daemon(rel, is_dir)
+                || self.filters.check_for_delete(rel, is_dir) == Some(false);
             // What is mounted here is no part of the tree.
             let here = is_dir.then(|| level.dir.lstat(&item.name).ok().flatten()).flatten();
             let mounted = here.is_some_and(|meta| Some(meta.dev) != device);

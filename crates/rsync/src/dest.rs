@@ -3,6 +3,7 @@
 //! Decides whether the entries keep their names below a directory or the only entry takes the
 //! destination's own name, makes the directory where it is missing, and opens it.
 
+use std::borrow::Cow;
 use std::io;
 
 use tree::path::RelPath;
@@ -80,7 +81,7 @@ impl DestStart {
                 text = format!("The {option} is not a directory: ").into_bytes();
             }
             text.extend_from_slice(path);
-            Fatal::new(ExitCode::Syntax, text)
+            Fatal::bare(ExitCode::Syntax, text)
         })
     }
 
@@ -141,6 +142,17 @@ impl DestStart {
         }
     }
 
+    /// Opens the destination. With `keep_dirlinks` a daemon's may lead through links of its module.
+    fn open_dest(&self, path: &[u8], keep_dirlinks: bool) -> io::Result<Root> {
+        match self {
+            DestStart::Module { root, .. } if keep_dirlinks => {
+                let clean = module_path(path);
+                root.inner(RelPath::new(&clean).map_err(|_| invalid())?)
+            }
+            _ => self.open(path),
+        }
+    }
+
     fn mkdir(&self, path: &[u8], mode: u32) -> io::Result<()> {
         let (parent, name) = split(path);
         let name = tree::path::Name::new(name).map_err(|_| invalid())?;
@@ -183,6 +195,26 @@ impl DestStart {
     }
 }
 
+impl DestStart {
+    /// The destination as told while it is looked for: a module that is no root of the process is
+    /// the working directory, from which its paths are relative.
+    fn told(&self, path: &[u8]) -> Vec<u8> {
+        match self {
+            DestStart::Module { confined: false, .. } => module_path(path),
+            _ => self.shown(path),
+        }
+    }
+
+    /// The name of a directory that was made.
+    fn made_name<'a>(&self, path: &'a [u8]) -> Cow<'a, [u8]> {
+        let end = path.iter().rposition(|&b| b != b'/').map_or(path.len(), |at| at + 1);
+        match self {
+            DestStart::Operator { .. } => Cow::Borrowed(&path[..end]),
+            DestStart::Module { .. } => Cow::Owned(self.told(path)),
+        }
+    }
+}
+
 fn module_path(path: &[u8]) -> Vec<u8> {
     let cleaned = crate::scan::clean(crate::scan::trim_root(path));
     if cleaned.is_empty() { b".".to_vec() } else { cleaned }
@@ -210,43 +242,91 @@ pub fn choose(
 ) -> Result<Destination, Fatal> {
     let path: &[u8] = if path.is_empty() { b"." } else { path };
     let slash = path.ends_with(b"/") || path.ends_with(b"/.");
-    let shown = start.shown(path);
-    let looked = start.look(path).map_err(|error| {
-        let mut text = b"ERROR: cannot stat destination ".to_vec();
-        text.extend_from_slice(&reporter.quoted(&shown));
-        text.extend_from_slice(b": ");
-        text.extend_from_slice(errno_text(&error).as_bytes());
-        Fatal::new(ExitCode::FileSelect, text)
-    })?;
     let many = first.entries > 1 || opts.files_from.is_some();
+    if opts.mkpath {
+        make_path(opts, start, path, many, reporter, umask)?;
+    }
+    let shown = start.shown(path);
+    let looked = start.look(path).map_err(|e| cannot_stat(reporter, start, path, &e))?;
     match looked {
         Some(true) => {
-            let root = start.open(path).map_err(|e| change_dir(reporter, &shown, &e))?;
+            let root = start
+                .open_dest(path, opts.keep_dirlinks)
+                .map_err(|e| change_dir(reporter, start, 1, path, &e))?;
             Ok(Destination { root, shown, rename: None, missing: false, made: false })
         }
         Some(false) if slash => {
             let error = io::Error::from_raw_os_error(libc::ENOTDIR);
-            let mut shown = shown;
-            shown.push(b'/');
-            let mut text = b"ERROR: cannot stat destination ".to_vec();
-            text.extend_from_slice(&reporter.quoted(&shown));
-            text.extend_from_slice(b": ");
-            text.extend_from_slice(errno_text(&error).as_bytes());
-            Err(Fatal { explained: false, ..Fatal::new(ExitCode::FileSelect, text) })
+            Err(cannot_stat(reporter, start, path, &error))
         }
-        Some(false) if many => Err(Fatal::new(
+        Some(false) if many => Err(Fatal::bare(
             ExitCode::FileSelect,
             "ERROR: destination must be a directory when copying more than 1 file",
         )),
-        Some(false) if first.first_is_dir => Err(Fatal::new(
+        Some(false) if first.first_is_dir => Err(Fatal::bare(
             ExitCode::FileSelect,
             "ERROR: cannot overwrite non-directory with a directory",
         )),
         None if many || slash || first.first_is_dir => {
             make(opts, start, path, shown, reporter, umask)
         }
-        _ => single(start, path, shown, reporter),
+        _ => single(opts, start, path, reporter),
     }
+}
+
+/// `--mkpath`: makes the directories of a missing destination, all of them where it must be one
+/// itself, else those that hold it.
+fn make_path(
+    opts: &Options,
+    start: &DestStart,
+    path: &[u8],
+    many: bool,
+    reporter: &Reporter,
+    umask: u32,
+) -> Result<(), Fatal> {
+    if let Ok(Some(_)) = start.look(path) {
+        return Ok(());
+    }
+    let end = path.iter().rposition(|&b| b != b'/').map_or(0, |at| at + 1);
+    let dirs = match path.iter().rposition(|&b| b == b'/') {
+        _ if many => &path[..end],
+        None => return Ok(()),
+        Some(_) if end < path.len() => &path[..end],
+        Some(at) => &path[..at],
+    };
+    let failed = |error: io::Error| {
+        let mut text = b"mkdir ".to_vec();
+        text.extend_from_slice(&reporter.quoted(&start.shown(path)));
+        text.extend_from_slice(b" failed: ");
+        text.extend_from_slice(errno_text(&error).as_bytes());
+        Fatal::new(ExitCode::FileIo, text)
+    };
+    if dirs.split(|&b| b == b'/').any(|part| part == b"..") {
+        return Err(failed(invalid()));
+    }
+    let mut made = 0;
+    for at in (1..=dirs.len()).filter(|&at| matches!(dirs.get(at), None | Some(b'/'))) {
+        match start.look(&dirs[..at]) {
+            Ok(Some(true)) => continue,
+            Ok(Some(false)) => return Err(failed(io::Error::from_raw_os_error(libc::ENOTDIR))),
+            _ if opts.dry_run => {}
+            Ok(None) => match start.mkdir(&dirs[..at], 0o777 & !umask) {
+                // A link that leads nowhere: what comes below it will not be found.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && at < dirs.len() => {
+                    continue;
+                }
+                made => made.map_err(failed)?,
+            },
+            Err(error) => return Err(failed(error)),
+        }
+        made += 1;
+    }
+    if made > 0 && (opts.info.name > 0 || opts.shows_letters()) {
+        let noun = if made == 1 { "directory" } else { "directories" };
+        let line = format!("created {made} {noun} for ").into_bytes();
+        reporter.info(&[line.as_slice(), &start.made_name(dirs), b"\n"].concat());
+    }
+    Ok(())
 }
 
 fn make(
@@ -260,39 +340,68 @@ fn make(
     if !opts.dry_run {
         start.mkdir(path, 0o777 & !umask).map_err(|error| {
             let mut text = b"mkdir ".to_vec();
-            text.extend_from_slice(&reporter.quoted(&shown));
+            text.extend_from_slice(&reporter.quoted(&start.told(path)));
             text.extend_from_slice(b" failed: ");
             text.extend_from_slice(errno_text(&error).as_bytes());
             Fatal::new(ExitCode::FileIo, text)
         })?;
     }
     if opts.info.name > 0 || opts.shows_letters() {
-        let end = path.iter().rposition(|&b| b != b'/').map_or(path.len(), |at| at + 1);
-        reporter.info(&[b"created directory ".as_slice(), &path[..end], b"\n"].concat());
+        let name = start.made_name(path);
+        reporter.info(&[b"created directory ".as_slice(), &name, b"\n"].concat());
     }
     if opts.dry_run {
-        let root = start.open(b".").map_err(|e| change_dir(reporter, &shown, &e))?;
+        let root = start.open(b".").map_err(|e| change_dir(reporter, start, 2, b".", &e))?;
         return Ok(Destination { root, shown, rename: None, missing: true, made: false });
     }
-    let root = start.open(path).map_err(|e| change_dir(reporter, &shown, &e))?;
+    let root = start
+        .open_dest(path, opts.keep_dirlinks)
+        .map_err(|e| change_dir(reporter, start, 2, path, &e))?;
     Ok(Destination { root, shown, rename: None, missing: false, made: true })
 }
 
 fn single(
+    opts: &Options,
     start: &DestStart,
     path: &[u8],
-    _shown: Vec<u8>,
     reporter: &Reporter,
 ) -> Result<Destination, Fatal> {
     let (parent, name) = split(path);
     let shown = start.shown(parent);
-    let root = start.open(parent).map_err(|e| change_dir(reporter, &shown, &e))?;
+    if opts.mkpath && opts.dry_run && matches!(start.look(parent), Ok(None) | Err(_)) {
+        // A real run would have made it.
+        let root = start.open(b".").map_err(|e| change_dir(reporter, start, 3, b".", &e))?;
+        let rename = Some(name.to_vec());
+        return Ok(Destination { root, shown, rename, missing: true, made: false });
+    }
+    let root = start
+        .open_dest(parent, opts.keep_dirlinks)
+        .map_err(|e| change_dir(reporter, start, 3, parent, &e))?;
     Ok(Destination { root, shown, rename: Some(name.to_vec()), missing: false, made: false })
 }
 
-fn change_dir(reporter: &Reporter, shown: &[u8], error: &io::Error) -> Fatal {
-    let mut text = b"change_dir ".to_vec();
-    text.extend_from_slice(&reporter.quoted(shown));
+fn cannot_stat(reporter: &Reporter, start: &DestStart, path: &[u8], error: &io::Error) -> Fatal {
+    let mut told = start.told(path);
+    if path.ends_with(b"/") {
+        told.push(b'/');
+    }
+    let mut text = b"ERROR: cannot stat destination ".to_vec();
+    text.extend_from_slice(&reporter.quoted(&told));
+    text.extend_from_slice(b": ");
+    text.extend_from_slice(errno_text(error).as_bytes());
+    Fatal::new(ExitCode::FileSelect, text)
+}
+
+/// `place` tells the moment: 1 an existing destination, 2 one just made, 3 the parent of a file.
+fn change_dir(
+    reporter: &Reporter,
+    start: &DestStart,
+    place: u8,
+    path: &[u8],
+    error: &io::Error,
+) -> Fatal {
+    let mut text = format!("change_dir#{place} ").into_bytes();
+    text.extend_from_slice(&reporter.quoted(&start.told(path)));
     text.extend_from_slice(b" failed: ");
     text.extend_from_slice(errno_text(error).as_bytes());
     Fatal::new(ExitCode::FileSelect, text)

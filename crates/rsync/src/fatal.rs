@@ -2,9 +2,29 @@
 //!
 //! Trouble with one path is a [`crate::problem::Problem`] instead and ends nothing.
 
+use wire::error::Error;
 use wire::exit::ExitCode;
 
 use crate::report::messages::Role;
+
+/// How a last text is introduced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Voice {
+    /// `rsync: [ROLE] TEXT`.
+    Role,
+    /// `rsync: TEXT [ROLE]`.
+    RoleBehind,
+    /// `rsync: TEXT`.
+    Program,
+    /// `TEXT [ROLE]`.
+    BareRoleBehind,
+    /// `TEXT`.
+    Bare,
+}
+
+/// Wire fields whose errors the reference tells without a role.
+const TOLD_BARE: [&str; 5] =
+    ["flist-length", "flist-hlink", "flist-target", "vstring", "item-basis"];
 
 /// The end of a run that did not finish.
 #[derive(Clone, Debug)]
@@ -13,6 +33,8 @@ pub struct Fatal {
     pub exit: ExitCode,
     /// Text without program prefix and without newline; empty when the peer has said it already.
     pub text: Vec<u8>,
+    /// What stands around the text.
+    pub voice: Voice,
     /// The peer announced the end itself, so it need not be told.
     pub from_peer: bool,
     /// The role this happened in, where it is not the whole side's.
@@ -29,6 +51,7 @@ impl Fatal {
         Fatal {
             exit,
             text: text.into(),
+            voice: Voice::Role,
             from_peer: false,
             role: None,
             explained: false,
@@ -44,26 +67,34 @@ impl Fatal {
     /// The peer said it ends with this status.
     pub fn peer_exit(status: i32) -> Fatal {
         let exit = ExitCode::from_code(status).unwrap_or(ExitCode::StreamIo);
-        Fatal {
-            exit,
-            text: Vec::new(),
-            from_peer: true,
-            role: None,
-            explained: false,
-            raw_status: Some(status),
-        }
+        Fatal { exit, from_peer: true, raw_status: Some(status), ..Fatal::silent(exit) }
+    }
+
+    /// A failure whose text stands for itself, without the program's name.
+    pub fn bare(exit: ExitCode, text: impl Into<Vec<u8>>) -> Fatal {
+        Fatal { voice: Voice::Bare, ..Fatal::new(exit, text) }
+    }
+
+    /// A failure that the program tells rather than one of its roles.
+    pub fn program(exit: ExitCode, text: impl Into<Vec<u8>>) -> Fatal {
+        Fatal { voice: Voice::Program, ..Fatal::new(exit, text) }
+    }
+
+    /// The same in the name of `role`.
+    pub fn of(self, role: Role) -> Fatal {
+        Fatal { role: Some(role), ..self }
     }
 
     /// The line that explains it: with the role in brackets where one speaks.
     pub fn line(&self, role: Role) -> Vec<u8> {
-        let role = self.role.unwrap_or(role);
-        if self.text.starts_with(b"ERROR") {
-            return self.text.clone();
+        let role = self.role.unwrap_or(role).word().as_bytes();
+        match self.voice {
+            Voice::Role => [b"rsync: [".as_slice(), role, b"] ", &self.text].concat(),
+            Voice::RoleBehind => [b"rsync: ".as_slice(), &self.text, b" [", role, b"]"].concat(),
+            Voice::Program => [b"rsync: ".as_slice(), &self.text].concat(),
+            Voice::BareRoleBehind => [&self.text, b" [".as_slice(), role, b"]"].concat(),
+            Voice::Bare => self.text.clone(),
         }
-        if matches!(role, Role::Client | Role::Server) {
-            return [b"rsync: ".as_slice(), &self.text].concat();
-        }
-        [b"rsync: [".as_slice(), role.word().as_bytes(), b"] ", &self.text].concat()
     }
 
     /// The text for a failed system call on a path, as the reference words it.
@@ -72,9 +103,17 @@ impl Fatal {
     }
 }
 
-impl From<wire::error::Error> for Fatal {
-    fn from(error: wire::error::Error) -> Fatal {
-        Fatal::new(error.exit_code(), error.to_string())
+impl From<Error> for Fatal {
+    fn from(error: Error) -> Fatal {
+        let text = error.to_string();
+        let voice = match &error {
+            _ if text.starts_with("ERROR") || text.starts_with("ABORTING") => Voice::Bare,
+            _ if TOLD_BARE.contains(&error.field()) => Voice::Bare,
+            Error::Malformed { field: "version", .. } => Voice::Role,
+            Error::Malformed { .. } | Error::Misbehaved { .. } => Voice::BareRoleBehind,
+            _ => Voice::Role,
+        };
+        Fatal { voice, ..Fatal::new(error.exit_code(), text) }
     }
 }
 
@@ -93,11 +132,12 @@ pub fn io_text(what: &str, path: &[u8], error: &std::io::Error) -> Vec<u8> {
 /// `STRERROR (ERRNO)`, the platform's own words without Rust's decoration.
 pub fn errno_text(error: &std::io::Error) -> String {
     match error.raw_os_error() {
-        Some(code) => {
-            let text = error.to_string();
-            let words = text.split(" (os error").next().unwrap_or("").to_string();
-            format!("{words} ({code})")
-        }
+        Some(code) => format!("{} ({code})", errno_words(error)),
         None => format!("{error}"),
     }
+}
+
+/// `STRERROR`.
+pub fn errno_words(error: &std::io::Error) -> String {
+    error.to_string().split(" (os error").next().unwrap_or_default().to_owned()
 }

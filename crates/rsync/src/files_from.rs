@@ -6,7 +6,7 @@ use wire::codec::ByteSource;
 use wire::exit::ExitCode;
 use wire::version::Protocol;
 
-use crate::fatal::{Fatal, errno_text};
+use crate::fatal::{Fatal, errno_words};
 use crate::link::LinkReader;
 use crate::options::{FilesFrom, Options};
 
@@ -170,8 +170,8 @@ fn cannot_open(path: &[u8], error: &std::io::Error) -> Fatal {
     let mut text = b"failed to open files-from file ".to_vec();
     text.extend_from_slice(path);
     text.extend_from_slice(b": ");
-    text.extend_from_slice(errno_text(error).as_bytes());
-    Fatal::new(ExitCode::Syntax, text)
+    text.extend_from_slice(errno_words(error).as_bytes());
+    Fatal::program(ExitCode::Syntax, text)
 }
 
 fn read_stdin() -> Result<Vec<u8>, Fatal> {

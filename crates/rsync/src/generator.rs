@@ -25,15 +25,19 @@ use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
 use wire::ndx::{self, NdxWriter};
 
+use crate::delete_when::DelayedDeletion;
 use crate::fatal::Fatal;
 use crate::items::ItemPrinter;
 use crate::link::LinkWriter;
 use crate::lists::{Place, Segment};
+use crate::options::DeleteMode;
 use crate::receiving::{Note, Receiving};
 use crate::report::messages::Role;
 
 /// Entries known before the first is looked at, under `--hard-links`.
 const LINK_LOOK_AHEAD: u64 = 500;
+/// Entries of a list that came as a whole, after which what was gathered is sent.
+const FLUSH_STEP: usize = 200;
 
 /// A list under way: its entries, and the answers still owed.
 struct Walk {
@@ -68,9 +72,18 @@ pub struct Generator {
     answers: u32,
     /// Lists that got their end mark (incremental recursion).
     closed: usize,
+    data_ended: bool,
     finals: bool,
     /// Deletions so far.
     pub deleted: DelStats,
+    /// Items that `--max-delete` kept.
+    pub kept_by_limit: u32,
+    /// Found extraneous, to be deleted once the data has come.
+    pub delayed: Vec<DelayedDeletion>,
+    /// Names of the directories with such items whose end has not come.
+    pub delayed_dirs: HashSet<Vec<u8>>,
+    /// Directories whose times wait for such deletions (with incremental recursion).
+    pub late_dirs: Vec<Entry>,
     /// Whether the note about skipped deletions was said.
     pub deletion_skipped: bool,
     /// Hard-link groups: what is known of each.
@@ -112,8 +125,13 @@ impl Generator {
             lists_complete: false,
             answers: 0,
             closed: 0,
+            data_ended: false,
             finals: false,
             deleted: DelStats::default(),
+            kept_by_limit: 0,
+            delayed: Vec::new(),
+            delayed_dirs: HashSet::new(),
+            late_dirs: Vec::new(),
             deletion_skipped: false,
             groups: HashMap::new(),
             buffer: Vec::new(),
@@ -128,6 +146,11 @@ impl Generator {
     pub fn run(&mut self) -> Result<(), Fatal> {
         let inc = self.recv.agreed.inc();
         self.lists_complete = !inc;
+        if self.recv.opts.delete == DeleteMode::Before
+            && let Some(segment) = self.next_segment()?
+        {
+            self.delete_pass(&segment)?;
+        }
         if self.recv.opts.verbose > 1 && !self.recv.opts.list_only {
             let line: &[u8] = if self.recv.whole_file {
                 b"delta-transmission disabled for local transfer or --whole-file\n"
@@ -202,6 +225,13 @@ impl Generator {
     fn later_phases(&mut self) -> Result<(), Fatal> {
         self.mark_done();
         self.mark_done();
+        if self.deletes_late() {
+            while !self.data_ended {
+                self.wait()?;
+            }
+            self.late_deletions()?;
+        }
+        self.tell_delete_limit();
         if self.recv.agreed.protocol.has_del_stats() {
             if self.recv.opts.counts_deletions() {
                 self.ndx.put(&mut self.writer.data, ndx::DEL_STATS);
@@ -253,6 +283,9 @@ impl Generator {
             Note::ListComplete => self.lists_complete = true,
             Note::Done { ndx, ok } => {
                 self.answered(ndx);
+                if ok {
+                    self.confirm_transferred(ndx)?;
+                }
                 if self.recv.opts.hard_links {
                     self.link_waiting(ndx, ok)?;
                 }
@@ -266,6 +299,7 @@ impl Generator {
                 }
             }
             Note::Answer => self.answers += 1,
+            Note::DataEnded => self.data_ended = true,
             Note::Final => self.finals = true,
             Note::Wake => {}
             Note::Failed(fatal) => return Err(fatal),
@@ -304,8 +338,10 @@ impl Generator {
             let Some(walk) = self.walks.pop_front() else { break };
             self.mark_done();
             self.closed += 1;
-            if let Some(dir) = &walk.segment.dir {
-                self.end_directory(&dir.clone());
+            if let Some(dir) = &walk.segment.dir
+                && !self.ends_late(dir)
+            {
+                self.end_directory(dir);
             }
         }
         Ok(())
@@ -331,7 +367,9 @@ impl Generator {
                 continue;
             }
             self.entry(segment, pos, &entry, index)?;
-            if self.writer.is_full() {
+            // A whole list begins to be answered at once, and goes on being answered steadily.
+            let due = !inc && pos.is_multiple_of(FLUSH_STEP);
+            if due || self.writer.is_full() {
                 self.writer.flush()?;
                 self.take_notes()?;
                 self.close_lists()?;
@@ -364,7 +402,7 @@ impl Generator {
             return Ok(());
         }
         if self.directory(&view, index)? {
-            self.delete_in(segment, &view)?;
+            self.delete_met(segment, &view)?;
         }
         Ok(())
     }
@@ -393,7 +431,7 @@ impl Generator {
         if entry.is_dir() {
             if self.directory(entry, index)? {
                 self.finished_dirs.push(pos);
-                self.delete_in(segment, entry)?;
+                self.delete_met(segment, entry)?;
             }
             self.writer.frame();
             return Ok(());
@@ -426,21 +464,20 @@ impl Generator {
         self.skip_below = Some(name.to_vec());
     }
 
-    fn refused_by_daemon(&mut self, entry: &EntryView<'_>, name: &[u8]) -> bool {
-        let Some(filters) = &self.recv.daemon_filters else { return false };
+    /// Whether the daemon's rules hide an entry; nothing is said.
+    pub fn refuses_silently(&self, entry: &EntryView<'_>, name: &[u8]) -> bool {
         let rel = crate::scan::trim_root(name);
-        if rel == b"."
-            || !filters.is_excluded(
-                &self.recv.module_path(rel),
-                entry.is_dir(),
-                wire::filter::Side::Receiver,
-            )
-        {
+        rel != b"." && self.recv.hidden_by_daemon(rel, entry.is_dir())
+    }
+
+    fn refused_by_daemon(&mut self, entry: &EntryView<'_>, name: &[u8]) -> bool {
+        if !self.refuses_silently(entry, name) {
             return false;
         }
+        let rel = crate::scan::trim_root(name);
         let mut line = b"ERROR: daemon refused to receive ".to_vec();
         line.extend_from_slice(if entry.is_dir() { b"directory " } else { b"file " });
-        line.extend_from_slice(&self.recv.reporter.quoted(rel));
+        line.extend_from_slice(&[b"\"", rel, b"\""].concat());
         self.recv.reporter.error_line(&line);
         if entry.is_dir() {
             self.recv
@@ -449,6 +486,11 @@ impl Generator {
             self.skip_contents(name);
         }
         true
+    }
+
+    /// The first list, while it is walked or kept.
+    pub fn first_segment(&self) -> Option<Arc<Segment>> {
+        self.walks.front().map(|walk| walk.segment.clone())
     }
 
     /// Writes one item record, without sums.
@@ -510,6 +552,7 @@ impl Generator {
 
     fn end_directories(&mut self, inc: bool) {
         if inc {
+            self.end_late_directories();
             return;
         }
         let Some(walk) = self.walks.pop_front() else { return };

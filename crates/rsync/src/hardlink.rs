@@ -174,7 +174,9 @@ impl Generator {
             && (found.dev, found.ino) == (head.dev, head.ino)
         {
             let flags = attribute_flags(&self.recv, entry, found, false);
-            return self.report_if_changed(index, flags, Some(Vec::new()));
+            self.report_if_changed(index, flags, Some(Vec::new()))?;
+            self.confirm(entry, index, false);
+            return Ok(());
         }
         if let Some(found) = &found
             && found.is_dir()
@@ -209,6 +211,7 @@ impl Generator {
             let wanted = attributes::wanted(&self.recv, entry, Some(&meta));
             self.apply_to(&path, &meta, &wanted, &name, false);
         }
+        self.confirm(entry, index, false);
         Ok(())
     }
 

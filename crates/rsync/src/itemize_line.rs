@@ -7,9 +7,7 @@ use crate::options::Options;
 
 /// The letters of an item record.
 pub fn letters(opts: &Options, flags: ItemFlags, view: &EntryView<'_>, direction: u8) -> [u8; 11] {
-    let times = opts.times
-        && !(view.is_dir() && opts.omit_dir_times)
-        && !(view.is_link() && opts.omit_link_times);
+    let times = opts.times && !(view.is_dir() && opts.omit_dir_times);
     let hard_linked = flags.contains(ItemFlags::XNAME_FOLLOWS);
     itemize_string(flags, &ItemView { direction, mode: view.mode(), times, hard_linked })
 }

@@ -5,19 +5,21 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use wire::checksum::strong::Digest;
+use wire::checksum::strong::{ChecksumKind, Digest};
 use wire::exchange::goodbye::DelStats;
 use wire::exchange::request::ItemHead;
 use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
 
 use crate::counters::KindCounts;
+use crate::heading::Heading;
 use crate::lists::{Place, Segment};
 use crate::options::Options;
 use crate::report::format::{Item, Operation, OutFormat, Peer};
 use crate::report::list_line::ListItem;
 use crate::report::messages::Reporter;
 use crate::report::progress::{Left, ProgressLine};
+use crate::setup::Agreed;
 
 /// What is known of an item once its data has travelled.
 #[derive(Clone, Copy, Debug, Default)]
@@ -26,6 +28,8 @@ pub struct ItemLine {
     pub bytes: u64,
     /// Digest of the whole file.
     pub digest: Option<Digest>,
+    /// Bytes of block sums that came for it.
+    pub sum_bytes: u64,
 }
 
 struct Running {
@@ -42,6 +46,9 @@ pub struct ItemPrinter {
     /// Local copies show `>` though this side sends.
     local: bool,
     progress: Option<Arc<Mutex<Running>>>,
+    heading: Option<Arc<Heading>>,
+    /// The kind of digest that lines show.
+    sum: ChecksumKind,
     peer: Option<Arc<Peer>>,
     log_format: Option<Arc<OutFormat>>,
 }
@@ -50,12 +57,22 @@ impl ItemPrinter {
     /// The printer of a client.
     pub fn client(opts: Arc<Options>, sending: bool, local: bool) -> ItemPrinter {
         let format = opts.out_format.as_ref().map(|text| Arc::new(OutFormat::parse(text)));
-        let shows = opts.info.progress > 0 && !opts.quiet && !opts.dry_run && !opts.list_only;
+        let shows = opts.info.progress > u8::from(opts.dry_run) && !opts.quiet && !opts.list_only;
         let progress = shows.then(|| {
             let line = ProgressLine::new(opts.info.progress, opts.human, Instant::now());
             Arc::new(Mutex::new(Running { line, files: 0 }))
         });
-        ItemPrinter { opts, format, sending, local, progress, peer: None, log_format: None }
+        ItemPrinter {
+            opts,
+            format,
+            sending,
+            local,
+            progress,
+            heading: None,
+            sum: ChecksumKind::None,
+            peer: None,
+            log_format: None,
+        }
     }
 
     /// The printer of a server, which shows nothing and may log.
@@ -68,7 +85,54 @@ impl ItemPrinter {
             Some((format, peer)) => (Some(Arc::new(format)), Some(Arc::new(peer))),
             None => (None, None),
         };
-        ItemPrinter { opts, format: None, sending, local: false, progress: None, peer, log_format }
+        ItemPrinter {
+            opts,
+            format: None,
+            sending,
+            local: false,
+            progress: None,
+            heading: None,
+            sum: ChecksumKind::None,
+            peer,
+            log_format,
+        }
+    }
+
+    /// Learns which sums the two sides agreed on.
+    pub fn set_sums(&mut self, agreed: &Agreed) {
+        self.sum = if self.opts.checksum { agreed.list_sum } else { agreed.transfer_sum.kind };
+    }
+
+    /// The digest that a line shows: with `--checksum` the listed one, else that of the transfer.
+    fn shown_digest(&self, view: &EntryView<'_>, done: Option<&ItemLine>) -> Option<Vec<u8>> {
+        let mut digest = match self.opts.checksum {
+            true => view.digest().filter(|_| view.is_reg())?.to_vec(),
+            false => done?.digest?.as_bytes().to_vec(),
+        };
+        match self.sum {
+            ChecksumKind::None => return None,
+            // Shown as numbers, which travel with the low byte first.
+            ChecksumKind::Xxh128 | ChecksumKind::Xxh3 | ChecksumKind::Xxh64 => digest.reverse(),
+            ChecksumKind::Md5 | ChecksumKind::Md4 | ChecksumKind::Sha1 => {}
+        }
+        Some(digest)
+    }
+
+    /// The file list begins.
+    pub fn begin_list(&mut self, reporter: &Reporter, inc: bool) {
+        self.heading = Heading::begin(&self.opts, reporter, self.sending, inc).map(Arc::new);
+    }
+
+    /// What tells how the list grows.
+    pub fn heading(&self) -> Option<&Arc<Heading>> {
+        self.heading.as_ref()
+    }
+
+    /// The file list is complete.
+    pub fn end_list(&self, reporter: &Reporter, entries: u64) {
+        if let Some(heading) = &self.heading {
+            heading.end(reporter, entries);
+        }
     }
 
     /// Whether lines need numbers that are known only after the transfer.
@@ -148,9 +212,10 @@ impl ItemPrinter {
             itemize: crate::itemize_line::letters(&self.opts, head.iflags, view, towards),
             operation: if self.sending { Operation::Send } else { Operation::Receive },
             bytes: done.map_or(0, |d| d.bytes),
-            digest: done.and_then(|d| d.digest).map(|d| d.as_bytes().to_vec()),
+            sum_bytes: done.map_or(0, |d| d.sum_bytes),
+            digest: self.shown_digest(view, done),
+            digest_len: self.sum.digest_len(),
             peer: self.peer.as_deref().cloned(),
-            ..Item::default()
         }
     }
 
@@ -182,10 +247,19 @@ impl ItemPrinter {
         }
     }
 
-    /// A file's data begins.
-    pub fn begin_progress(&self, _reporter: &Reporter, _name: &[u8], size: u64) {
+    /// A file's data begins; `total` is the size of everything listed so far.
+    pub fn begin_progress(&self, size: u64, total: u64) {
         if let Some(mut running) = self.running() {
+            running.line.set_total(total);
             running.line.begin(size, Instant::now());
+        }
+    }
+
+    /// A file would have been transferred.
+    pub fn pass_progress(&self, size: u64) {
+        if let Some(mut running) = self.running() {
+            running.files += 1;
+            running.line.pass(size);
         }
     }
 
@@ -195,6 +269,7 @@ impl ItemPrinter {
             && let Some(text) = running.line.update(done, Instant::now())
         {
             reporter.plain(&text);
+            reporter.set_line_open(true);
         }
     }
 
@@ -205,6 +280,21 @@ impl ItemPrinter {
             let files = running.files;
             let text = running.line.end(files, left, Instant::now());
             reporter.plain(&text);
+            reporter.set_line_open(running.line.whole());
+        }
+    }
+
+    /// A list or a phase is over, after which `left` is to come: the progress of the whole run is
+    /// shown anew, since nothing may have been transferred.
+    pub fn whole_progress(&self, reporter: &Reporter, left: Left, total: u64) {
+        if let Some(mut running) = self.running()
+            && running.line.whole()
+        {
+            running.line.set_total(total);
+            let files = running.files;
+            let text = running.line.again(files, left, Instant::now());
+            reporter.plain(&text);
+            reporter.set_line_open(true);
         }
     }
 

@@ -21,7 +21,7 @@ use wire::message::{Message, MessagePolicy};
 use wire::mux;
 
 use crate::control::Control;
-use crate::fatal::Fatal;
+use crate::fatal::{Fatal, Voice};
 
 /// Bytes read from the transport at once.
 const READ_CHUNK: usize = 256 * 1024;
@@ -40,10 +40,11 @@ pub struct Traffic {
     start: Instant,
     last_ms: AtomicU64,
     timeout_s: AtomicU32,
-    /// Raw bytes read from the transport.
-    pub read: AtomicU64,
-    /// Raw bytes written to the transport.
-    pub written: AtomicU64,
+    read: AtomicU64,
+    written: AtomicU64,
+    /// Of these, what came before the frames.
+    read_bare: AtomicU64,
+    written_bare: AtomicU64,
     control: Arc<Control>,
 }
 
@@ -56,8 +57,23 @@ impl Traffic {
             timeout_s: AtomicU32::new(timeout_s),
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
+            read_bare: AtomicU64::new(0),
+            written_bare: AtomicU64::new(0),
             control,
         })
+    }
+
+    /// Bytes read from the transport; once there are frames, since their begin: the reference does
+    /// not count what goes before.
+    pub fn read(&self) -> u64 {
+        let bare = self.read_bare.load(Ordering::Relaxed);
+        self.read.load(Ordering::Relaxed).saturating_sub(bare)
+    }
+
+    /// Bytes written to the transport, counted the same way.
+    pub fn written(&self) -> u64 {
+        let bare = self.written_bare.load(Ordering::Relaxed);
+        self.written.load(Ordering::Relaxed).saturating_sub(bare)
     }
 
     /// Adopts a shorter timeout that a daemon told; returns whether it is now in force.
@@ -222,6 +238,8 @@ impl LinkReader {
     /// Starts demultiplexing; messages go to `on_message` when `policy` allows them.
     pub fn start_mux(&mut self, policy: MessagePolicy, on_message: OnMessage) {
         self.muxed = true;
+        let bare = self.traffic.read().saturating_sub(self.available() as u64);
+        self.traffic.read_bare.store(bare, Ordering::Relaxed);
         self.policy = policy;
         self.on_message = on_message;
     }
@@ -331,11 +349,9 @@ impl LinkReader {
 
     /// The error for a peer that went away.
     pub fn closed_error(&self) -> Fatal {
-        let read = self.traffic.read.load(Ordering::Relaxed);
-        Fatal::new(
-            ExitCode::StreamIo,
-            format!("connection unexpectedly closed ({read} bytes received so far)"),
-        )
+        let read = self.traffic.read();
+        let text = format!("connection unexpectedly closed ({read} bytes received so far)");
+        Fatal { voice: Voice::RoleBehind, ..Fatal::new(ExitCode::StreamIo, text) }
     }
 
     /// Waits for something to arrive, at most as long as half the timeout; false means it is time
@@ -509,6 +525,7 @@ impl LinkWriter {
     pub fn start_mux(&mut self) {
         self.frame();
         self.muxed = true;
+        self.traffic.written_bare.store(self.written(), Ordering::Relaxed);
     }
 
     /// The queue other threads post messages to.
@@ -521,10 +538,11 @@ impl LinkWriter {
         self.traffic.timeout_s()
     }
 
-    /// Raw bytes written, those still gathered included.
+    /// Bytes written as [`Traffic::written`] counts them, those still gathered included.
     pub fn written(&self) -> u64 {
         let pending = self.data.len() + self.ready.len() - self.sent;
-        self.traffic.written.load(Ordering::Relaxed) + pending as u64
+        let bare = self.traffic.written_bare.load(Ordering::Relaxed);
+        (self.traffic.written.load(Ordering::Relaxed) + pending as u64).saturating_sub(bare)
     }
 
     /// Tells the transport that nothing more comes, in both directions where it is a socket: a

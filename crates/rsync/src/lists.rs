@@ -8,7 +8,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::report::messages::Role;
 use crate::report::progress::Left;
 use wire::error::Error;
 use wire::exit::ExitCode;
@@ -52,23 +51,14 @@ impl Segment {
     ///
     /// # Errors
     /// What is named is no regular file, or the phase of transfers is over.
-    pub fn content(
-        &self,
-        place: &Place,
-        index: i32,
-        phase: u8,
-        role: Role,
-    ) -> Result<usize, Error> {
-        let role = role.word();
+    pub fn content(&self, place: &Place, index: i32, phase: u8) -> Result<usize, Error> {
         let refuse = |text| Error::misbehaved(ExitCode::Protocol, "item-index", text);
         match place {
             Place::Entry(pos) if self.list.get(*pos).is_reg() && phase < 2 => Ok(*pos),
             Place::Entry(pos) if self.list.get(*pos).is_reg() => {
-                Err(refuse(format!("got transfer request in phase {phase} [{role}]")))
+                Err(refuse(format!("got transfer request in phase {phase}")))
             }
-            _ => Err(refuse(format!(
-                "received request to transfer non-regular file: {index} [{role}]"
-            ))),
+            _ => Err(refuse(format!("received request to transfer non-regular file: {index}"))),
         }
     }
 }
@@ -93,6 +83,8 @@ pub struct Lists {
     next_start: i32,
     /// Entries in all lists so far.
     pub total: u64,
+    /// Size of all files and links in them.
+    pub bytes: u64,
 }
 
 impl Lists {
@@ -106,6 +98,7 @@ impl Lists {
             complete: !inc,
             next_start: i32::from(inc),
             total: 0,
+            bytes: 0,
         }
     }
 
@@ -134,6 +127,8 @@ impl Lists {
     pub fn add(&mut self, list: FileList, number: i32) -> Result<Arc<Segment>, Error> {
         let before = self.total;
         self.total += list.len() as u64;
+        let sized = (0..list.len()).map(|at| list.get(at)).filter(|e| e.is_reg() || e.is_link());
+        self.bytes += sized.map(|entry| entry.len()).fold(0, u64::saturating_add);
         let mut dir = None;
         if self.inc {
             self.dirs.add_list(&list);
@@ -207,6 +202,12 @@ impl Lists {
             total: self.total,
             complete: self.complete,
         }
+    }
+
+    /// What is left in the lists that live, or will.
+    pub fn left_ahead(&self) -> Left {
+        let remaining = if self.inc { self.entries_live() } else { 0 };
+        Left { remaining, total: self.total, complete: self.complete }
     }
 
     /// Number of live segments.

@@ -16,6 +16,7 @@ pub fn client_filters(opts: &Options) -> Result<FilterList, Fatal> {
     let mut list = FilterList::new();
     list.set_cvs_sources(cvs_sources());
     list.set_from0(opts.from0);
+    list.set_delete_excluded(opts.delete_excluded);
     for arg in &opts.filters {
         match arg {
             FilterArg::Exclude(text) => list.add_exclude(text).map_err(refused)?,
@@ -45,7 +46,7 @@ pub fn add_cvs(list: &mut FilterList) -> Result<(), Fatal> {
 /// Backups beside the files are not extraneous, and partial files are nobody's source.
 fn implied_rules(opts: &Options) -> Vec<Vec<u8>> {
     let mut rules = Vec::new();
-    if opts.backup && opts.deletes() && opts.backup_dir.is_none() {
+    if opts.backup && opts.deletes() && !opts.delete_excluded && opts.backup_dir.is_none() {
         rules.push([b"P *".as_slice(), &opts.suffix].concat());
     }
     if let Partial::Dir(dir) = &opts.partial
@@ -57,7 +58,7 @@ fn implied_rules(opts: &Options) -> Vec<Vec<u8>> {
 }
 
 fn refused(error: FilterError) -> Fatal {
-    Fatal::new(error.exit_code(), error.text())
+    Fatal::bare(error.exit_code(), error.text())
 }
 
 fn add_file(list: &mut FilterList, file: &[u8], include: bool) -> Result<(), Fatal> {

@@ -25,6 +25,7 @@ use wire::error::Error;
 use wire::exchange::goodbye::{DelStats, Stats};
 use wire::exchange::request::ItemHead;
 use wire::exit::ExitCode;
+use wire::filter::Side;
 use wire::flist::decode::Decoder;
 use wire::flist::list::{EntryView, FileList};
 use wire::itemize::ItemFlags;
@@ -36,6 +37,7 @@ use wire::token::{Received, TokenReader};
 use crate::attributes;
 use crate::counters::Counters;
 use crate::fatal::Fatal;
+use crate::heading::Heading;
 use crate::items::{ItemLine, ItemPrinter};
 use crate::link::LinkReader;
 use crate::lists::{Place, Segment};
@@ -137,13 +139,14 @@ impl ReceiverRole {
         if !self.recv.server {
             self.stats = Some(Stats::decode(&mut self.reader)?);
         }
+        self.recv.note(Note::DataEnded);
         if self.recv.agreed.protocol.has_final_goodbye() {
             loop {
                 match self.ndx.get(&mut self.reader)? {
                     ndx::DONE => break,
                     ndx::DEL_STATS => self.take_del_stats()?,
                     other => {
-                        let text = format!("Invalid packet at end of run ({other}) [receiver]");
+                        let text = format!("Invalid packet at end of run ({other})");
                         return Err(Error::misbehaved(ExitCode::Protocol, "goodbye", text).into());
                     }
                 }
@@ -164,15 +167,24 @@ impl ReceiverRole {
             && self.recv.agreed.inc()
             && let Ok(mut lists) = self.recv.lists.lock()
         {
-            let left = lists.free_oldest();
-            if left || !lists.complete {
+            let more = lists.free_oldest();
+            if more || !lists.complete {
+                self.printer.whole_progress(&self.recv.reporter, lists.left_ahead(), lists.bytes);
                 self.recv.note(Note::Answer);
                 return false;
             }
         }
         *phase += 1;
+        if let Ok(lists) = self.recv.lists.lock() {
+            let left = lists.left_ahead();
+            self.printer.whole_progress(&self.recv.reporter, left, lists.bytes);
+        }
         self.recv.note(Note::Answer);
         *phase > 2
+    }
+
+    fn listed_bytes(&self) -> u64 {
+        self.recv.lists.lock().map_or(0, |lists| lists.bytes)
     }
 
     fn segment(&mut self, index: i32) -> Result<(), Fatal> {
@@ -182,11 +194,11 @@ impl ReceiverRole {
             return Err(Error::misbehaved(
                 ExitCode::Protocol,
                 "ndx",
-                format!("Invalid file index: {index} [receiver]"),
+                format!("Invalid file index: {index}"),
             )
             .into());
         }
-        let segment = read_segment(&self.recv, &mut self.reader, &mut self.decoder, number)?;
+        let segment = read_segment(&self.recv, &mut self.reader, &mut self.decoder, number, None)?;
         self.recv.note(Note::Segment(segment));
         Ok(())
     }
@@ -205,16 +217,33 @@ impl ReceiverRole {
             self.print(&segment, &place, &head, None);
             return Ok(());
         }
-        let pos = segment.content(&place, index, phase, Role::Receiver)?;
+        let pos = segment.content(&place, index, phase)?;
+        self.refuse_unwanted(&segment.list.get(pos))?;
         if !self.failed_once.contains(&index) {
             self.counters.transferred += 1;
             self.counters.transferred_size += segment.list.get(pos).len();
         }
         if self.recv.opts.dry_run {
+            self.printer.pass_progress(segment.list.get(pos).len());
             self.print(&segment, &Place::Entry(pos), &head, None);
             return Ok(());
         }
         self.receive_file(&segment, pos, &head)
+    }
+
+    /// Content that our own generator cannot have asked for ends the run: of what the daemon's rules
+    /// hide, and where only a list was wanted, which leaves the destination unchosen.
+    fn refuse_unwanted(&self, entry: &EntryView<'_>) -> Result<(), Fatal> {
+        let name = entry.name();
+        let rel = crate::scan::trim_root(&name);
+        let text = if self.recv.hidden_by_daemon(rel, false) {
+            b"ERROR: rejecting file transfer request for daemon excluded file: ".as_slice()
+        } else if self.recv.opts.list_only {
+            b"ERROR: rejecting file transfer into a listing: "
+        } else {
+            return Ok(());
+        };
+        Err(Fatal::bare(ExitCode::Protocol, [text, rel].concat()))
     }
 
     fn print(
@@ -236,13 +265,13 @@ impl ReceiverRole {
     ) -> Result<(), Fatal> {
         let entry = segment.list.get(pos);
         let name = entry.name();
-        let read_before = self.reader.traffic().read.load(Ordering::Relaxed);
+        let taken = self.reader.taken;
         if !self.printer.after_transfer() {
             self.print(segment, &Place::Entry(pos), head, None);
         }
         let sum_head =
             SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
-        self.printer.begin_progress(&self.recv.reporter, &name, entry.len());
+        self.printer.begin_progress(entry.len(), self.listed_bytes());
         let mut target = self.open_target(&entry, &name, head);
         let received = self.tokens_into(&mut target, &sum_head, &name);
         let good = match received {
@@ -268,8 +297,8 @@ impl ReceiverRole {
             }
         };
         if self.printer.after_transfer() {
-            let bytes = self.reader.traffic().read.load(Ordering::Relaxed) - read_before;
-            let line = ItemLine { bytes, digest: good };
+            let bytes = self.reader.taken - taken;
+            let line = ItemLine { bytes, digest: good, sum_bytes: 0 };
             self.print(segment, &Place::Entry(pos), head, Some(&line));
         }
         self.recv.control.bytes.fetch_add(entry.len(), Ordering::Relaxed);
@@ -303,7 +332,10 @@ impl ReceiverRole {
             Stage::temp(dir.clone(), base, self.recv.side.temp.clone(), mode & 0o700)
         };
         match opened {
-            Ok(stage) => Target::Stage { stage, dir, place, basis },
+            Ok(mut stage) => {
+                self.lay_out(&mut stage, entry, name);
+                Target::Stage { stage, dir, place, basis }
+            }
             Err(error) => {
                 let what = if self.recv.opts.inplace { "open" } else { "mkstemp" };
                 let mut shown = self.recv.shown_path(name);
@@ -313,6 +345,23 @@ impl ReceiverRole {
                 self.recv.reporter.path_error(Role::Receiver, what, &shown, name, &error);
                 Target::Discard
             }
+        }
+    }
+
+    /// `--preallocate` and `--sparse`.
+    fn lay_out(&self, stage: &mut Stage, entry: &EntryView<'_>, name: &[u8]) {
+        if self.recv.opts.sparse {
+            stage.set_sparse();
+        }
+        if self.recv.opts.preallocate
+            && !entry.is_empty()
+            && let Err(error) = stage.reserve(entry.len())
+        {
+            let mut line = b"rsync: [receiver] do_fallocate ".to_vec();
+            line.extend_from_slice(&self.recv.reporter.quoted(&self.recv.shown_path(name)));
+            line.extend_from_slice(b": ");
+            line.extend_from_slice(crate::fatal::errno_text(&error).as_bytes());
+            self.recv.reporter.warning(&line);
         }
     }
 
@@ -385,7 +434,9 @@ impl ReceiverRole {
         if let Target::Stage { stage, .. } = target
             && write_failed.is_none()
         {
-            write_failed = stage.finish_content().err();
+            let synced =
+                |stage: &mut Stage| if self.recv.opts.fsync { stage.sync() } else { Ok(()) };
+            write_failed = stage.finish_content().and_then(|()| synced(stage)).err();
         }
         if let Some(error) = write_failed {
             let shown = self.recv.shown_path(name);
@@ -534,7 +585,7 @@ fn copy_block(
     block.resize(len as usize, 0);
     let Target::Stage { stage, basis, .. } = target else { return Ok(Ok(())) };
     let Some(basis) = basis else {
-        let text = format!("got a match of {} blocks without a basis [receiver]", sums.count);
+        let text = format!("got a match of {} blocks without a basis", sums.count);
         return Err(Error::misbehaved(ExitCode::Protocol, "token-block", text).into());
     };
     if basis.read_exact_at(block, offset).is_err() {
@@ -578,6 +629,7 @@ pub fn read_segment(
     reader: &mut LinkReader,
     decoder: &mut Decoder,
     number: i32,
+    heading: Option<&Heading>,
 ) -> Result<Arc<Segment>, Fatal> {
     let start = {
         let mut lists = recv.lists.lock().map_err(|_| Fatal::silent(ExitCode::Crashed))?;
@@ -599,13 +651,24 @@ pub fn read_segment(
         if let Ok(mut listed) = recv.listed.lock() {
             listed.add(entry.mode);
         }
+        if entry.is_reg() || entry.is_link() {
+            recv.listed_size.fetch_add(entry.len, Ordering::Relaxed);
+        }
         list.push(entry);
+        if let Some(heading) = heading {
+            heading.count(&recv.reporter, list.len());
+        }
     }
     recv.flist_size.fetch_add(reader.taken - taken, Ordering::Relaxed);
     recv.reporter.add_io_error(decoder.take_io_error());
     list.finish(true);
     if !recv.agreed.inc() {
         crate::accept::check_parents(recv, &list)?;
+        if recv.opts.prune_empty_dirs {
+            list.prune_empty_dirs(&|name| {
+                recv.filters.is_excluded(crate::scan::trim_root(name), true, Side::Receiver)
+            });
+        }
     }
     let mut lists = recv.lists.lock().map_err(|_| Fatal::silent(ExitCode::Crashed))?;
     Ok(lists.add(list, number)?)

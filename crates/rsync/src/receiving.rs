@@ -8,8 +8,7 @@ use crossbeam_channel::Sender;
 use tree::dir::Dir;
 use tree::path::RelPathBuf;
 use tree::root::Root;
-use wire::filter::FilterList;
-use wire::filter::RequestedNames;
+use wire::filter::{FilterList, RequestedNames, Side};
 use wire::flist::list::EntryView;
 
 use crate::chmod::ChmodRules;
@@ -42,7 +41,9 @@ pub enum Note {
     Redo(i32),
     /// The sender answered an end mark.
     Answer,
-    /// The last data has come; what is left is the goodbye.
+    /// The last data has come, and the sender's numbers.
+    DataEnded,
+    /// The stream is over.
     Final,
     /// Something waits to be written.
     Wake,
@@ -116,10 +117,14 @@ pub struct Receiving {
     pub chmod: Option<ChmodRules>,
     /// Whether files are asked for as a whole.
     pub whole_file: bool,
+    /// Whether the other side is this same process.
+    pub local: bool,
     /// Whether this side is the server.
     pub server: bool,
     /// Whether symlink texts get the munging prefix.
     pub munge: bool,
+    /// Whether symlink texts are kept from leading out of a module.
+    pub tames_links: bool,
     /// Names the sender may send; `None` trusts it.
     pub requested: Option<RequestedNames>,
     /// To the generator.
@@ -128,6 +133,8 @@ pub struct Receiving {
     pub listed: Mutex<KindCounts>,
     /// Bytes of the lists on the wire.
     pub flist_size: AtomicU64,
+    /// Bytes of all files and texts of all links listed.
+    pub listed_size: AtomicU64,
     /// Literal and matched bytes received.
     pub literal: AtomicU64,
     /// Bytes taken from bases.
@@ -173,6 +180,13 @@ impl Receiving {
     /// An entry's path from the module's top, for the daemon's rules.
     pub fn module_path(&self, rel: &[u8]) -> Vec<u8> {
         crate::scan::trim_root(&[self.shown.as_slice(), b"/", rel].concat()).to_vec()
+    }
+
+    /// Whether the daemon's own rules make a name as if it were not there.
+    pub fn hidden_by_daemon(&self, rel: &[u8], is_dir: bool) -> bool {
+        self.daemon_filters.as_ref().is_some_and(|filters| {
+            filters.is_excluded(&self.module_path(rel), is_dir, Side::Receiver)
+        })
     }
 
     /// Tells the generator something; a generator that is gone needs no telling.

@@ -137,6 +137,7 @@ impl Generator {
                 crate::partial::forget(&self.recv, &mut self.cache, path);
             }
         }
+        self.confirm(entry, index, false);
         self.leader_done(entry, index, name)
     }
 

@@ -22,6 +22,7 @@ use wire::flist::entry::{Entry, HardLink};
 
 use crate::chmod::ChmodRules;
 use crate::fatal::Fatal;
+use crate::heading::Heading;
 use crate::merge_files::read_in_walk;
 use crate::options::{FilesFrom, Options};
 use crate::problem::ProblemKind;
@@ -64,8 +65,8 @@ pub fn trim_root(name: &[u8]) -> &[u8] {
 
 /// What the scanner needs to know of the run.
 pub struct Scanner {
-    opts: Arc<Options>,
-    reporter: Arc<Reporter>,
+    pub(crate) opts: Arc<Options>,
+    pub(crate) reporter: Arc<Reporter>,
     filters: FilterList,
     /// The daemon's own rules, checked first.
     daemon_filters: Option<FilterList>,
@@ -84,6 +85,8 @@ pub struct Scanner {
     munge: bool,
     umask: u32,
     buffer: Vec<u8>,
+    /// Told how the list grows.
+    pub heading: Option<Arc<Heading>>,
 }
 
 /// One argument, cut into the directory it is relative to and the name it is sent under.
@@ -137,6 +140,7 @@ impl Scanner {
             munge: rules.munge,
             umask: tree::owner::umask(),
             buffer: Vec::new(),
+            heading: None,
         })
     }
 
@@ -172,13 +176,20 @@ impl Scanner {
         Ok(out)
     }
 
+    fn list(&self, entry: Entry, out: &mut Vec<Entry>) {
+        if let Some(heading) = &self.heading {
+            heading.count(&self.reporter, out.len());
+        }
+        out.push(entry);
+    }
+
     /// A name with a leading `./` brings the top directory with it, as an implied parent.
     fn implied_top(&mut self, start: &SourceStart, base: &[u8], out: &mut Vec<Entry>) {
         if let Ok(root) = self.root_for(start, base)
             && let Ok(meta) = self.roots[usize::from(root)].root.top().stat_self()
         {
             let top = self.plain_entry(root, b".", &meta);
-            out.push(Entry { top_dir: true, content_dir: false, ..top });
+            self.list(Entry { top_dir: true, content_dir: false, ..top }, out);
         }
     }
 
@@ -247,15 +258,18 @@ impl Scanner {
         let root = match self.root_for(start, &arg.base) {
             Ok(root) => root,
             Err(error) => {
-                let shown = start.shown(&arg.base);
-                self.reporter.path_error(Role::Sender, "change_dir", &shown, &arg.name, &error);
-                self.reporter.add_io_error(IO_GENERAL);
+                self.change_dir_failed(start, arg, &error);
                 return Ok(());
             }
         };
+        if self.is_way_hidden(root, b".", true) {
+            let error = io::Error::from_raw_os_error(libc::ENOENT);
+            self.change_dir_failed(start, arg, &error);
+            return Ok(());
+        }
         let rel = trim_root(&arg.name).to_vec();
         let Ok(path) = RelPath::new(&rel) else {
-            return Err(Fatal::new(
+            return Err(Fatal::bare(
                 wire::exit::ExitCode::Syntax,
                 [b"found \"..\" dir in relative path: ".as_slice(), &arg.name].concat(),
             ));
@@ -272,7 +286,8 @@ impl Scanner {
             }
         };
         let is_dot = rel == b".";
-        if !is_dot && self.is_hidden(root, &rel, meta.is_dir()) {
+        let Some(meta) = self.argument_followed(root, path, &arg.name, meta) else { return Ok(()) };
+        if self.is_way_hidden(root, &rel, meta.is_dir()) {
             self.missing(root, arg, listed, out);
             return Ok(());
         }
@@ -295,12 +310,23 @@ impl Scanner {
         let Some(mut entry) = self.entry(root, path, &arg.name, &meta) else { return Ok(()) };
         entry.top_dir = meta.is_dir() && contents;
         entry.content_dir = contents;
-        out.push(entry);
+        self.list(entry, out);
         let in_first = if self.opts.recurse { deep || is_dot } else { arg.contents || is_dot };
         if contents && in_first {
             self.contents(root, &arg.name, deep && self.opts.recurse, out);
         }
         Ok(())
+    }
+
+    fn change_dir_failed(&self, start: &SourceStart, arg: &Argument, error: &io::Error) {
+        let shown = start.shown(&arg.base);
+        let told = match start {
+            // Where that is the working directory, it is told from there.
+            SourceStart::Module { confined: false, .. } => trim_root(&shown),
+            _ => &shown,
+        };
+        self.reporter.path_error(Role::Sender, "change_dir", told, &arg.name, error);
+        self.reporter.add_io_error(IO_GENERAL);
     }
 
     /// Looks at an argument; `follow` for forms that end in a slash.
@@ -321,12 +347,31 @@ impl Scanner {
         };
         let meta = dir.lstat(name)?;
         match meta {
+            Some(meta) if self.opts.copy_links && meta.is_link() => {
+                match self.roots[usize::from(root)].root.stat_through(path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    other => other.map(Some),
+                }
+            }
             Some(meta) if follow && meta.is_link() => match source.cache.dir(path) {
                 Ok(target) => target.stat_self().map(Some),
                 Err(_) => Ok(Some(meta)),
             },
             other => Ok(other),
         }
+    }
+
+    /// [`Self::followed`] for an argument.
+    fn argument_followed(
+        &mut self,
+        root: u16,
+        path: &RelPath,
+        name: &[u8],
+        meta: Meta,
+    ) -> Option<Meta> {
+        let Some(base) = path.name().filter(|_| meta.is_link()) else { return Some(meta) };
+        let dir = self.roots[usize::from(root)].cache.parent(path).ok()?.clone();
+        self.followed(root, &dir, base, name, meta)
     }
 
     fn missing(&mut self, root: u16, arg: &Argument, listed: bool, out: &mut Vec<Entry>) {
@@ -337,7 +382,7 @@ impl Scanner {
             };
             let entry = Entry { name, root, ..Entry::default() };
             if !out.iter().rev().take(64).any(|e| e.name == entry.name) {
-                out.push(entry);
+                self.list(entry, out);
             }
         } else if !self.opts.ignore_missing_args {
             let _ = listed;
@@ -391,7 +436,7 @@ impl Scanner {
         if let Some(at) = self.roots.iter().position(|r| r.shown == shown) {
             return u16::try_from(at).map_err(io::Error::other);
         }
-        let root = start.open(base)?;
+        let root = start.open(base, self.opts.follows_links())?;
         let cache = DirCache::new(root.clone(), 64);
         let top_slash = !matches!(start, SourceStart::Module { confined: false, .. });
         self.roots.push(SourceRoot { cache, root, shown, top_slash, given: base.to_vec() });
@@ -412,7 +457,7 @@ impl Scanner {
                     if let Some(mut entry) = self.entry(root, path, parent, &meta) {
                         entry.top_dir = true;
                         entry.content_dir = false;
-                        out.push(entry);
+                        self.list(entry, out);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -472,6 +517,7 @@ impl Scanner {
             Ok(None) => return,
             Err(error) => return self.link_stat_failed(root, name, &error),
         };
+        let Some(meta) = self.followed(root, dir, base, name, meta) else { return };
         let rel = trim_root(name);
         if self.is_excluded(root, rel, meta.is_dir()) {
             return;
@@ -495,7 +541,7 @@ impl Scanner {
         }
         if let Some(mut entry) = self.entry_in(root, dir, base, name, &meta) {
             entry.content_dir = content;
-            out.push(entry);
+            self.list(entry, out);
         }
     }
 
@@ -522,7 +568,21 @@ impl Scanner {
         })
     }
 
-    fn is_excluded(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
+    /// The same for a name that was asked for, which no walk from the module's top has led to: the
+    /// directories above it count too.
+    fn is_way_hidden(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
+        self.daemon_filters.as_ref().is_some_and(|filters| {
+            let path = match rel {
+                b"." => self.roots[usize::from(root)].shown.clone(),
+                rel => self.roots[usize::from(root)].shown_path(rel),
+            };
+            let path = trim_root(&path);
+            path != b"." && crate::daemon::rules::hides(filters, path, is_dir)
+        })
+    }
+
+    /// Whether rules leave a name out.
+    pub fn is_excluded(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
         self.is_hidden(root, rel, is_dir) || self.filters.is_excluded(rel, is_dir, Side::Sender)
     }
 
@@ -579,9 +639,8 @@ impl Scanner {
         if meta.is_link() {
             match dir.read_link(base) {
                 Ok(text) => {
-                    let text = if self.munge { crate::munge::strip(&text).to_vec() } else { text };
                     entry.len = text.len() as u64;
-                    entry.link_target = Some(text);
+                    entry.link_target = Some(self.sent_text(text));
                 }
                 Err(error) => {
                     let shown = self.roots[usize::from(root)].shown_path(name);
@@ -593,14 +652,19 @@ impl Scanner {
         }
         if self.opts.checksum && meta.is_file() {
             // A file that cannot be read is listed with zeros.
-            entry.digest = self.digest(dir, base);
+            entry.digest = self.digest(root, name);
         }
         Some(entry)
     }
 
-    fn digest(&mut self, dir: &Dir, base: &Name) -> Option<wire::checksum::strong::Digest> {
-        let hashed = dir
-            .open_read(base)
+    /// A symlink's text as it is sent.
+    pub fn sent_text(&self, text: Vec<u8>) -> Vec<u8> {
+        if self.munge { crate::munge::strip(&text).to_vec() } else { text }
+    }
+
+    fn digest(&mut self, root: u16, name: &[u8]) -> Option<wire::checksum::strong::Digest> {
+        let hashed = self
+            .open_content(root, name)
             .and_then(|file| crate::hash::hash_file(&file, self.list_sum, &mut self.buffer));
         hashed.ok()
     }
@@ -652,14 +716,20 @@ pub enum SourceStart {
 }
 
 impl SourceStart {
-    fn open(&self, base: &[u8]) -> io::Result<Root> {
+    /// Opens a directory that arguments are relative to; `following` where options follow links.
+    fn open(&self, base: &[u8], following: bool) -> io::Result<Root> {
         match self {
+            SourceStart::Operator { .. } if following => Ok(Root::open(base)?.following()),
             SourceStart::Operator { .. } => Root::open(base),
-            SourceStart::Module { root, .. } => {
+            SourceStart::Module { root, confined } => {
                 let clean = clean(trim_root(base));
                 let path = RelPath::new(if clean.is_empty() { b"." } else { &clean })
                     .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-                Ok(Root::from_dir(root.dir(path)?))
+                if following && *confined {
+                    // Nothing is outside of the root of the process.
+                    return Ok(Root::from_dir(root.dir(path)?).following());
+                }
+                if following { root.inner(path) } else { Ok(Root::from_dir(root.dir(path)?)) }
             }
         }
     }
@@ -712,16 +782,15 @@ fn cut_relative(arg: &[u8]) -> Result<Argument, Fatal> {
     let (base, name) = match find(arg, b"/./") {
         Some(0) => (b"/".to_vec(), &arg[3..]),
         Some(at) => (arg[..at].to_vec(), &arg[at + 3..]),
-        None if arg.ends_with(b"/.") => (arg[..arg.len() - 1].to_vec(), &b""[..]),
         None if arg.starts_with(b"/") => (b"/".to_vec(), arg),
         None => (b".".to_vec(), arg),
     };
-    let contents = name.is_empty() || name.ends_with(b"/") || name == b".";
+    let contents = name.is_empty() || name == b"." || name.ends_with(b"/") || name.ends_with(b"/.");
     let mut cleaned = Vec::new();
     for part in name.split(|&b| b == b'/').filter(|p| !p.is_empty() && *p != b".") {
         if part == b".." {
             let text = [b"found \"..\" dir in relative path: ".as_slice(), arg].concat();
-            return Err(Fatal::new(wire::exit::ExitCode::Syntax, text));
+            return Err(Fatal::bare(wire::exit::ExitCode::Syntax, text));
         }
         if !cleaned.is_empty() || name.starts_with(b"/") {
             cleaned.push(b'/');

@@ -13,7 +13,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tree::path::RelPath;
 use wire::checksum::strong::FileHasher;
 use wire::delta::search::{MatchStats, Token};
 use wire::delta::table::SumTable;
@@ -40,6 +39,7 @@ use crate::link::{LinkReader, LinkWriter};
 use crate::lists::{Lists, Place, Segment};
 use crate::options::Options;
 use crate::problem::ProblemKind;
+use crate::remove_source::Successes;
 use crate::report::messages::{IO_GENERAL, IO_VANISHED, Reporter, Role};
 use crate::scan::{Scanner, SourceStart};
 use crate::setup::{Agreed, RoleSetup};
@@ -54,15 +54,15 @@ const COPY_CHUNK: usize = 256 * 1024;
 
 /// Everything the sender works with.
 pub struct Sender {
-    opts: Arc<Options>,
+    pub(crate) opts: Arc<Options>,
     agreed: Agreed,
     reader: LinkReader,
     writer: LinkWriter,
-    reporter: Arc<Reporter>,
+    pub(crate) reporter: Arc<Reporter>,
     control: Arc<Control>,
-    scanner: Scanner,
+    pub(crate) scanner: Scanner,
     encoder: Encoder,
-    lists: Lists,
+    pub(crate) lists: Lists,
     ndx_out: NdxWriter,
     ndx_in: NdxReader,
     tokens: TokenWriter,
@@ -71,6 +71,7 @@ pub struct Sender {
     printer: ItemPrinter,
     /// Numbers of the run.
     pub counters: Counters,
+    pub(crate) successes: Arc<Successes>,
     server: bool,
     last_io_error: i32,
     searched: MatchStats,
@@ -79,7 +80,16 @@ pub struct Sender {
 
 impl Sender {
     /// A sender that has sent nothing yet.
-    pub fn new(setup: RoleSetup, scanner: Scanner) -> Result<Sender, Fatal> {
+    ///
+    /// In `successes` the connection puts what the other side confirms.
+    pub fn new(
+        setup: RoleSetup,
+        mut scanner: Scanner,
+        successes: Arc<Successes>,
+    ) -> Result<Sender, Fatal> {
+        scanner.heading = setup.printer.heading().cloned();
+        let mut printer = setup.printer;
+        printer.set_sums(&setup.agreed);
         let opts = setup.opts;
         let options = flist_options(&opts, &setup.agreed);
         Ok(Sender {
@@ -100,8 +110,9 @@ impl Sender {
             control: setup.control,
             scanner,
             deeper: HashMap::new(),
-            printer: setup.printer,
+            printer,
             counters: Counters::default(),
+            successes,
             server: setup.server,
             last_io_error: 0,
             searched: MatchStats::default(),
@@ -181,6 +192,7 @@ impl Sender {
         self.flush()?;
         self.counters.flist_xfer_ms = millis(started);
         self.lists.add(list, -1)?;
+        self.printer.end_list(&self.reporter, self.lists.total);
         Ok(())
     }
 
@@ -262,12 +274,27 @@ impl Sender {
         let before = self.writer.data.len();
         self.ndx_out.put(&mut self.writer.data, ndx::FLIST_OFFSET - number);
         self.lists.dirs.mark_sent(number)?;
+        let entries = self.contents_of(number);
+        let list = self.encode_list(entries, number, false)?;
+        self.counters.flist_size += (self.writer.data.len() - before) as u64;
+        self.lists.add(list, number)?;
+        self.flush_if_full()
+    }
+
+    /// The contents of a directory and of its duplicates, which travel together.
+    ///
+    /// A duplicate that is the same directory brings nothing new. Like the reference, this leaves
+    /// out every second one, so that sums over the lists agree, until another root takes part.
+    fn contents_of(&mut self, number: i32) -> Vec<Entry> {
         let mut entries = Vec::new();
         let mut same = number;
+        let (mut first_root, mut mixed, mut sent_before) = (None, false, false);
         while let Some(dir) = self.lists.waiting_dir(same) {
             let (root, name, content) = (dir.root, dir.name.clone(), dir.content_dir);
+            mixed |= *first_root.get_or_insert(root) != root;
             entries.extend(self.deeper.remove(&name).unwrap_or_default());
-            if content {
+            sent_before = content && (mixed || !sent_before);
+            if sent_before {
                 self.scanner.children(root, &name, &mut entries);
             }
             same = match self.lists.dirs.duplicate_after(same) {
@@ -275,10 +302,7 @@ impl Sender {
                 None => break,
             };
         }
-        let list = self.encode_list(entries, number, false)?;
-        self.counters.flist_size += (self.writer.data.len() - before) as u64;
-        self.lists.add(list, number)?;
-        self.flush_if_full()
+        entries
     }
 
     /// The request loop.
@@ -293,6 +317,7 @@ impl Sender {
             }
             self.wait_for_request()?;
             let index = self.ndx_in.get(&mut self.reader)?;
+            self.remove_confirmed()?;
             match index {
                 ndx::DONE => {
                     if self.end_mark(&mut phase)? {
@@ -331,6 +356,7 @@ impl Sender {
             if !self.reader.wait_input()? {
                 self.writer.keep_alive()?;
             }
+            self.remove_confirmed()?;
         }
         Ok(())
     }
@@ -341,13 +367,17 @@ impl Sender {
             if let Some(oldest) = self.lists.oldest() {
                 self.control.done.fetch_add(oldest.list.len() as u64, Ordering::Relaxed);
             }
-            let left = self.lists.free_oldest();
-            if left || !self.lists.complete {
+            let more = self.lists.free_oldest();
+            if more || !self.lists.complete {
+                let left = self.lists.left_ahead();
+                self.printer.whole_progress(&self.reporter, left, self.lists.bytes);
                 self.ndx_out.put(&mut self.writer.data, ndx::DONE);
                 return Ok(false);
             }
         }
         *phase += 1;
+        let left = self.lists.left_ahead();
+        self.printer.whole_progress(&self.reporter, left, self.lists.bytes);
         if *phase > 2 {
             return Ok(true);
         }
@@ -374,21 +404,24 @@ impl Sender {
             head.encode(&mut self.writer.data, &mut self.ndx_out)?;
             return Ok(());
         }
-        let pos = segment.content(&place, index, phase, Role::Sender)?;
+        let pos = segment.content(&place, index, phase)?;
         if phase == 0 {
             self.counters.transferred += 1;
             self.counters.transferred_size += segment.list.get(pos).len();
             self.count_created(&segment, &place, &head);
         }
         if self.opts.dry_run {
+            self.printer.pass_progress(segment.list.get(pos).len());
             self.print(&segment, &place, &head, None);
             head.encode(&mut self.writer.data, &mut self.ndx_out)?;
             return Ok(());
         }
+        let taken = self.reader.taken;
         let sum_head =
             SumHead::decode(&mut self.reader, self.agreed.transfer_sum.kind.digest_len())?;
         let sums = BlockSums::decode(&mut self.reader, sum_head)?;
-        self.send_file(&segment, pos, &head, sums)
+        let sum_bytes = self.reader.taken - taken;
+        self.send_file(&segment, pos, &head, sums, sum_bytes)
     }
 
     fn count_created(&mut self, segment: &Segment, place: &Place, head: &ItemHead) {
@@ -416,10 +449,11 @@ impl Sender {
         pos: usize,
         head: &ItemHead,
         sums: BlockSums,
+        sum_bytes: u64,
     ) -> Result<(), Fatal> {
         let entry = segment.list.get(pos);
         let name = entry.name();
-        let file = match self.open_source(entry.root(), &name) {
+        let file = match self.scanner.open_content(entry.root(), &name) {
             Ok(file) => file,
             Err(error) => return self.no_send(head.ndx, entry.root(), &name, &error),
         };
@@ -429,7 +463,7 @@ impl Sender {
         }
         head.encode(&mut self.writer.data, &mut self.ndx_out)?;
         sums.head.encode(&mut self.writer.data);
-        self.printer.begin_progress(&self.reporter, &name, entry.len());
+        self.printer.begin_progress(entry.len(), self.lists.bytes);
         let mut hasher = self.agreed.transfer_sum.file_hasher();
         let (damaged, stats) = if sums.head.count == 0 {
             self.send_whole(file, &mut hasher)?
@@ -450,7 +484,8 @@ impl Sender {
         self.control.bytes.fetch_add(entry.len(), Ordering::Relaxed);
         self.printer.end_progress(&self.reporter, self.lists.left_after(segment, pos));
         if self.printer.after_transfer() {
-            let line = ItemLine { bytes: self.wrote() - written_before, digest: Some(digest) };
+            let bytes = self.wrote() - written_before;
+            let line = ItemLine { bytes, digest: Some(digest), sum_bytes };
             self.print(segment, &Place::Entry(pos), head, Some(&line));
         }
         if let Some(error) = damaged {
@@ -470,15 +505,6 @@ impl Sender {
             .roots
             .get(usize::from(root))
             .map_or_else(|| name.to_vec(), |r| r.shown_path(name))
-    }
-
-    fn open_source(&mut self, root: u16, name: &[u8]) -> io::Result<std::fs::File> {
-        let rel = crate::scan::trim_root(name);
-        let path = RelPath::new(rel).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-        let source = self.scanner.roots.get_mut(usize::from(root));
-        let source = source.ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
-        let base = path.name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
-        source.cache.parent(path)?.open_read(base)
     }
 
     fn no_send(
@@ -598,11 +624,13 @@ impl Sender {
             );
             self.reporter.info(line.as_bytes());
         }
+        // Both sides tell the bytes up to here, on whichever the numbers are shown.
+        self.counters.received = self.reader.traffic().read();
+        self.counters.sent = self.wrote();
         if self.server {
-            let traffic = self.reader.traffic();
             let stats = Stats {
-                read: traffic.read.load(Ordering::Relaxed),
-                written: self.wrote(),
+                read: self.counters.received,
+                written: self.counters.sent,
                 size: self.counters.total_size,
                 build_ms: self.counters.flist_build_ms,
                 xfer_ms: self.counters.flist_xfer_ms,
@@ -621,14 +649,16 @@ impl Sender {
     fn expect_done(&mut self) -> Result<(), Fatal> {
         loop {
             self.wait_data()?;
-            match self.ndx_in.get(&mut self.reader)? {
+            let index = self.ndx_in.get(&mut self.reader)?;
+            self.remove_confirmed()?;
+            match index {
                 ndx::DONE => return Ok(()),
                 ndx::DEL_STATS => self.take_del_stats()?,
                 other => {
                     return Err(Error::misbehaved(
                         ExitCode::Protocol,
                         "goodbye",
-                        format!("Invalid packet at end of run ({other}) [sender]"),
+                        format!("Invalid packet at end of run ({other})"),
                     )
                     .into());
                 }
@@ -638,7 +668,7 @@ impl Sender {
 }
 
 fn bad_index(index: i32) -> Error {
-    Error::misbehaved(ExitCode::Protocol, "ndx", format!("Invalid file index: {index} [sender]"))
+    Error::misbehaved(ExitCode::Protocol, "ndx", format!("Invalid file index: {index}"))
 }
 
 fn millis(since: std::time::Instant) -> u64 {

@@ -17,6 +17,7 @@ use crate::files_from;
 use crate::items::ItemPrinter;
 use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::options::{Options, StderrMode};
+use crate::remove_source::Successes;
 use crate::report::messages::{Outlet, Reporter, Role};
 use crate::scan::{ScanRules, Scanner, SourceStart};
 use crate::sender::Sender;
@@ -196,14 +197,18 @@ impl Server {
             writer.message(&Message::IoTimeout(daemon.timeout_s.cast_signed()));
         }
         if let Some(text) = &daemon.refusal {
-            writer.message(&Message::Error(text.clone()));
+            // A message holds one line: a line break within one would be shown as an odd byte.
+            for line in text.split_inclusive(|b| *b == b'\n') {
+                self.reporter.log_line(line);
+                writer.message(&Message::Error(line.to_vec()));
+            }
             writer.flush()?;
             // The client must read this before it sees the connection go.
             std::thread::sleep(std::time::Duration::from_millis(400));
             return Err(Fatal::silent(ExitCode::Unsupported));
         }
         match daemon.denied {
-            Some(text) => Err(Fatal::new(ExitCode::Syntax, text)),
+            Some(text) => Err(Fatal::bare(ExitCode::Syntax, text)),
             None => Ok(()),
         }
     }
@@ -226,7 +231,9 @@ impl Server {
         let (start, printer, rules) = match daemon {
             None => {
                 let printer = ItemPrinter::server(self.opts.clone(), true, None);
-                let rules = ScanRules { filters, ..ScanRules::default() };
+                crate::munge::check(&self.opts)?;
+                let munge = self.opts.munge_links;
+                let rules = ScanRules { filters, munge, ..ScanRules::default() };
                 (SourceStart::Operator { cwd: crate::client::cwd() }, printer, rules)
             }
             Some(daemon) => (
@@ -240,7 +247,18 @@ impl Server {
                 },
             ),
         };
-        let names = files_from::for_server(&self.opts, |path| open_list(&start, path))?;
+        let paths = match start {
+            // The module is the root of the process: its paths are absolute, which is how the
+            // names of `--relative` travel and sort.
+            SourceStart::Module { confined: true, .. }
+                if self.opts.relative && self.opts.files_from.is_none() =>
+            {
+                paths.iter().map(|path| [b"/", path.as_slice()].concat()).collect()
+            }
+            _ => paths,
+        };
+        let names = files_from::for_server(&self.opts, |path| open_list(&start, path))
+            .map_err(|fatal| fatal.of(Role::Server))?;
         let names = names.read(&mut reader, agreed.protocol)?;
         let scanner = Scanner::new(
             self.opts.clone(),
@@ -249,8 +267,10 @@ impl Server {
             agreed.list_sum,
             agreed.inc(),
         )?;
-        let mut sender =
-            Sender::new(self.role_setup(reader, writer, agreed.clone(), printer), scanner)?;
+        let successes = Arc::new(Successes::default());
+        reader.set_on_message(successes.on_message(&self.reporter));
+        let setup = self.role_setup(reader, writer, agreed.clone(), printer);
+        let mut sender = Sender::new(setup, scanner, successes)?;
         let result = sender.run(&start, &paths, names.as_deref());
         let (mut reader, mut writer, counters) = sender.into_link();
         self.total_size = counters.total_size;
@@ -272,7 +292,8 @@ impl Server {
     ) -> Result<(), Fatal> {
         self.role = Role::Receiver;
         let mut filters = FilterList::new();
-        if self.opts.deletes() {
+        if self.opts.uses_receiver_rules() {
+            filters.set_delete_excluded(self.opts.delete_excluded);
             read_filters(&mut reader, &mut filters)?;
         }
         let mut writer = writer;
@@ -281,7 +302,8 @@ impl Server {
             Some(d) => SourceStart::Module { root: d.root.clone(), confined: d.confined },
         };
         let raw = agreed.protocol.raw_files_from();
-        files_from::serve(&self.opts, |path| open_list(&place, path), raw, &mut writer)?;
+        files_from::serve(&self.opts, |path| open_list(&place, path), raw, &mut writer)
+            .map_err(|fatal| fatal.of(Role::Server))?;
         let dest = paths.into_iter().next().unwrap_or_else(|| b".".to_vec());
         let printer = ItemPrinter::server(self.opts.clone(), false, None);
         let mut setup = ReceivingSetup {
@@ -293,8 +315,11 @@ impl Server {
             start: DestStart::Operator { cwd: crate::client::cwd() },
             dest,
             local: false,
-            munge: false,
+            munge: self.opts.munge_links,
         };
+        if daemon.is_none() {
+            crate::munge::check(&self.opts)?;
+        }
         if let Some(daemon) = daemon {
             setup.role.printer = ItemPrinter::server(self.opts.clone(), false, daemon.transfer_log);
             setup.daemon_filters = Some(daemon.filters);
@@ -334,7 +359,6 @@ impl Server {
     }
 
     fn conclude(self, result: Result<(), Fatal>) -> ServerEnd {
-        use std::sync::atomic::Ordering;
         let exit = match &result {
             Ok(()) => self.reporter.exit(),
             Err(fatal) => {
@@ -346,8 +370,8 @@ impl Server {
         };
         ServerEnd {
             exit,
-            sent: self.traffic.written.load(Ordering::Relaxed),
-            received: self.traffic.read.load(Ordering::Relaxed),
+            sent: self.traffic.written(),
+            received: self.traffic.read(),
             total_size: self.total_size,
             sending: self.opts.sender,
         }
@@ -362,6 +386,7 @@ pub fn explain(reporter: &Reporter, role: Role, fatal: &Fatal) {
     if !fatal.text.is_empty() {
         reporter.final_error(&fatal.line(role));
     }
+    let role = fatal.role.unwrap_or(role);
     reporter.final_error(crate::report::final_line(fatal.exit, role.word()).as_bytes());
 }
 
@@ -381,7 +406,7 @@ fn open_list(start: &SourceStart, path: &[u8]) -> std::io::Result<std::fs::File>
 /// Reads the client's rules off the connection.
 pub fn read_filters(reader: &mut LinkReader, filters: &mut FilterList) -> Result<(), Fatal> {
     let rules = wire::filter::wire_form::get_rules(reader)?;
-    filters.add_from_wire(&rules).map_err(|e| Fatal::new(e.exit_code(), e.text()))
+    filters.add_from_wire(&rules).map_err(|e| Fatal::bare(e.exit_code(), e.text()))
 }
 
 fn random_seed() -> i32 {
@@ -415,7 +440,7 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
     let mut reader = LinkReader::new(half.streams.input, traffic.clone(), Vec::new());
     let mut writer = LinkWriter::new(half.streams.output, traffic, 0);
     let mut opts = (*half.opts).clone();
-    let inc = setup::may_recurse_incrementally(&opts);
+    let inc = opts.may_recurse_in_segments(true);
     opts.capabilities = Some(wire::handshake::client_capabilities(inc).as_bytes()[1..].to_vec());
     opts.server = true;
     let opts = Arc::new(opts);
@@ -444,6 +469,7 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
         start: DestStart::Operator { cwd: crate::client::cwd() },
         dest: half.dest,
         local: true,
+        // Locally the option only undoes what is munged in the source.
         munge: false,
     });
     reporter.hand_over(&half.reporter);

@@ -83,7 +83,7 @@ pub fn receive(setup: ReceivingSetup) -> ReceiveEnd {
     };
     let mut decoder = Decoder::new(flist_options(&recv.opts, &recv.agreed));
     let mut ndx_in = NdxReader::new();
-    let started = first_lists(&recv, &mut reader, &mut decoder, &mut ndx_in);
+    let started = first_lists(&recv, &mut reader, &mut decoder, &mut ndx_in, &printer);
     let empty = match started.and_then(|()| prepare(&mut recv, &dest)) {
         Ok(empty) => empty,
         Err(fatal) => return give_up(&recv, reader, writer, fatal),
@@ -124,7 +124,11 @@ fn parts(
             return Err(Box::new((setup.role.writer, fatal)));
         }
     };
-    let RoleSetup { opts, agreed, reader, writer, reporter, control, printer, server } = setup.role;
+    let RoleSetup { opts, agreed, reader, writer, reporter, control, mut printer, server } =
+        setup.role;
+    printer.set_sums(&agreed);
+    // Where the module is the root of the process there is nowhere to lead to.
+    let tames_nothing = !matches!(setup.start, DestStart::Module { confined: false, .. });
     let recv = Receiving {
         traffic: reader.traffic().clone(),
         reporter,
@@ -149,12 +153,15 @@ fn parts(
         daemon_chmod: setup.daemon_chmod,
         chmod: ChmodRules::from_options(&opts.chmod).ok().flatten().filter(|_| !server),
         whole_file: opts.whole_file.unwrap_or(setup.local),
+        local: setup.local,
         server,
         munge: setup.munge,
+        tames_links: !tames_nothing,
         requested: setup.requested,
         notes,
         listed: Mutex::new(crate::counters::KindCounts::default()),
         flist_size: AtomicU64::new(0),
+        listed_size: AtomicU64::new(0),
         literal: AtomicU64::new(0),
         matched: AtomicU64::new(0),
         agreed,
@@ -242,6 +249,10 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
         }
     }
     counters.listed = recv.listed.lock().map(|l| *l).unwrap_or_default();
+    if recv.server {
+        // A client has the total from the sender's statistics.
+        counters.total_size = recv.listed_size.load(Ordering::Relaxed);
+    }
     counters.flist_size = recv.flist_size.load(Ordering::Relaxed);
     counters.literal = recv.literal.load(Ordering::Relaxed);
     counters.matched = recv.matched.load(Ordering::Relaxed);
@@ -255,8 +266,13 @@ fn first_lists(
     reader: &mut LinkReader,
     decoder: &mut Decoder,
     ndx_in: &mut NdxReader,
+    printer: &ItemPrinter,
 ) -> Result<(), Fatal> {
-    let segment = read_segment(recv, reader, decoder, -1)?;
+    if let Ok(mut ids) = recv.ids.lock() {
+        ids.read_maps(&recv.opts, &recv.reporter)?;
+    }
+    let heading = printer.heading().map(Arc::as_ref);
+    let segment = read_segment(recv, reader, decoder, -1, heading)?;
     if !recv.agreed.inc() {
         if !recv.opts.numeric_ids {
             let names = decoder.id_lists(reader)?;
@@ -265,6 +281,7 @@ fn first_lists(
                 names.groups.iter().for_each(|(id, name)| ids.learn_group(*id, name));
             }
         }
+        printer.end_list(&recv.reporter, segment.list.len() as u64);
         recv.control.list_complete.store(true, Ordering::Release);
         recv.note(Note::Segment(segment));
         return Ok(());
@@ -281,14 +298,14 @@ fn first_lists(
             }
             index if index <= ndx::FLIST_OFFSET => {
                 let number = ndx::FLIST_OFFSET.saturating_sub(index);
-                let segment = read_segment(recv, reader, decoder, number)?;
+                let segment = read_segment(recv, reader, decoder, number, None)?;
                 recv.note(Note::Segment(segment));
             }
             other => {
                 return Err(wire::error::Error::misbehaved(
                     ExitCode::Protocol,
                     "ndx",
-                    format!("Invalid file index: {other} [Receiver]"),
+                    format!("Invalid file index: {other}"),
                 )
                 .into());
             }
@@ -312,6 +329,13 @@ fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
     }
     if recv.opts.list_only {
         return Ok(false);
+    }
+    let named = crate::scan::clean(crate::scan::trim_root(dest));
+    if let Some(filters) = &recv.daemon_filters
+        && [true, false].iter().any(|is_dir| filters.is_excluded(&named, *is_dir, Side::Receiver))
+    {
+        let text = [b"ERROR: daemon has excluded destination \"", dest, b"\""].concat();
+        return Err(Fatal::bare(ExitCode::FileSelect, text));
     }
     let umask = recv.privileges.umask;
     let start = recv.start.clone();

@@ -100,11 +100,12 @@ pub fn client(
     opts: &Options,
     protocol: Protocol,
     names: &NameLists,
+    sending: bool,
     reader: &mut LinkReader,
     writer: &mut LinkWriter,
 ) -> Result<Agreed, Fatal> {
     let compat = CompatFlags::decode(reader)?;
-    if compat.contains(CompatFlags::INC_RECURSE) && !may_recurse_incrementally(opts) {
+    if compat.contains(CompatFlags::INC_RECURSE) && !opts.may_recurse_in_segments(!sending) {
         return Err(Fatal::new(
             ExitCode::Syntax,
             "Incompatible options specified for inc-recursive connection.",
@@ -132,7 +133,10 @@ pub fn server(
     writer: &mut LinkWriter,
 ) -> Result<Agreed, Fatal> {
     let capabilities = opts.capabilities.clone().unwrap_or_default();
-    let compat = wire::handshake::flags_for_client(&capabilities, may_recurse_incrementally(opts));
+    let compat = wire::handshake::flags_for_client(
+        &capabilities,
+        opts.may_recurse_in_segments(!opts.sender),
+    );
     compat.encode_for(&capabilities, &mut writer.data);
     let strings = wire::handshake::negotiates_strings(&capabilities);
     let (checksum, tokens) = agree_names(opts, names, strings, true, reader, writer)?;
@@ -140,11 +144,6 @@ pub fn server(
     put_i32(&mut writer.data, seed);
     writer.flush()?;
     Ok(finish(opts, protocol, compat, checksum, tokens, seed))
-}
-
-/// Whether this side's options allow file lists in segments.
-pub fn may_recurse_incrementally(opts: &Options) -> bool {
-    opts.recurse && opts.inc_recurse
 }
 
 fn finish(

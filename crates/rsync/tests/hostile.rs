@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rsync::console::Silent;
 use rsync::control::Control;
@@ -20,6 +21,9 @@ use wire::flist::encode::Encoder;
 use wire::flist::entry::Entry;
 use wire::flist::flags::FlistOptions;
 use wire::version::Protocol;
+
+/// How long a client waits for what it asked for.
+const GIVE_UP: Duration = Duration::from_secs(20);
 
 /// A directory of its own, with `dst` inside and a file outside that must stay as it is.
 struct Place(PathBuf);
@@ -76,6 +80,16 @@ fn options(relative: bool) -> FlistOptions {
 
 /// Pushes raw list bytes and returns how the server ended.
 fn push(place: &Place, words: &[&str], list: &[u8]) -> ExitCode {
+    push_until(place, words, list, || true)
+}
+
+/// The same, by a client that goes when something has come true, or else gives up.
+fn push_until(
+    place: &Place,
+    words: &[&str],
+    list: &[u8],
+    come_true: impl Fn() -> bool,
+) -> ExitCode {
     let (mut peer, handle) = server(&place.0.join("dst"), words);
     let mut out = 32i32.to_le_bytes().to_vec();
     out.push(4);
@@ -85,6 +99,10 @@ fn push(place: &Place, words: &[&str], list: &[u8]) -> ExitCode {
         out.extend_from_slice(piece);
     }
     let _ = peer.write_all(&out);
+    let written = Instant::now();
+    while !come_true() && written.elapsed() < GIVE_UP {
+        std::thread::sleep(Duration::from_millis(2));
+    }
     peer.shutdown(std::net::Shutdown::Write).unwrap();
     let _ = peer.read_to_end(&mut Vec::new());
     drop(peer);
@@ -113,8 +131,10 @@ const WORDS: &[&str] = &["--server", "-rle.LsfxCIvu"];
 fn an_honest_list_is_acted_upon() {
     // A failure would mean that the other cases are refused for a reason of their own.
     let place = Place::new("honest");
-    push(&place, WORDS, &encoded(&[entry(b"made", 0o040_755)], false));
-    assert!(place.0.join("dst/made").is_dir());
+    let made = place.0.join("dst/made");
+    let list = encoded(&[entry(b"made", 0o040_755)], false);
+    push_until(&place, WORDS, &list, || made.is_dir());
+    assert!(made.is_dir());
 }
 
 #[test]

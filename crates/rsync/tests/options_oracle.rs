@@ -295,7 +295,7 @@ fn known_options_that_are_missing_are_refused_by_name() {
     for (line, named) in [
         ("--fuzzy s d", "--fuzzy (-y)"),
         ("-aAX s d", "--acls (-A)"),
-        ("-S s d", "--sparse (-S)"),
+        ("-U s d", "--atimes (-U)"),
         ("--debug=all s d", "--debug"),
         ("--link-dest x s d", "--link-dest"),
         ("--cc=auto,md5 s d", "--checksum-choice=auto,md5"),

@@ -74,6 +74,11 @@ impl Dir {
         }
     }
 
+    /// Facts of what a name leads to, wherever that is: only for an operator's own wish.
+    pub fn stat_through(&self, name: &Name) -> io::Result<Meta> {
+        Ok(Meta::from_statx(&self.stat(name.as_bytes(), AtFlags::empty())?))
+    }
+
     /// Facts of the directory itself.
     pub fn stat_self(&self) -> io::Result<Meta> {
         Ok(Meta::from_statx(&self.stat(b"", AtFlags::EMPTY_PATH)?))

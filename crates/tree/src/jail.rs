@@ -4,8 +4,8 @@
 //! which change every thread of the process; still, call these before any thread starts, so that
 //! nothing acts with the old ids meanwhile. Order: root directory, groups, user.
 
-use std::ffi::CString;
 use std::io;
+use std::process::ExitStatus;
 
 /// Makes `path` the root of the process and enters it.
 pub fn chroot(path: &[u8]) -> io::Result<()> {
@@ -51,6 +51,61 @@ fn check(result: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// A process of its own that this one started.
+#[derive(Debug)]
+pub struct Child(rustix::process::Pid);
+
+impl Child {
+    /// Waits for its end.
+    pub fn wait(self) -> io::Result<ExitStatus> {
+        use std::os::unix::process::ExitStatusExt;
+        loop {
+            match rustix::process::waitpid(Some(self.0), rustix::process::WaitOptions::empty()) {
+                Ok(Some((_, status))) => return Ok(ExitStatus::from_raw(status.as_raw())),
+                Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Divides the process: the child in the one that goes on as parent, `None` in the child. Must run
+/// before any thread starts.
+pub fn divide() -> io::Result<Option<Child>> {
+    // SAFETY: the caller has started no threads, so the child has everything it needs.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        pid => Ok(rustix::process::Pid::from_raw(pid).map(Child)),
+    }
+}
+
+/// Runs `work` in a child, which ends with the status that it gives. Must run before any thread
+/// starts.
+pub fn in_child(work: impl FnOnce() -> i32) -> io::Result<Child> {
+    match divide()? {
+        Some(child) => Ok(child),
+        None => {
+            let status = work();
+            // SAFETY: ends this process at once; buffers it shares with the parent are not
+            // flushed a second time.
+            unsafe { libc::_exit(status) }
+        }
+    }
+}
+
+/// Lets go of standard input and output.
+pub fn leave_stdio() -> io::Result<()> {
+    let null = open_null()?;
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok(())
+}
+
+fn open_null() -> io::Result<std::os::fd::OwnedFd> {
+    let flags = rustix::fs::OFlags::RDWR;
+    Ok(rustix::fs::open(c"/dev/null", flags, rustix::fs::Mode::empty())?)
+}
+
 /// Leaves the terminal: forks, ends the parent, starts a session of its own. Must run before any
 /// thread starts.
 pub fn detach() -> io::Result<()> {
@@ -62,12 +117,8 @@ pub fn detach() -> io::Result<()> {
         _ => unsafe { libc::_exit(0) },
     }
     rustix::process::setsid()?;
-    let null = CString::new("/dev/null").map_err(io::Error::other)?;
-    let flags = rustix::fs::OFlags::RDWR;
-    let null = rustix::fs::open(null.as_c_str(), flags, rustix::fs::Mode::empty())?;
-    rustix::stdio::dup2_stdin(&null)?;
-    rustix::stdio::dup2_stdout(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
+    leave_stdio()?;
+    rustix::stdio::dup2_stderr(&open_null()?)?;
     Ok(())
 }
 

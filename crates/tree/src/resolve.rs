@@ -41,17 +41,41 @@ const DIR: OFlags = PIN.union(OFlags::DIRECTORY);
 /// Opens the directory at `path` beneath `root`, as a path-only handle. Errors: ELOOP where the
 /// way would lead out of the root.
 pub fn beneath(root: BorrowedFd<'_>, path: &RelPath) -> io::Result<OwnedFd> {
+    match in_one_call(root, path, DIR) {
+        Some(result) => result,
+        None => beneath_by_steps(root, path),
+    }
+}
+
+/// Pins whatever `path` leads to beneath `root`, its last symlink followed too.
+pub fn item_beneath(root: BorrowedFd<'_>, path: &RelPath) -> io::Result<OwnedFd> {
+    match in_one_call(root, path, PIN) {
+        Some(result) => result,
+        None => item_by_steps(root, path, PIN),
+    }
+}
+
+/// Opens the file that `path` leads to beneath `root`, its last symlink followed too.
+pub fn file_beneath(root: BorrowedFd<'_>, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
+    match in_one_call(root, path, flags) {
+        Some(result) => result,
+        None => item_by_steps(root, path, flags),
+    }
+}
+
+/// The kernel's confined walk; `None` where it cannot be had.
+fn in_one_call(root: BorrowedFd<'_>, path: &RelPath, flags: OFlags) -> Option<io::Result<OwnedFd>> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     for _ in 0..AGAIN_MAX {
-        match openat2(root, path.as_bytes(), DIR, Mode::empty(), resolve) {
-            Ok(fd) => return Ok(fd),
-            Err(Errno::XDEV) => return Err(Errno::LOOP.into()),
+        match openat2(root, path.as_bytes(), flags, Mode::empty(), resolve) {
+            Ok(fd) => return Some(Ok(fd)),
+            Err(Errno::XDEV) => return Some(Err(Errno::LOOP.into())),
             Err(Errno::NOSYS | Errno::PERM) => break,
             Err(Errno::AGAIN | Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => return Some(Err(error.into())),
         }
     }
-    beneath_by_steps(root, path)
+    None
 }
 
 /// Opens the directory at `path` beneath `root` with no symlink on the way, as a path-only handle.
@@ -80,6 +104,28 @@ fn plain_by_steps(root: BorrowedFd<'_>, path: &RelPath) -> io::Result<OwnedFd> {
 
 /// The confined walk, one component at a time on a stack of held handles.
 pub fn beneath_by_steps(root: BorrowedFd<'_>, path: &RelPath) -> io::Result<OwnedFd> {
+    let (mut held, _) = steps(root, path, true)?;
+    match held.pop() {
+        Some(fd) => Ok(fd),
+        None => Ok(openat(root, ".", DIR, Mode::empty())?),
+    }
+}
+
+/// The same for an item of any kind, which is opened with `flags`.
+pub fn item_by_steps(root: BorrowedFd<'_>, path: &RelPath, flags: OFlags) -> io::Result<OwnedFd> {
+    let (held, name) = steps(root, path, false)?;
+    let at = held.last().map_or(root, AsFd::as_fd);
+    let name = name.as_deref().unwrap_or(b".");
+    Ok(openat(at, name, flags | OFlags::NOFOLLOW, Mode::empty())?)
+}
+
+/// Walks to a directory, or with `whole` false to an item of any kind: the handles on the way, and
+/// the name of what is no directory.
+fn steps(
+    root: BorrowedFd<'_>,
+    path: &RelPath,
+    whole: bool,
+) -> io::Result<(Vec<OwnedFd>, Option<Vec<u8>>)> {
     let mut todo: VecDeque<Vec<u8>> = path.components().map(|c| c.as_bytes().to_vec()).collect();
     let mut held: Vec<OwnedFd> = Vec::new();
     let mut hops = 0;
@@ -95,8 +141,13 @@ pub fn beneath_by_steps(root: BorrowedFd<'_>, path: &RelPath) -> io::Result<Owne
             Ok(fd) if held.len() < DEPTH_MAX => held.push(fd),
             Ok(_) => return Err(Errno::NOMEM.into()),
             Err(error) => {
-                let Ok(text) = readlinkat(at, &part[..], Vec::new()) else {
-                    return Err(error.into());
+                let text = match readlinkat(at, &part[..], Vec::new()) {
+                    Ok(text) => text,
+                    // It is there, and neither directory nor link.
+                    Err(Errno::INVAL) if !whole && todo.is_empty() => {
+                        return Ok((held, Some(part)));
+                    }
+                    Err(_) => return Err(error.into()),
                 };
                 let text = text.into_bytes();
                 hops += 1;
@@ -107,10 +158,7 @@ pub fn beneath_by_steps(root: BorrowedFd<'_>, path: &RelPath) -> io::Result<Owne
             }
         }
     }
-    match held.pop() {
-        Some(fd) => Ok(fd),
-        None => Ok(openat(root, ".", DIR, Mode::empty())?),
-    }
+    Ok((held, None))
 }
 
 /// Puts the components of `text` before those still to walk.

@@ -1,20 +1,43 @@
-//! An open directory that nothing may resolve out of.
+//! An open directory that nothing may resolve out of, unless the operator asked for it.
 //!
 //! Opened once by whoever starts a run, from a path of the operator; every path of a peer is then
 //! resolved from here. In-root relative symlinks to directories are followed, at the end of the
-//! path too; the last name of a file is left to [`Dir`], which never follows.
+//! path too; the last name of a file is left to [`Dir`], which never follows, but for the two calls
+//! whose names say `through`.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::io::Errno;
 
 use crate::dir::Dir;
-use crate::path::RelPath;
+use crate::meta::Meta;
+use crate::path::{RelPath, RelPathBuf};
+use crate::resolve;
+
+/// Opens a regular file, without waiting for anything else.
+const READ: OFlags =
+    OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+/// How far symlinks may lead.
+#[derive(Clone, Debug)]
+enum Reach {
+    /// Nowhere out of the root.
+    Root,
+    /// Out of the root, but not out of the directory that it lies in by this path.
+    Around(Arc<(Dir, RelPathBuf)>),
+    /// Anywhere: the operator asked that links be followed.
+    Anywhere,
+}
 
 /// A root. Clones share the handle.
 #[derive(Clone, Debug)]
 pub struct Root {
     top: Dir,
+    reach: Reach,
 }
 
 impl Root {
@@ -22,17 +45,33 @@ impl Root {
     pub fn open(path: &[u8]) -> io::Result<Root> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let path: &[u8] = if path.is_empty() { b"." } else { path };
-        Ok(Root { top: Dir::from_fd(openat(CWD, path, flags, Mode::empty())?) })
+        Ok(Root::from_dir(Dir::from_fd(openat(CWD, path, flags, Mode::empty())?)))
     }
 
     /// Opens a directory named by the operator, following only symlinks of trusted owners.
     pub fn open_trusted(path: &[u8]) -> io::Result<Root> {
-        Ok(Root { top: Dir::from_fd(crate::resolve::trusted(path, true)?.dir) })
+        Ok(Root::from_dir(Dir::from_fd(resolve::trusted(path, true)?.dir)))
     }
 
     /// Makes an open directory a root.
     pub fn from_dir(top: Dir) -> Root {
-        Root { top }
+        Root { top, reach: Reach::Root }
+    }
+
+    /// The same root for an operator who asked that symlinks be followed wherever they lead.
+    pub fn following(self) -> Root {
+        Root { reach: Reach::Anywhere, ..self }
+    }
+
+    /// Whether symlinks may lead anywhere.
+    pub fn is_following(&self) -> bool {
+        matches!(self.reach, Reach::Anywhere)
+    }
+
+    /// A root within this one, whose symlinks may lead anywhere in this one.
+    pub fn inner(&self, path: &RelPath) -> io::Result<Root> {
+        let around = Arc::new((self.top.clone(), path.to_owned()));
+        Ok(Root { top: self.dir(path)?, reach: Reach::Around(around) })
     }
 
     /// The directory itself.
@@ -42,8 +81,8 @@ impl Root {
 
     /// Opens a directory that the operator named relative to this one; it may lie anywhere.
     pub fn below_trusted(&self, path: &[u8]) -> io::Result<Root> {
-        let walked = crate::resolve::trusted_from(self.top.fd(), path)?;
-        Ok(Root { top: Dir::from_fd(walked) })
+        let walked = resolve::trusted_from(self.top.fd(), path)?;
+        Ok(Root::from_dir(Dir::from_fd(walked)))
     }
 
     /// Opens the directory that holds `path`; the root's is the root.
@@ -56,14 +95,99 @@ impl Root {
         if path.name().is_none() {
             return Ok(self.top.clone());
         }
-        crate::resolve::beneath(self.top.fd(), path).map(Dir::from_fd)
+        let fd = match &self.reach {
+            Reach::Root => resolve::beneath(self.top.fd(), path)?,
+            Reach::Around(around) => resolve::beneath(around.0.fd(), &joined(&around.1, path)?)?,
+            Reach::Anywhere => {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                openat(self.top.fd(), path.as_bytes(), flags, Mode::empty())?
+            }
+        };
+        Ok(Dir::from_fd(fd))
     }
+
     /// Opens a directory beneath the root by its own path: ELOOP or ENOTDIR where a symlink stands
     /// in it.
     pub fn dir_itself(&self, path: &RelPath) -> io::Result<Dir> {
         if path.name().is_none() {
             return Ok(self.top.clone());
         }
-        crate::resolve::plain(self.top.fd(), path).map(Dir::from_fd)
+        resolve::plain(self.top.fd(), path).map(Dir::from_fd)
+    }
+
+    /// Facts of what a path leads to, its last symlink followed too.
+    pub fn stat_through(&self, path: &RelPath) -> io::Result<Meta> {
+        let (basic, empty) = (StatxFlags::BASIC_STATS, AtFlags::EMPTY_PATH);
+        let stat = match &self.reach {
+            Reach::Root => statx(resolve::item_beneath(self.top.fd(), path)?, "", empty, basic)?,
+            Reach::Around(around) => {
+                let path = joined(&around.1, path)?;
+                statx(resolve::item_beneath(around.0.fd(), &path)?, "", empty, basic)?
+            }
+            Reach::Anywhere => statx(self.top.fd(), path.as_bytes(), AtFlags::NO_AUTOMOUNT, basic)?,
+        };
+        Ok(Meta::from_statx(&stat))
+    }
+
+    /// Opens the regular file that a path leads to, its last symlink followed too.
+    pub fn open_through(&self, path: &RelPath) -> io::Result<File> {
+        let fd = match &self.reach {
+            Reach::Root => resolve::file_beneath(self.top.fd(), path, READ)?,
+            Reach::Around(around) => {
+                resolve::file_beneath(around.0.fd(), &joined(&around.1, path)?, READ)?
+            }
+            Reach::Anywhere => openat(self.top.fd(), path.as_bytes(), READ, Mode::empty())?,
+        };
+        let file = File::from(fd);
+        if file.metadata()?.mode() & 0o170_000 != 0o100_000 {
+            return Err(Errno::INVAL.into());
+        }
+        Ok(file)
+    }
+}
+
+fn joined(prefix: &RelPath, path: &RelPath) -> io::Result<RelPathBuf> {
+    if prefix.name().is_none() {
+        return Ok(path.to_owned());
+    }
+    let text = [prefix.as_bytes(), b"/", path.as_bytes()].concat();
+    RelPathBuf::new(&text).map_err(|_| Errno::NAMETOOLONG.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scratch::{Scratch, rel};
+
+    #[test]
+    fn links_lead_as_far_as_the_root_lets_them() {
+        let s = Scratch::new();
+        std::fs::create_dir_all(s.path("m/d/sub")).unwrap();
+        for (path, text) in [("out", "outside"), ("m/in", "inside"), ("m/d/f", "own")] {
+            std::fs::write(s.path(path), text).unwrap();
+        }
+        for (name, target) in [("own", "f"), ("up", "../in"), ("far", "../../out"), ("dir", "..")] {
+            std::os::unix::fs::symlink(target, s.path(&format!("m/d/{name}"))).unwrap();
+        }
+        std::os::unix::fs::symlink(s.path("m/in"), s.path("m/d/abs")).unwrap();
+        std::os::unix::fs::symlink("nowhere", s.path("m/d/gone")).unwrap();
+        let module = Root::from_dir(s.root().dir(rel("m")).unwrap());
+        let inner = module.inner(rel("d")).unwrap();
+        let own = Root::from_dir(inner.top().clone());
+        let free = own.clone().following();
+        let reads = |root: &Root, name: &str| {
+            let stat = root.stat_through(rel(name)).map_err(|e| e.raw_os_error());
+            let read = root.open_through(rel(name)).map_err(|e| e.raw_os_error());
+            assert_eq!(stat.as_ref().err(), read.as_ref().err(), "{name}");
+            stat.map(|meta| meta.size).map_err(Option::unwrap)
+        };
+        let all = |root: &Root| ["own", "up", "far", "abs", "gone"].map(|name| reads(root, name));
+        let (no, gone) = (Err(libc::ELOOP), Err(libc::ENOENT));
+        assert_eq!(all(&own), [Ok(3), no, no, no, gone]);
+        assert_eq!(all(&inner), [Ok(3), Ok(6), no, no, gone]);
+        assert_eq!(all(&free), [Ok(3), Ok(6), Ok(7), Ok(6), gone]);
+        let dir = |root: &Root| root.dir(rel("dir/d/sub")).is_ok();
+        assert_eq!([dir(&own), dir(&inner), dir(&free)], [false, true, true]);
+        assert_eq!(inner.open_through(rel("sub")).unwrap_err().raw_os_error(), Some(libc::EINVAL));
     }
 }

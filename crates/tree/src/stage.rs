@@ -12,7 +12,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use rustix::fs::futimens;
+use rustix::fs::{FallocateFlags, fallocate, futimens};
 use rustix::io::Errno;
 
 use crate::attrs::{chmod_file, chown_file, timestamps};
@@ -65,6 +65,10 @@ fn compose(base: &[u8], beside: bool, random: [u8; RANDOM_LEN]) -> Vec<u8> {
     name
 }
 
+/// Zeros are left out in pieces of this many bytes, aligned in the file; file systems keep holes of
+/// their own, larger blocks.
+const HOLE: usize = 1024;
+
 /// Where the content stands until it is complete.
 enum Place {
     Temp { dir: Dir, name: NameBuf },
@@ -81,6 +85,10 @@ pub struct Stage {
     written: u64,
     /// The last bytes before `position`, not yet given to the kernel.
     gathered: Vec<u8>,
+    /// Zeros become holes.
+    sparse: bool,
+    /// Room was reserved, so that a hole must be made, not merely left.
+    reserved: bool,
 }
 
 impl Stage {
@@ -106,7 +114,22 @@ impl Stage {
     }
 
     fn new(file: File, place: Place) -> Stage {
-        Stage { file, place, position: 0, written: 0, gathered: Vec::new() }
+        let gathered = Vec::new();
+        Stage { file, place, position: 0, written: 0, gathered, sparse: false, reserved: false }
+    }
+
+    /// From now on zeros become holes.
+    pub fn set_sparse(&mut self) {
+        self.sparse = true;
+    }
+
+    /// Reserves room for a file of `len` bytes where it has less.
+    pub fn reserve(&mut self, len: u64) -> io::Result<()> {
+        if len > self.file.metadata()?.len() {
+            fallocate(&self.file, FallocateFlags::empty(), 0, len)?;
+            self.reserved = true;
+        }
+        Ok(())
     }
 
     /// Whether the file itself is written.
@@ -136,7 +159,7 @@ impl Stage {
             self.flush()?;
         }
         if bytes.len() >= DIRECT {
-            self.file.write_all_at(bytes, self.position)?;
+            self.put(bytes, self.position)?;
         } else {
             if self.gathered.capacity() == 0 {
                 self.gathered.reserve_exact(GATHER);
@@ -161,16 +184,53 @@ impl Stage {
             return Ok(());
         }
         let start = self.position.saturating_sub(self.gathered.len() as u64);
-        let done = self.file.write_all_at(&self.gathered, start);
+        let done = self.put(&self.gathered, start);
         self.gathered.clear();
         done
+    }
+
+    /// Writes bytes at their place, or with holes where they are zeros.
+    fn put(&self, bytes: &[u8], start: u64) -> io::Result<()> {
+        if !self.sparse {
+            return self.file.write_all_at(bytes, start);
+        }
+        let (mut rest, mut at) = (bytes, start);
+        while !rest.is_empty() {
+            let first = HOLE - usize::try_from(at % HOLE as u64).unwrap_or(0);
+            let zeros = |piece: &[u8]| piece.iter().all(|&byte| byte == 0);
+            let hole = zeros(&rest[..first.min(rest.len())]);
+            let mut len = first.min(rest.len());
+            while len < rest.len() && zeros(&rest[len..rest.len().min(len + HOLE)]) == hole {
+                len = rest.len().min(len + HOLE);
+            }
+            let (piece, after) = rest.split_at(len);
+            if !hole {
+                self.file.write_all_at(piece, at)?;
+            } else if self.is_in_place() || self.reserved {
+                self.punch(piece, at)?;
+            }
+            (rest, at) = (after, at + len as u64);
+        }
+        Ok(())
+    }
+
+    /// Makes a hole of what stands in the file; where that cannot be done, writes the zeros.
+    fn punch(&self, zeros: &[u8], at: u64) -> io::Result<()> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&self.file, flags, at, zeros.len() as u64) {
+            Ok(()) => Ok(()),
+            Err(_) => self.file.write_all_at(zeros, at),
+        }
     }
 
     /// All content is there: what was gathered is written, and a file in place loses what is
     /// longer.
     pub fn finish_content(&mut self) -> io::Result<()> {
         self.flush()?;
-        if self.is_in_place() { self.file.set_len(self.position) } else { Ok(()) }
+        match self.is_in_place() || self.sparse || self.reserved {
+            true => self.file.set_len(self.position),
+            false => Ok(()),
+        }
     }
 
     /// Has the kernel put content and attributes on the disk.

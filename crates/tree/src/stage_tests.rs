@@ -178,3 +178,35 @@ fn a_change_of_owner_does_not_cost_special_bits() {
     assert_eq!(words, ["chown", "failed to set times on"]);
     assert_eq!(dir.lstat(name("f")).unwrap().unwrap().mode & 0o7777, 0o600);
 }
+
+#[test]
+fn zeros_become_holes_and_the_content_stays() {
+    let s = Scratch::new();
+    let top = s.root().top().clone();
+    let mut content = vec![7_u8; 300_000];
+    content[10_000..150_000].fill(0);
+    content[150_001..150_100].fill(0);
+    content[200_000..].fill(0);
+    for (at, reserved) in [(0, false), (1, false), (2, true), (3, true)] {
+        let in_place = at % 2 == 1;
+        if in_place {
+            std::fs::write(s.path("f"), vec![9_u8; 400_000]).unwrap();
+        }
+        let mut stage = match in_place {
+            true => Stage::in_place(top.clone(), name("f"), true).unwrap(),
+            false => Stage::temp(top.clone(), name("f"), None, 0o600).unwrap(),
+        };
+        stage.set_sparse();
+        if reserved {
+            stage.reserve(content.len() as u64).unwrap();
+        }
+        for piece in content.chunks(if in_place { 700 } else { 70_001 }) {
+            stage.write(piece).unwrap();
+        }
+        stage.finish_content().unwrap();
+        stage.commit(&top, name("f")).unwrap();
+        assert!(std::fs::read(s.path("f")).unwrap() == content, "case {at}");
+        let blocks = std::fs::metadata(s.path("f")).unwrap().blocks() * 512;
+        assert!(blocks < 100_000, "case {at}: {blocks} bytes on the disk");
+    }
+}

@@ -66,6 +66,10 @@ pub const IO_ERROR_MASK: i32 = 7;
 /// Greatest number of deletions of one kind in the statistics.
 pub const DEL_COUNT_MAX: u32 = 1 << 28;
 
+/// Items a receiving side may confirm before the sender has dealt with them. A sender deals with
+/// them each time it has read, so only what one read brings waits.
+pub const SUCCESSES_MAX: usize = 1 << 20;
+
 /// Most alternate basis directories.
 pub const BASIS_DIRS_MAX: usize = 20;
 

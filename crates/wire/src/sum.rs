@@ -163,12 +163,9 @@ fn checked_head(
     let head = SumHead {
         count: u32::try_from(count)
             .map_err(|_| refuse("sum-count", format!("Invalid checksum count {count}")))?,
-        block_len: u32::try_from(block_len)
-            .ok()
-            .filter(|&n| n <= BLOCK_LEN_MAX && (n > 0 || count == 0))
-            .ok_or_else(|| {
-                refuse("sum-block-length", format!("Invalid block length {block_len}"))
-            })?,
+        block_len: u32::try_from(block_len).ok().filter(|&n| n <= BLOCK_LEN_MAX).ok_or_else(
+            || refuse("sum-block-length", format!("Invalid block length {block_len}")),
+        )?,
         s2_len: u32::try_from(s2_len)
             .ok()
             .filter(|&n| n as usize <= digest_len)
@@ -177,6 +174,9 @@ fn checked_head(
             || refuse("sum-remainder", format!("Invalid remainder length {remainder}")),
         )?,
     };
+    if head.count > 0 && head.block_len == 0 {
+        return Err(refuse("sum-block-length", "Invalid zero block length".to_string()));
+    }
     if u64::from(head.count) * (4 + u64::from(head.s2_len)) > SUM_BYTES_MAX {
         let text = format!("Invalid checksum count {count}: its sums exceed {SUM_BYTES_MAX} bytes");
         return Err(Error::too_big(ExitCode::Malloc, "sum-count", text));

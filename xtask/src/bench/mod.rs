@@ -19,6 +19,7 @@ pub(crate) struct Bench {
     rounds: usize,
     changes: usize,
     burst: usize,
+    events: usize,
     strace: bool,
     daemon: DaemonKind,
     livemirror: PathBuf,
@@ -45,11 +46,12 @@ pub(crate) fn run(args: &mut Arguments) -> Result<(), String> {
     let given = args.text("livemirror").map(PathBuf::from);
     let place = Place::from_arguments(args, "bench")?;
     let mut bench = Bench {
-        shape: TreeShape::from_arguments(args)?,
+        shape: TreeShape::from_arguments(args, 100_000, 1000)?,
         rounds: args.number("rounds", 3)?,
-        changes: args.number("changes", 20)?,
-        burst: args.number("burst", 1000)?,
-        strace: args.switch("strace"),
+        changes: args.number("changes", 200)?,
+        burst: args.number("burst", 10_000)?,
+        events: args.number("events", 16_000)?,
+        strace: !args.switch("no-strace"),
         daemon,
         livemirror: PathBuf::new(),
         place,

@@ -54,7 +54,7 @@ pub struct Dirty {
 
 /// What transfers were given of a path that may not have seen what is read of it now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Given {
+pub struct Handed {
     /// The target may hold the content of a directory that left this name, all the same.
     pub left_dir: bool,
     /// A directory above was sent with everything in it: perhaps also what was there for a moment.
@@ -78,7 +78,7 @@ pub struct Given {
 /// | any other               | any other         | the entry                           |
 pub fn combine(
     old: Option<&Dirty>,
-    given: Given,
+    given: Handed,
     change: Change,
     now: Millis,
     quiet: Millis,
@@ -148,7 +148,7 @@ mod tests {
     const GONE_FILE: Change = Change::Gone { dir: false };
 
     /// Applies changes one after another, a millisecond apart.
-    fn after(given: Given, changes: &[Change]) -> Dirty {
+    fn after(given: Handed, changes: &[Change]) -> Dirty {
         let mut old = None;
         for (now, &change) in changes.iter().enumerate() {
             old = Some(combine(old.as_ref(), given, change, now as u64, 2000));
@@ -178,7 +178,7 @@ mod tests {
             (&[MadeDir, Settled], Kind::Entry, false),
         ];
         for (changes, kind, left_dir) in rows {
-            let got = after(Given::default(), changes);
+            let got = after(Handed::default(), changes);
             assert_eq!((got.kind, got.left_dir), (*kind, *left_dir), "{changes:?}");
             assert_eq!(got.since, 0, "{changes:?}");
         }
@@ -187,14 +187,14 @@ mod tests {
     #[test]
     fn a_directory_made_while_its_deletion_is_under_way_is_compared() {
         // A failure would leave the old content in the new directory.
-        let given = Given { left_dir: true, whole: false };
+        let given = Handed { left_dir: true, whole: false };
         assert_eq!(after(given, &[Change::MadeDir]).kind, Kind::Subtree);
     }
 
     #[test]
     fn a_directory_made_while_all_above_is_sent_is_compared() {
         // A failure would leave what was in it for a moment, before it was watched.
-        let given = Given { left_dir: false, whole: true };
+        let given = Handed { left_dir: false, whole: true };
         assert_eq!(after(given, &[Change::MadeDir]).kind, Kind::Subtree);
         assert_eq!(after(given, &[Change::Appeared]).kind, Kind::Entry);
     }
@@ -202,28 +202,28 @@ mod tests {
     #[test]
     fn a_file_being_written_waits_for_quiet_but_not_for_ever() {
         // A failure would send half-written files, or keep a log file back for good.
-        let first = combine(None, Given::default(), Change::Writing, 100, 2000);
+        let first = combine(None, Handed::default(), Change::Writing, 100, 2000);
         assert_eq!(first.wait, Wait::Quiet(2100));
-        let more = combine(Some(&first), Given::default(), Change::Writing, 1100, 2000);
+        let more = combine(Some(&first), Handed::default(), Change::Writing, 1100, 2000);
         assert_eq!(more.wait, Wait::Quiet(3100));
-        let late = combine(Some(&more), Given::default(), Change::Writing, 50_000, 2000);
+        let late = combine(Some(&more), Handed::default(), Change::Writing, 50_000, 2000);
         assert_eq!(late.wait, Wait::Quiet(20_100));
-        let chmod = combine(Some(&more), Given::default(), Change::Attributes, 1150, 2000);
+        let chmod = combine(Some(&more), Handed::default(), Change::Attributes, 1150, 2000);
         assert_eq!(chmod.wait, Wait::Quiet(3100));
-        let closed = combine(Some(&more), Given::default(), Change::Settled, 1200, 2000);
+        let closed = combine(Some(&more), Handed::default(), Change::Settled, 1200, 2000);
         assert_eq!(closed.wait, Wait::Ready);
     }
 
     #[test]
     fn what_failed_comes_back_under_what_is_newer() {
         // A failure would lose a change, or trust a half-sent directory.
-        let sent = after(Given::default(), &[Change::Subtree]);
+        let sent = after(Handed::default(), &[Change::Subtree]);
         let back = put_back(None, &sent, Wait::Later(9));
         assert_eq!((back.kind, back.tries), (Kind::Subtree, 1));
-        let newer = after(Given::default(), &[Change::Settled]);
+        let newer = after(Handed::default(), &[Change::Settled]);
         let back = put_back(Some(&newer), &sent, Wait::Later(9));
         assert_eq!((back.kind, back.wait), (Kind::Subtree, Wait::Ready));
-        let gone = after(Given::default(), &[GONE_FILE]);
+        let gone = after(Handed::default(), &[GONE_FILE]);
         let back = put_back(Some(&gone), &sent, Wait::Later(9));
         assert_eq!((back.kind, back.left_dir), (Kind::Gone, true));
     }

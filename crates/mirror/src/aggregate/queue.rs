@@ -16,7 +16,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::combine::{Dirty, Given, Kind, Millis, Wait, combine, put_back};
+use super::combine::{Dirty, Handed, Kind, Millis, Wait, combine, put_back};
 use crate::watch::event::Change;
 
 /// What there is to do now.
@@ -288,11 +288,11 @@ impl Queue {
     }
 
     /// What transfers were given of `path`, as far as they may not have seen what is read of it now.
-    fn given(&self, path: &[u8]) -> Given {
+    fn given(&self, path: &[u8]) -> Handed {
         // A name that was to be deleted and is there again is sent whole.
         let whole = |d: &Dirty| d.kind != Kind::Entry;
         let given = [&self.flying, &self.landed.paths];
-        Given {
+        Handed {
             left_dir: given.iter().any(|all| all.get(path).is_some_and(|d| d.left_dir)),
             whole: self.flying_doubt.is_some()
                 || self.landed.everything

@@ -63,11 +63,8 @@ pub fn backoff(attempts: u8, random: u32) -> Millis {
 
 /// What would help against a failure, as a phrase; empty when nothing more is known than its text.
 pub fn remedy(exit: ExitCode, text: &str) -> &'static str {
-    let lower = text.to_lowercase();
-    for (word, help) in REMEDIES {
-        if lower.contains(word) {
-            return help;
-        }
+    if let Some(hint) = rsync::hints::for_text(text) {
+        return hint;
     }
     match exit {
         ExitCode::SocketIo => "is the daemon running, and its port (873) open in the firewall?",
@@ -87,38 +84,6 @@ const FIRST_MS: Millis = 250;
 const DOUBLINGS_MAX: u8 = 10;
 /// The longest wait: a target that is back is found within half a minute.
 const LONGEST_MS: Millis = 30_000;
-
-/// A word of the failure's text in lower case, and what helps.
-const REMEDIES: &[(&str, &str)] = &[
-    (
-        "auth failed",
-        "check user and password, that the secrets file lists user:password, belongs to \
-      the daemon's user and has mode 600; the daemon's log names the cause",
-    ),
-    (
-        "unknown module",
-        "check the module's name in the target and in rsyncd.conf; a module with \
-      list = no answers so to hosts that may not connect",
-    ),
-    ("read only", "set read only = no in the module of rsyncd.conf"),
-    ("chdir failed", "make the module's directory on the target, or mend path in rsyncd.conf"),
-    ("max connections", "raise max connections in the module of rsyncd.conf"),
-    ("access denied", "add this host to hosts allow of the module"),
-    ("connection refused", "start the daemon on the target, or check the port"),
-    ("no route to host", "a firewall rejects the connection: open port 873"),
-    ("connection timed out", "a firewall drops the connection, or the host is down"),
-    ("name or service not known", "check the host's name"),
-    ("no space left", "make room on the target"),
-    ("read-only file system", "the target's file system is mounted read-only"),
-    ("cannot delete non-empty directory", "a directory became a file: only --delete may remove it"),
-    (
-        "operation not permitted",
-        "the target's user may not set owner or times: let the daemon run \
-      with uid = root, or leave owner and group out",
-    ),
-    ("permission denied", "the user at one end may not read or write there"),
-    ("password file", "give the password file mode 600, holding the password alone"),
-];
 
 #[cfg(test)]
 mod tests {

@@ -20,6 +20,7 @@ use super::arguments::{self, Arguments};
 use super::config::DaemonConfig;
 use super::deadline::{PhaseError, TextStream};
 use super::enter::{self, Entered};
+use super::hooks::{Hooks, PreXfer, Variables};
 use super::log::{DaemonLog, LogTarget, cause};
 use super::module::{Globals, Module};
 use super::peer;
@@ -53,6 +54,8 @@ pub(crate) enum End {
     Dropped { log: Vec<u8>, exit: ExitCode },
     /// The client has its answer: the list, or what is wrong with its greeting.
     Answered,
+    /// Another process has served the client; this one did what was left to do.
+    Elsewhere(ExitCode),
 }
 
 impl End {
@@ -105,6 +108,7 @@ pub fn run(arrival: Arrival<'_>, serve: &dyn Fn(DaemonSession) -> ExitCode) -> E
         stream,
         peer: ClientPeer { addr, scope: None, host: peer::UNDETERMINED.to_vec() },
         variables: Vec::new(),
+        early_input: Vec::new(),
     };
     match connection.admit() {
         Ok(admitted) => serve(connection.into_session(admitted)),
@@ -138,6 +142,8 @@ pub(crate) struct Connection<'a> {
     pub(crate) peer: ClientPeer,
     /// Variables of this connection, by name.
     variables: Vec<(&'static str, Vec<u8>)>,
+    /// What the client sent for the early command.
+    early_input: Vec<u8>,
 }
 
 /// What is known when a client has been let in.
@@ -149,6 +155,7 @@ struct Admitted {
     paths: Vec<Vec<u8>>,
     entered: Entered,
     slot: Option<slots::Slot>,
+    pre: Option<PreXfer>,
 }
 
 impl Connection<'_> {
@@ -177,13 +184,21 @@ impl Connection<'_> {
         }
         let plan = enter::plan(&module)?;
         self.switch_log(&module);
+        let hooks = Hooks::ready(&module, &self.environment())?;
+        let variables = self.hook_variables();
+        if let Some(exit) = hooks.divide(&variables)? {
+            return Err(End::Elsewhere(exit));
+        }
+        hooks.run_early(&variables, &self.early_input)?;
+        let pre = hooks.start_pre()?;
         let entered = enter::enter(&module, plan, &self.log)?;
         self.stream.begin_phase();
         self.stream.write(b"@RSYNCD: OK\n")?;
         let arguments = arguments::read(&mut self.stream)?;
         self.stream.end_phase();
         let paths = module_paths(&arguments, &module.name, &entered)?;
-        Ok(Admitted { protocol, module, user: admitted.user, arguments, paths, entered, slot })
+        let user = admitted.user;
+        Ok(Admitted { protocol, module, user, arguments, paths, entered, slot, pre })
     }
 
     /// The two greetings and the message of the day.
@@ -217,8 +232,7 @@ impl Connection<'_> {
             let Some(length @ 1..=limits::EARLY_INPUT_MAX) = length else {
                 return Err(End::refused("invalid early_input length", Vec::new()));
             };
-            // It is for a command that this program does not run, so it only has to be skipped.
-            self.stream.bytes(length)?;
+            self.early_input = self.stream.bytes(length)?;
             line = self.stream.line(limits::MODULE_LINE_MAX)?;
         }
         match line.as_slice() {
@@ -343,6 +357,12 @@ impl Connection<'_> {
         self.variables.push((name, value));
     }
 
+    /// The variables of this connection, for commands of the operator.
+    fn hook_variables(&self) -> Variables {
+        let known = self.variables.iter();
+        known.map(|(name, value)| ((*name).to_string(), value.clone())).collect()
+    }
+
     fn environment(&self) -> impl Fn(&[u8]) -> Option<Vec<u8>> + '_ {
         |name: &[u8]| {
             let own = self.variables.iter().find(|(known, _)| known.as_bytes() == name);
@@ -352,6 +372,7 @@ impl Connection<'_> {
 
     fn end(mut self, end: End) -> ExitCode {
         match end {
+            End::Elsewhere(exit) => exit,
             End::Answered => {
                 self.stream.linger(LINGER);
                 ExitCode::Ok
@@ -379,7 +400,8 @@ impl Connection<'_> {
     }
 
     fn into_session(self, admitted: Admitted) -> DaemonSession {
-        let Admitted { protocol, module, user, arguments, paths, entered, slot } = admitted;
+        let variables = self.hook_variables();
+        let Admitted { protocol, module, user, arguments, paths, entered, slot, pre } = admitted;
         let refused = RefuseSet::compile(&module.refuse_options, &option_rows());
         for remark in &refused.remarks {
             self.log.warning(remark);
@@ -389,14 +411,16 @@ impl Connection<'_> {
         let direction: &[u8] = if sending { b"rsync on " } else { b"rsync to " };
         let request = arguments.paths.join(&b' ');
         self.log.info([direction, &request, b" from ", &client].concat());
-        let (input, output, ahead) = self.stream.into_parts();
         let dot = std::iter::once(b".".to_vec());
+        let args: Vec<_> = arguments.options.into_iter().chain(dot).chain(paths).collect();
+        let refusal = pre.and_then(|pre| pre.finish(&variables, &arguments.paths, &args));
+        let (input, output, ahead) = self.stream.into_parts();
         DaemonSession {
             input,
             output,
             ahead,
             protocol,
-            args: arguments.options.into_iter().chain(dot).chain(paths).collect(),
+            args,
             sending,
             root: entered.root,
             confined: entered.confined,
@@ -408,6 +432,7 @@ impl Connection<'_> {
             host: self.peer.host,
             user,
             refused,
+            refusal,
             log: self.log,
             bwlimit: self.service.bwlimit,
             slot,

@@ -16,9 +16,6 @@ use super::log::{DaemonLog, cause};
 use super::module::Module;
 use super::{rules, secrets};
 
-/// A directory of this name that can be reached makes munged links lead somewhere.
-const MUNGE_DIR: &[u8] = b"/rsyncd-munged";
-
 /// What was found out while the system's files were in reach.
 pub(crate) struct EntryPlan {
     /// User to become, and groups: the first is the main one. `None` changes nothing.
@@ -138,8 +135,7 @@ pub(crate) fn enter(module: &Module, plan: EntryPlan, log: &DaemonLog) -> Result
     })?;
     let confined = chroot && inner == b"/";
     let munge = module.munge_symlinks.unwrap_or(!confined);
-    if munge && Root::open_trusted(MUNGE_DIR).is_ok() {
-        let log = "Symlink munging is unsafe when a /rsyncd-munged directory exists.";
+    if munge && let Some(log) = crate::munge::unsafe_here() {
         return Err(End::Refused {
             client: b"daemon security issue -- contact admin".to_vec(),
             log: log.into(),

@@ -15,6 +15,7 @@ pub(crate) mod enter;
 pub mod expand;
 pub mod files;
 pub(crate) mod glob;
+mod hooks;
 pub mod listen;
 pub mod log;
 pub(crate) mod login;

@@ -83,6 +83,12 @@ pub struct Module {
     pub munge_symlinks: Option<bool>,
     /// `numeric ids`; unset is on in a chroot.
     pub numeric_ids: Option<bool>,
+    /// `early exec`, as written: `hooks` puts the variables in.
+    pub early_exec: Vec<u8>,
+    /// `pre-xfer exec`, as written.
+    pub pre_exec: Vec<u8>,
+    /// `post-xfer exec`, as written.
+    pub post_exec: Vec<u8>,
 }
 
 /// The five parameters that make the daemon's own filter list.
@@ -165,6 +171,9 @@ impl Module {
             dont_compress: text(Param::DontCompress)?,
             munge_symlinks: values.tri(Param::MungeSymlinks),
             numeric_ids: values.tri(Param::NumericIds),
+            early_exec: values.text(Param::EarlyExec),
+            pre_exec: values.text(Param::PreXferExec),
+            post_exec: values.text(Param::PostXferExec),
         })
     }
 

@@ -148,9 +148,9 @@ params! {
     NameConverter "name converter" Module Text "" Absent,
     OpenNoatime "open noatime" Module Tri "unset" Absent,
     TempDir "temp dir" Module Path "" Absent,
-    EarlyExec "early exec" Module Text "" Absent,
-    PreXferExec "pre-xfer exec" Module Text "" Absent,
-    PostXferExec "post-xfer exec" Module Text "" Absent,
+    EarlyExec "early exec" Module Text "" Full,
+    PreXferExec "pre-xfer exec" Module Text "" Full,
+    PostXferExec "post-xfer exec" Module Text "" Full,
 }
 
 /// Why a value could not be read; the parameter then keeps the value it had.

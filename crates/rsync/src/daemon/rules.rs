@@ -50,7 +50,9 @@ fn pattern_file(kind: &str, path: &[u8]) -> Result<Option<Vec<u8>>, RuleError> {
 
 /// Whether the list hides a path of the module, or a directory above it.
 pub(crate) fn hides(list: &FilterList, path: &[u8], is_dir: bool) -> bool {
-    list.is_excluded(path, is_dir, Side::Sender)
+    let mut above = memchr::memchr_iter(b'/', path).filter_map(|at| path.get(..at));
+    above.any(|dir| !dir.is_empty() && list.is_excluded(dir, true, Side::Sender))
+        || list.is_excluded(path, is_dir, Side::Sender)
 }
 
 #[cfg(test)]
@@ -77,6 +79,9 @@ mod tests {
         let list = rules("- /private/***", "", "");
         assert!(hides(&list, b"private/x/y", false));
         assert!(!hides(&list, b"public", true));
+        let list = rules("", "/a/b", "/secret /a");
+        assert!(hides(&list, b"secret/x/y", false), "what is above it is hidden");
+        assert!(hides(&list, b"a/b", true), "so it is although a rule includes it");
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct DaemonSession {
     pub refused: RefuseSet,
     /// The log, open.
     pub log: DaemonLog,
+    /// What the client is told instead of being served, if a command of the operator said no.
+    pub refusal: Option<Vec<u8>>,
     /// Upper bound of the bandwidth in bytes per second; 0 none.
     pub bwlimit: u64,
     /// Counts against `max connections` as long as it lives.

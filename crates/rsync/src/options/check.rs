@@ -184,6 +184,16 @@ fn files(draft: &mut Draft, words: &[Vec<u8>]) -> Result<(), UsageError> {
     o.given.dirs = draft.dirs == Some(true);
     o.dirs = draft.dirs.unwrap_or(listed || (o.list_only && !o.recurse));
     o.hard_links = o.given.hard_links > 0;
+    if draft.delete_when_differs {
+        return Err(draft.error("You may not combine multiple --delete-WHEN options."));
+    }
+    let o = &mut draft.options;
+    o.given.delete_when = draft.delete_when.is_some();
+    o.delete = match draft.delete_when {
+        Some(when) => when,
+        None if draft.delete || o.delete_excluded => DeleteMode::During,
+        None => DeleteMode::Off,
+    };
     if o.delete != DeleteMode::Off && !o.recurse && !o.dirs {
         let text = "--delete does not work without --recursive (-r) or --dirs (-d).";
         return Err(draft.error(text));

@@ -59,8 +59,26 @@ pub enum DeleteMode {
     /// Never.
     #[default]
     Off,
-    /// `--delete`, which is `During` in the protocols spoken here.
+    /// Everywhere, before anything is transferred.
+    Before,
+    /// `--delete`, which is `During` in the protocols spoken here: in each directory as it is met.
     During,
+    /// Found as with `During`, done after the transfer.
+    Delay,
+    /// Everywhere, after the transfer.
+    After,
+}
+
+/// What a sender removes once it is at the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RemoveSource {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// `--remove-sent-files`: what was transferred.
+    Sent,
+    /// `--remove-source-files`: what is there, transferred or not.
+    Synchronized,
 }
 
 /// `--partial`, `--partial-dir`: what becomes of an interrupted file.
@@ -126,8 +144,8 @@ pub struct Given {
     pub list_only: bool,
     /// `-d`, as opposed to its implication by files-from or list-only.
     pub dirs: bool,
-    /// `--delete-during` or `--del`, as opposed to plain `--delete`.
-    pub delete_during: bool,
+    /// One of the options that say when to delete, as opposed to plain `--delete`.
+    pub delete_when: bool,
     /// `-z` without a choice of method, or with zlib: the letter `z` is sent.
     pub plain_compress: bool,
     /// Value of `--compress-choice`, or the name an alias stands for; not `auto`.
@@ -225,6 +243,10 @@ pub struct Options {
     pub omit_link_times: bool,
     /// `--numeric-ids`.
     pub numeric_ids: bool,
+    /// `--usermap`, or the user of `--chown` as one.
+    pub usermap: Option<Vec<u8>>,
+    /// `--groupmap`, or the group of `--chown` as one.
+    pub groupmap: Option<Vec<u8>>,
     /// `--chmod`, each occurrence, in order.
     pub chmod: Vec<Vec<u8>>,
 
@@ -246,6 +268,12 @@ pub struct Options {
     pub whole_file: Option<bool>,
     /// `--inplace`.
     pub inplace: bool,
+    /// `-S`.
+    pub sparse: bool,
+    /// `--preallocate`.
+    pub preallocate: bool,
+    /// `--fsync`.
+    pub fsync: bool,
     /// `--partial`, `--partial-dir`.
     pub partial: Partial,
     /// `--temp-dir`.
@@ -256,8 +284,30 @@ pub struct Options {
     pub backup_dir: Option<Vec<u8>>,
     /// Suffix in force: given, else `~`, or empty with a backup directory.
     pub suffix: Vec<u8>,
-    /// `--delete` and `--delete-during`.
+    /// `--delete` and the options that say when.
     pub delete: DeleteMode,
+    /// `--delete-excluded`.
+    pub delete_excluded: bool,
+    /// `--max-delete`: how many items may be deleted.
+    pub max_delete: Option<u32>,
+    /// `--remove-source-files`, `--remove-sent-files`.
+    pub remove_source: RemoveSource,
+    /// `-m`.
+    pub prune_empty_dirs: bool,
+    /// `--mkpath`.
+    pub mkpath: bool,
+    /// `-L`.
+    pub copy_links: bool,
+    /// `--copy-unsafe-links`.
+    pub copy_unsafe_links: bool,
+    /// `-k`.
+    pub copy_dirlinks: bool,
+    /// `--safe-links`.
+    pub safe_links: bool,
+    /// `--munge-links`.
+    pub munge_links: bool,
+    /// `-K`.
+    pub keep_dirlinks: bool,
     /// `--delete-missing-args`.
     pub delete_missing_args: bool,
     /// `--ignore-missing-args`.
@@ -363,6 +413,8 @@ impl Default for Options {
             omit_dir_times: false,
             omit_link_times: false,
             numeric_ids: false,
+            usermap: None,
+            groupmap: None,
             chmod: Vec::new(),
             checksum: false,
             update: false,
@@ -373,12 +425,26 @@ impl Default for Options {
             modify_window: 0,
             whole_file: None,
             inplace: false,
+            sparse: false,
+            preallocate: false,
+            fsync: false,
             partial: Partial::Discard,
             temp_dir: None,
             backup: false,
             backup_dir: None,
             suffix: b"~".to_vec(),
             delete: DeleteMode::Off,
+            delete_excluded: false,
+            max_delete: None,
+            remove_source: RemoveSource::Nothing,
+            prune_empty_dirs: false,
+            mkpath: false,
+            copy_links: false,
+            copy_unsafe_links: false,
+            copy_dirlinks: false,
+            safe_links: false,
+            munge_links: false,
+            keep_dirlinks: false,
             delete_missing_args: false,
             ignore_missing_args: false,
             ignore_errors: false,
@@ -417,6 +483,24 @@ impl Options {
     /// Whether anything at the destination may be deleted by a rule or a list.
     pub fn deletes(&self) -> bool {
         self.delete != DeleteMode::Off
+    }
+
+    /// Whether a sender follows some of the symlinks it meets.
+    pub fn follows_links(&self) -> bool {
+        self.copy_links || self.copy_unsafe_links || self.copy_dirlinks
+    }
+
+    /// Whether rules of the receiving side have a use: some keep from deletion, some keep
+    /// directories from being pruned.
+    pub fn uses_receiver_rules(&self) -> bool {
+        self.deletes() || self.prune_empty_dirs
+    }
+
+    /// Whether these options allow file lists in segments.
+    pub fn may_recurse_in_segments(&self, receiving: bool) -> bool {
+        let whole =
+            matches!(self.delete, DeleteMode::Before | DeleteMode::After) || self.prune_empty_dirs;
+        self.recurse && self.inc_recurse && !(receiving && whole)
     }
 
     /// Whether the format of items has the itemize letters.

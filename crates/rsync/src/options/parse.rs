@@ -17,7 +17,7 @@ use super::info::{self, FLAG_COUNT, InfoWords};
 use super::scan::{Scanned, WordScanner};
 use super::size;
 use super::table::{Opt, Row};
-use super::{FilterArg, Options, StderrMode, check};
+use super::{DeleteMode, FilterArg, Options, RemoveSource, StderrMode, check};
 use crate::chmod::ChmodRules;
 use crate::report;
 
@@ -119,6 +119,12 @@ pub(super) struct Draft {
     pub(super) secluded: Option<bool>,
     pub(super) old_args: Option<u8>,
     pub(super) protocol: Option<i32>,
+    pub(super) delete: bool,
+    /// Whether `usermap`, and `groupmap`, come from `--chown`.
+    pub(super) maps_by_chown: [bool; 2],
+    pub(super) delete_when: Option<DeleteMode>,
+    /// Two options said when to delete, and not the same.
+    pub(super) delete_when_differs: bool,
 }
 
 impl Draft {
@@ -135,6 +141,49 @@ impl Draft {
     fn word_error(&self, word: &[u8], text: &str) -> UsageError {
         let place: &[u8] = if self.server { b"on remote machine: " } else { b"" };
         self.error([place, word, b": ", text.as_bytes()].concat())
+    }
+
+    fn delete_when(&mut self, when: DeleteMode) {
+        // Late deletions are found as those during the transfer are, and the last word counts.
+        let kind = |mode| if mode == DeleteMode::Delay { DeleteMode::During } else { mode };
+        self.delete_when_differs |=
+            self.delete_when.is_some_and(|before| kind(before) != kind(when));
+        self.delete_when = Some(when);
+    }
+
+    /// Sets the map of users or groups, which only one option may.
+    fn set_map(&mut self, group: bool, map: Vec<u8>, by_chown: bool) -> Result<(), UsageError> {
+        let o = &mut self.options;
+        let (word, slot, kept, affected) = match group {
+            false => ("usermap", &mut o.usermap, &mut o.owner, "user"),
+            true => ("groupmap", &mut o.groupmap, &mut o.group, "group"),
+        };
+        let before = slot.is_some().then_some(self.maps_by_chown[usize::from(group)]);
+        if let Some(chowned) = before {
+            return Err(self.error(match (by_chown, chowned) {
+                (false, false) => format!("You can only specify --{word} once."),
+                (false, true) => format!("--{word} conflicts with prior --chown."),
+                (true, false) => format!("--chown conflicts with prior --{word}."),
+                (true, true) => {
+                    format!("You can only specify a {affected}-affecting --chown once.")
+                }
+            }));
+        }
+        (*slot, *kept) = (Some(map), true);
+        self.maps_by_chown[usize::from(group)] = by_chown;
+        Ok(())
+    }
+
+    /// `--chown=USER:GROUP`, of which either may be missing.
+    fn set_chown(&mut self, value: &[u8]) -> Result<(), UsageError> {
+        let cut = value.iter().position(|&b| b == b':').unwrap_or(value.len());
+        let group = value.get(cut + 1..).unwrap_or_default();
+        for (at_group, name) in [(false, &value[..cut]), (true, group)] {
+            if !name.is_empty() {
+                self.set_map(at_group, [b"*:", name].concat(), true)?;
+            }
+        }
+        Ok(())
     }
 
     fn unsupported(&self, row: &Row) -> UsageError {
@@ -280,6 +329,12 @@ fn apply_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::CvsExclude => o.cvs_exclude = true,
         Opt::From0 => o.from0 = on,
         Opt::Links => o.links = on,
+        Opt::CopyLinks => o.copy_links = true,
+        Opt::CopyUnsafeLinks => o.copy_unsafe_links = true,
+        Opt::CopyDirlinks => o.copy_dirlinks = true,
+        Opt::SafeLinks => o.safe_links = true,
+        Opt::MungeLinks => o.munge_links = on,
+        Opt::KeepDirlinks => o.keep_dirlinks = true,
         Opt::Perms => o.perms = on,
         Opt::Executability => o.executability = on,
         Opt::Times => o.times = on,
@@ -298,7 +353,6 @@ fn apply_flag(draft: &mut Draft, opt: Opt, on: bool) {
 
 /// The flags about updating and about the other side.
 fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
-    use super::DeleteMode;
     let Draft { options: o, .. } = draft;
     match opt {
         Opt::Checksum => o.checksum = on,
@@ -309,15 +363,23 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::IgnoreExisting => o.ignore_existing = true,
         Opt::WholeFile => o.whole_file = Some(on),
         Opt::Inplace => o.inplace = on,
+        Opt::Sparse => o.sparse = on,
+        Opt::Preallocate => o.preallocate = true,
+        Opt::Fsync => o.fsync = true,
         Opt::Partial => draft.partial = on,
         Opt::Progress => draft.progress = on,
         Opt::PartialProgress => (draft.partial, draft.progress) = (true, true),
         Opt::Backup => o.backup = on,
-        Opt::Delete => o.delete = DeleteMode::During,
-        Opt::DeleteDuring => {
-            o.delete = DeleteMode::During;
-            o.given.delete_during = true;
-        }
+        Opt::Delete => draft.delete = true,
+        Opt::DeleteBefore => draft.delete_when(DeleteMode::Before),
+        Opt::DeleteDuring => draft.delete_when(DeleteMode::During),
+        Opt::DeleteDelay => draft.delete_when(DeleteMode::Delay),
+        Opt::DeleteAfter => draft.delete_when(DeleteMode::After),
+        Opt::DeleteExcluded => o.delete_excluded = true,
+        Opt::RemoveSourceFiles => o.remove_source = RemoveSource::Synchronized,
+        Opt::RemoveSentFiles => o.remove_source = RemoveSource::Sent,
+        Opt::PruneEmptyDirs => o.prune_empty_dirs = on,
+        Opt::Mkpath => o.mkpath = on,
         Opt::DeleteMissingArgs => o.delete_missing_args = true,
         Opt::IgnoreMissingArgs => o.ignore_missing_args = true,
         Opt::IgnoreErrors => o.ignore_errors = on,
@@ -347,10 +409,11 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
 
 fn apply_int(draft: &mut Draft, opt: Opt, number: i32) {
     let Draft { options: o, .. } = draft;
-    // A negative time is none, as at the reference.
+    // A negative time is none, as at the reference, and a negative count zero.
     let seconds = u32::try_from(number).unwrap_or(0);
     match opt {
         Opt::ModifyWindow => o.modify_window = number,
+        Opt::MaxDelete => o.max_delete = Some(seconds),
         Opt::CompressLevel => o.compress_level = Some(number),
         Opt::ChecksumSeed => o.checksum_seed = number,
         Opt::Protocol => draft.protocol = Some(number),
@@ -425,6 +488,9 @@ fn apply_text(draft: &mut Draft, opt: Opt, value: Vec<u8>) -> Result<Applied, Us
             }
             o.chmod.push(value);
         }
+        Opt::Usermap => draft.set_map(false, value, false)?,
+        Opt::Groupmap => draft.set_map(true, value, false)?,
+        Opt::Chown => draft.set_chown(&value)?,
         Opt::RemoteOption => {
             if !value.starts_with(b"-") {
                 let text = [b"Remote option must start with a dash: ", value.as_slice()].concat();

@@ -4,7 +4,7 @@
 //! what concerns the other side is sent: an option whose effect is local has no word here.
 
 use super::info;
-use super::{DeleteMode, FilesFrom, Options, Partial, StderrMode};
+use super::{DeleteMode, FilesFrom, Options, Partial, RemoveSource, StderrMode};
 use crate::location::Location;
 use crate::report::format::OutFormat;
 
@@ -64,7 +64,7 @@ pub fn server_args(o: &Options, sending: bool) -> Vec<Vec<u8>> {
         words.push(bundle);
     }
     words.push_if(o.given.list_only, "--list-only");
-    words.push_if(sending && deletes(o) && o.dirs && !o.recurse, "--no-r");
+    words.push_if(sending && o.deletes() && o.dirs && !o.recurse, "--no-r");
     if let Some(level) = o.compress_level {
         words.assign("--compress-level", level.to_string());
     }
@@ -112,10 +112,6 @@ pub fn server_args(o: &Options, sending: bool) -> Vec<Vec<u8>> {
     words.0
 }
 
-fn deletes(o: &Options) -> bool {
-    o.delete != DeleteMode::Off
-}
-
 /// The one word of letters, beginning with `-`, ending with `e` and the capability string.
 fn bundle(o: &Options, sending: bool) -> Vec<u8> {
     let mut word = vec![b'-'];
@@ -129,8 +125,12 @@ fn bundle(o: &Options, sending: bool) -> Vec<u8> {
     letters(o.update.into(), b'u');
     letters(o.dry_run.into(), b'n');
     letters(o.links.into(), b'l');
-    let needs_dirs = o.given.dirs || (o.dirs && (o.list_only || (sending && deletes(o))));
+    let needs_dirs = o.given.dirs || (o.dirs && (o.list_only || (sending && o.deletes())));
     letters((needs_dirs && !o.recurse).into(), b'd');
+    letters((sending && o.keep_dirlinks).into(), b'K');
+    letters((sending && o.prune_empty_dirs).into(), b'm');
+    letters((!sending && o.copy_links).into(), b'L');
+    letters((!sending && o.copy_dirlinks).into(), b'k');
     letters((sending && o.omit_dir_times).into(), b'O');
     letters((sending && o.omit_link_times).into(), b'J');
     letters((o.whole_file == Some(true)).into(), b'W');
@@ -147,8 +147,9 @@ fn bundle(o: &Options, sending: bool) -> Vec<u8> {
     letters(o.ignore_times.into(), b'I');
     letters(o.relative.into(), b'R');
     letters(o.one_file_system.min(2), b'x');
+    letters(o.sparse.into(), b'S');
     letters(o.given.plain_compress.into(), b'z');
-    let capabilities = wire::handshake::client_capabilities(o.recurse && o.inc_recurse);
+    let capabilities = wire::handshake::client_capabilities(o.may_recurse_in_segments(!sending));
     word.extend_from_slice(capabilities.as_bytes());
     word
 }
@@ -166,14 +167,26 @@ fn log_format(words: &mut Words, o: &Options, format: &[u8]) {
 
 /// Options that only a receiving server needs.
 fn receiver_words(words: &mut Words, o: &Options) {
+    match o.max_delete {
+        None => {}
+        Some(0) => words.push("--max-delete=-1"),
+        Some(most) => words.assign("--max-delete", most.to_string()),
+    }
     if let Some(size) = o.min_size {
         words.assign("--min-size", size.to_string());
     }
     if let Some(size) = o.max_size {
         words.assign("--max-size", size.to_string());
     }
-    words.push_if(deletes(o) && o.given.delete_during, "--delete-during");
-    words.push_if(deletes(o) && !o.given.delete_during, "--delete");
+    match o.delete {
+        DeleteMode::Before => words.push("--delete-before"),
+        DeleteMode::Delay => words.push("--delete-delay"),
+        DeleteMode::During if o.given.delete_when => words.push("--delete-during"),
+        DeleteMode::After => words.push("--delete-after"),
+        DeleteMode::During if !o.delete_excluded => words.push("--delete"),
+        DeleteMode::During | DeleteMode::Off => {}
+    }
+    words.push_if(o.delete_excluded, "--delete-excluded");
     words.push_if(o.force, "--force");
     words.push_if(o.size_only, "--size-only");
     words.push_if(o.given.stats > 0, "--stats");
@@ -198,17 +211,26 @@ fn late_words(words: &mut Words, o: &Options, sending: bool) {
         _ => {}
     }
     words.push_if(o.ignore_errors, "--ignore-errors");
+    words.push_if(o.copy_unsafe_links, "--copy-unsafe-links");
+    words.push_if(o.safe_links, "--safe-links");
     words.push_if(o.numeric_ids, "--numeric-ids");
+    for (name, map) in [("--usermap", &o.usermap), ("--groupmap", &o.groupmap)] {
+        if let Some(map) = map.as_ref().filter(|_| sending) {
+            words.assign(name, map);
+        }
+    }
     words.push_if(sending && o.ignore_existing, "--ignore-existing");
     words.push_if(sending && o.existing, "--existing");
     if let Some(dir) = o.temp_dir.as_deref().filter(|_| sending) {
         words.push("--temp-dir");
         words.push(dir);
     }
+    words.push_if(sending && o.fsync, "--fsync");
     if let Some(levels) = info::words_for_server(&o.given.info, sending) {
         words.assign("--info", levels);
     }
     words.push_if(o.inplace, "--inplace");
+    words.push_if(sending && o.inplace && o.sparse && o.whole_file == Some(false), "--no-W");
     match &o.files_from {
         Some(FilesFrom::Remote { path, .. }) => {
             words.push("--files-from");
@@ -224,6 +246,13 @@ fn late_words(words: &mut Words, o: &Options, sending: bool) {
         _ => {}
     }
     words.push_if(o.relative && !o.implied_dirs, "--no-implied-dirs");
+    match o.remove_source {
+        RemoveSource::Nothing => {}
+        RemoveSource::Synchronized => words.push("--remove-source-files"),
+        RemoveSource::Sent => words.push("--remove-sent-files"),
+    }
+    words.push_if(sending && o.preallocate, "--preallocate");
+    words.push_if(sending && o.mkpath, "--mkpath");
     for word in &o.remote_options {
         words.push(word);
     }

@@ -19,6 +19,9 @@ pub const IO_GENERAL: i32 = 1;
 /// Something vanished before it could be sent.
 pub const IO_VANISHED: i32 = 2;
 
+/// The limit of deletions was reached.
+pub const IO_DEL_LIMIT: i32 = 4;
+
 /// The part a line's speaker plays; printed in brackets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -80,7 +83,7 @@ pub struct Reporter {
     /// Text a path is shown with its module instead of its place on this machine.
     pub module: Option<Vec<u8>>,
     line_open: AtomicBool,
-    refusal: Mutex<Option<String>>,
+    cause: Mutex<Option<String>>,
 }
 
 impl Reporter {
@@ -98,7 +101,7 @@ impl Reporter {
             problems: Mutex::new((Vec::new(), true)),
             module: None,
             line_open: AtomicBool::new(false),
-            refusal: Mutex::new(None),
+            cause: Mutex::new(None),
         }
     }
 
@@ -162,13 +165,15 @@ impl Reporter {
         self.line_open.store(open, Ordering::Relaxed);
     }
 
-    fn close_line(&self) {
+    /// Ends a line that stands unfinished on the standard output.
+    pub fn close_line(&self) {
         if self.line_open.swap(false, Ordering::Relaxed) {
             self.console.out(b"\n");
         }
     }
 
-    fn log_line(&self, line: &[u8]) {
+    /// Says it in the log alone, where there is one.
+    pub fn log_line(&self, line: &[u8]) {
         if let Some(log) = &self.log {
             log(line);
         }
@@ -178,8 +183,10 @@ impl Reporter {
         self.log_line(&line);
         match self.outlet() {
             Outlet::Console | Outlet::Split(_) => {
-                if let Outlet::Console = self.outlet() {
-                    self.close_line();
+                if let Outlet::Console = self.outlet()
+                    && self.line_open.swap(false, Ordering::Relaxed)
+                {
+                    self.console.err(b"\n");
                 }
                 self.console.err(&crate::report::escape::for_terminal(
                     &line,
@@ -263,19 +270,22 @@ impl Reporter {
 
     /// A daemon's refusal, as it said it.
     pub fn refusal(&self, line: &[u8]) {
-        self.note_refusal(line);
+        self.note_cause(line);
         self.console.err(&crate::report::escape::for_terminal(line, self.eight_bit, self.utf8));
     }
 
-    fn note_refusal(&self, line: &[u8]) {
-        if let Ok(mut refusal) = self.refusal.lock() {
-            *refusal = Some(String::from_utf8_lossy(line).trim_end().to_string());
+    /// Remembers the first line of the peer that is more than the number of an exit code.
+    fn note_cause(&self, line: &[u8]) {
+        if !line.starts_with(b"rsync error: ")
+            && let Ok(mut cause) = self.cause.lock()
+        {
+            cause.get_or_insert_with(|| String::from_utf8_lossy(line).trim_end().to_string());
         }
     }
 
-    /// What a daemon refused with, if it did.
-    pub fn refusal_said(&self) -> Option<String> {
-        self.refusal.lock().ok().and_then(|refusal| refusal.clone())
+    /// Why the peer refuses or gives up, as it said first.
+    pub fn cause_said(&self) -> Option<String> {
+        self.cause.lock().ok().and_then(|cause| cause.clone())
     }
 
     /// Remembers trouble with a path for the caller of the run.
@@ -312,9 +322,7 @@ impl Reporter {
             Message::Info(text) => self.info(text),
             Message::Warning(text) => self.say_error(text.clone(), Message::Warning),
             Message::Error(text) => {
-                if text.starts_with(b"ERROR: module is ") {
-                    self.note_refusal(text);
-                }
+                self.note_cause(text);
                 self.say_error(text.clone(), Message::Error);
             }
             Message::ErrorXfer(text) => {
@@ -334,7 +342,7 @@ impl Reporter {
             ExitCode::Partial
         } else if io_error & IO_VANISHED != 0 {
             ExitCode::Vanished
-        } else if io_error & 4 != 0 {
+        } else if io_error & IO_DEL_LIMIT != 0 {
             ExitCode::DelLimit
         } else {
             ExitCode::Ok

@@ -99,14 +99,35 @@ impl ProgressLine {
     /// The last line of a file; `files` counts those transferred, this one included. It ends with a
     /// newline, except with progress2, where the next line overwrites it.
     pub fn end(&mut self, files: u64, left: Left, now: Instant) -> Vec<u8> {
+        let done = self.before.saturating_add(self.file_size);
+        if self.whole {
+            self.before = done;
+        }
+        self.last(done, files, left, now)
+    }
+
+    /// With progress2: the line as it stands between two files.
+    pub fn again(&mut self, files: u64, left: Left, now: Instant) -> Vec<u8> {
+        self.last(self.before, files, left, now)
+    }
+
+    /// With progress2: a file counts as done without data.
+    pub fn pass(&mut self, size: u64) {
+        self.before = self.before.saturating_add(size);
+    }
+
+    /// Whether the line is about the run and not about a file.
+    pub fn whole(&self) -> bool {
+        self.whole
+    }
+
+    fn last(&mut self, done: u64, files: u64, left: Left, now: Instant) -> Vec<u8> {
         let kind = if left.complete { "to" } else { "ir" };
         let end = format!(" (xfr#{files}, {kind}-chk={}/{})", left.remaining, left.total);
-        let done = self.before.saturating_add(self.file_size);
         let elapsed = now.saturating_duration_since(self.start.0).as_secs_f64();
         let rate = rate(self.start, (now, done));
         let mut line = self.line(done, rate, elapsed, &end);
         if self.whole {
-            self.before = done;
             self.pad(&mut line);
         } else {
             line.push(b'\n');

@@ -66,11 +66,11 @@ pub fn command(
     words
 }
 
-/// The command as `-vv` shows it: words with anything unusual in quotes.
-pub fn shown(words: &[Vec<u8>]) -> Vec<u8> {
-    let mut line = b"opening connection using:".to_vec();
+/// Words as `-vv` shows them after `heading`: those with anything unusual in quotes.
+pub fn shown(heading: &str, words: &[Vec<u8>]) -> Vec<u8> {
+    let mut line = heading.as_bytes().to_vec();
     for word in words {
-        let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_./,:+@=".contains(b);
+        let plain = |b: &u8| b.is_ascii_alphanumeric() || b"-_./,+@=".contains(b);
         let quote: &[u8] = if word.iter().all(plain) { b"" } else { b"\"" };
         line.extend_from_slice(&[b" ", quote, word, quote].concat());
     }

@@ -75,7 +75,8 @@ impl DelStats {
             let value = get_varint(src)?;
             let count = u32::try_from(value).ok().filter(|&count| count <= DEL_COUNT_MAX);
             Ok(count.ok_or_else(|| {
-                let text = format!("wire value {what} out of range: {value}");
+                let text =
+                    format!("wire value {what} out of range: {value} not in [0,{DEL_COUNT_MAX}]");
                 Error::misbehaved(ExitCode::Protocol, "del-stats", text)
             })?)
         };

@@ -124,12 +124,17 @@ impl RequestedNames {
     /// Judges a received name, relative to the destination.
     pub fn judge(&self, name: &[u8], is_dir: bool) -> RequestVerdict {
         let name = name.strip_prefix(b"/").unwrap_or(name);
+        if name == b"." {
+            // Any list may begin with the top. It is a parent unless its contents were asked for:
+            // otherwise a sender could have all of the destination deleted.
+            return if self.top {
+                RequestVerdict::Requested
+            } else {
+                RequestVerdict::ImpliedParent
+            };
+        }
         let covers = |patterns: &[PathPattern]| patterns.iter().any(|p| p.matches(name, is_dir));
-        if name == b"."
-            || self.names.contains(name)
-            || self.is_below(name)
-            || covers(&self.name_patterns)
-        {
+        if self.names.contains(name) || self.is_below(name) || covers(&self.name_patterns) {
             RequestVerdict::Requested
         } else if is_dir && (self.parents.contains(name) || covers(&self.parent_patterns)) {
             RequestVerdict::ImpliedParent
@@ -226,7 +231,11 @@ mod tests {
         check(RECURSE, "a/b", "bc", Unrequested);
         check(RECURSE, "a/b/", "anything/at/all", Requested);
         check(RECURSE, "a/b/.", "x", Requested);
-        check(RECURSE, "a/b", ".", Requested);
+        check(RECURSE, "a/b", "./", ImpliedParent);
+        check(RECURSE, "a/.*", "./", ImpliedParent);
+        check(RECURSE, "a/b/", "./", Requested);
+        check(RECURSE, "a/..", "./", Requested);
+        check(RECURSE, "", "./", Requested);
         check(RECURSE, "a\\b", "a\\b/c", Requested);
         let flat = RequestShape { recurse: false, ..RECURSE };
         check(flat, "a/b", "b/c", Unrequested);

@@ -105,7 +105,9 @@ impl Decoder {
         };
         if prefix > self.last.name.len() || suffix > NAME_MAX_LEN || prefix + suffix > NAME_MAX_LEN
         {
-            let text = format!("overflow: xflags=0x{word:x} l1={prefix} l2={suffix}");
+            let last = String::from_utf8_lossy(&self.last.name);
+            let text =
+                format!("overflow: xflags=0x{word:x} l1={prefix} l2={suffix} lastname={last}");
             return Err(Error::malformed(ExitCode::Malloc, "flist-name", text).into());
         }
         self.last.name.truncate(prefix);
@@ -163,7 +165,9 @@ impl Decoder {
             let nsec = get_varint(src)?;
             entry.mtime_nsec =
                 u32::try_from(nsec).ok().filter(|n| *n < 1_000_000_000).ok_or_else(|| {
-                    let text = format!("wire value modtime_nsec out of range: {nsec}");
+                    let text = format!(
+                        "wire value modtime_nsec out of range: {nsec} not in [0,999999999]"
+                    );
                     Error::misbehaved(ExitCode::Protocol, "flist-nsec", text)
                 })?;
         }
@@ -212,7 +216,7 @@ impl Decoder {
                 Error::malformed(ExitCode::Malloc, "flist-target", text)
             })?;
         let target = src.read_vec(size)?;
-        if target.is_empty() || target.contains(&0) {
+        if target.contains(&0) {
             let text = "invalid symlink text in the file list".to_string();
             return Err(Error::malformed(ExitCode::Protocol, "flist-target", text).into());
         }
@@ -239,7 +243,8 @@ impl Decoder {
         );
         let deletes = entry.mode == 0 && self.opts.delete_missing_args;
         if !(known || deletes) || entry.mode > 0o177_777 {
-            let text = format!("invalid file mode 0{:o} from the sender", entry.mode);
+            let shown = String::from_utf8_lossy(name);
+            let text = format!("invalid file mode 0{:o} for {shown}", entry.mode);
             return Err(Error::misbehaved(ExitCode::Protocol, "flist-mode", text));
         }
         if rel == b"." && !entry.is_dir() {

@@ -170,6 +170,47 @@ impl FileList {
         }
     }
 
+    /// Marks directories inactive that have nothing below them but directories. `keeps` says of a
+    /// directory whether it stays all the same, and with it those it is in.
+    pub fn prune_empty_dirs(&mut self, keeps: &dyn Fn(&[u8]) -> bool) {
+        // The directories around the entry at hand, each with whether it stays.
+        let mut around: Vec<(usize, Vec<u8>, bool)> = Vec::new();
+        let mut empty = Vec::new();
+        for at in 0..=self.entries.len() {
+            if at < self.entries.len() && !self.is_active(at) {
+                continue;
+            }
+            let entry = self.entries.get(at).map(|_| self.get(at));
+            let name = entry.map_or_else(Vec::new, |entry| entry.name());
+            while let Some((dir, dir_name, stays)) = around.pop() {
+                let below = name.strip_prefix(dir_name.as_slice());
+                if entry.is_some() && below.is_some_and(|rest| rest.starts_with(b"/")) {
+                    around.push((dir, dir_name, stays));
+                    break;
+                }
+                match around.last_mut() {
+                    Some(above) if stays => above.2 = true,
+                    _ => {}
+                }
+                if !stays {
+                    empty.push(dir);
+                }
+            }
+            let Some(entry) = entry else { continue };
+            if !entry.is_dir() {
+                if let Some(dir) = around.last_mut() {
+                    dir.2 = true;
+                }
+            } else if name != b"." {
+                let stays = keeps(&name);
+                around.push((at, name, stays));
+            }
+        }
+        for at in empty {
+            self.entries[at].marks |= INACTIVE;
+        }
+    }
+
     fn order(&self, a: &Packed, b: &Packed) -> Ordering {
         let (left, right) =
             (EntryView { list: self, packed: a }, EntryView { list: self, packed: b });
