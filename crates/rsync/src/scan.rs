@@ -263,18 +263,7 @@ impl Scanner {
         listed: bool,
         out: &mut Vec<Entry>,
     ) -> Result<(), Fatal> {
-        let root = match self.root_for(start, &arg.base) {
-            Ok(root) => root,
-            Err(error) => {
-                self.change_dir_failed(start, arg, &error);
-                return Ok(());
-            }
-        };
-        if self.is_way_hidden(root, b".", true) {
-            let error = io::Error::from_raw_os_error(libc::ENOENT);
-            self.change_dir_failed(start, arg, &error);
-            return Ok(());
-        }
+        let Some(root) = self.argument_root(start, arg) else { return Ok(()) };
         let rel = trim_root(&arg.name).to_vec();
         let Ok(path) = RelPath::new(&rel) else {
             return Err(Fatal::bare(
@@ -330,6 +319,18 @@ impl Scanner {
             self.contents(root, &arg.name, deep && self.opts.recurse, out);
         }
         Ok(())
+    }
+
+    /// The directory that an argument is looked up in; `None` when it cannot be entered, or a
+    /// daemon's rules hide it, which has been told.
+    fn argument_root(&mut self, start: &SourceStart, arg: &Argument) -> Option<u16> {
+        let root = match self.root_for(start, &arg.base) {
+            Ok(root) if self.is_way_hidden(root, b".", true) => {
+                Err(io::Error::from_raw_os_error(libc::ENOENT))
+            }
+            other => other,
+        };
+        root.inspect_err(|error| self.change_dir_failed(start, arg, error)).ok()
     }
 
     fn change_dir_failed(&self, start: &SourceStart, arg: &Argument, error: &io::Error) {
