@@ -63,6 +63,14 @@ impl Place {
         std::os::unix::fs::lchown(self.0.join(name), Some(STRANGER), None).unwrap();
     }
 
+    /// The same where that can be done; else a link of one's own.
+    fn strange_link_if_root(&self, text: &str, name: &str) {
+        match am_root() {
+            true => self.strange_link(text, name),
+            false => symlink(text, self.0.join(name)).unwrap(),
+        }
+    }
+
     /// Nothing came, went or changed there.
     fn outside_is_untouched(&self) -> bool {
         self.names("out") == ["victim"] && self.read("out/victim").unwrap() == "intact"
@@ -106,7 +114,6 @@ impl Drop for Place {
     }
 }
 
-#[allow(dead_code)]
 fn am_root() -> bool {
     rustix::process::geteuid().is_root()
 }
@@ -160,4 +167,232 @@ fn what_a_daemon_hides_cannot_be_written_or_deleted() {
     fs::write(place.0.join("src/secret.txt"), "x").unwrap();
     let said = place.ends(programs, &["-rt", "src/", &url("")], 23);
     assert!(said.contains("ERROR: daemon refused to receive file \"secret.txt\"\n"), "{said}");
+}
+
+const EXPLAINS: &str =
+    "refusing to follow a symlink owned by an untrusted user; use --insecure-links";
+const LOOPS: &str = "Too many levels of symbolic links";
+
+#[test]
+fn links_of_strangers_lead_no_option_and_no_destination_away() {
+    // A failure would let a user who may write in a shared directory choose where root writes.
+    let Some(programs) = Programs::find() else { return };
+    if !am_root() {
+        return;
+    }
+    for (words, code, text) in [
+        (&["-r", "src/", "strange"][..], 3, "change_dir#1 "),
+        (&["-r", "src/", "strange/"], 3, "change_dir#1 "),
+        (&["-r", "src/", "strange/made/"], 3, "change_dir#2 "),
+        (&["src/new", "strange/made"], 3, "change_dir#3 "),
+        (&["-r", "--temp-dir={}/strange", "src/", "dst/"], 23, "mkstemp "),
+        (&["-r", "-b", "--backup-dir={}/strange", "src/", "dst/"], 11, "keep_backup failed: "),
+        (&["--files-from=strange/list", "src/", "dst/"], 1, "failed to open files-from file "),
+        (&["-r", "--exclude-from=strange_list", "src/", "dst/"], 11, "failed to open exclude file"),
+        (&["-r", "--include-from=strange_list", "src/", "dst/"], 11, "failed to open include file"),
+        (&["-r", "--filter=. strange_list", "src/", "dst/"], 11, "failed to open exclude file"),
+    ] {
+        let place = Place::new("strange");
+        place.strange_link("out", "strange");
+        place.strange_link("list", "strange_list");
+        fs::write(place.0.join("list"), "new\n").unwrap();
+        fs::write(place.0.join("dst/new"), "old content").unwrap();
+        let words: Vec<String> =
+            words.iter().map(|w| w.replace("{}", place.0.to_str().unwrap())).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let said = place.ends(programs, &words, code);
+        for expected in [EXPLAINS, text, LOOPS] {
+            assert!(said.contains(expected), "{words:?}: {expected}: {said}");
+        }
+        assert!(place.outside_is_untouched(), "{words:?}");
+        assert_eq!(place.read("dst/new").unwrap(), "old content", "{words:?}");
+    }
+}
+
+#[test]
+fn a_rule_file_of_a_directory_counts_behind_own_links_only() {
+    // A failure would ignore rules that the operator linked, or obey those of a stranger.
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("rules");
+    fs::write(place.0.join("out/rules"), "- f\n").unwrap();
+    symlink("../../out/rules", place.0.join("src/d/.rules")).unwrap();
+    place.ends(programs, &["-r", "--filter=: .rules", "src/", "dst/"], 0);
+    assert_eq!(place.read("dst/d/f"), None);
+    if am_root() {
+        std::os::unix::fs::lchown(place.0.join("src/d/.rules"), Some(STRANGER), None).unwrap();
+        let said = place.ends(programs, &["-r", "--filter=: .rules", "src/", "dst/"], 0);
+        assert!(said.contains(EXPLAINS), "{said}");
+        assert_eq!(place.read("dst/d/f").unwrap(), "f");
+    }
+    // A client's rule names no file outside of the module.
+    fs::write(place.0.join("m/d/.own"), "- f\n").unwrap();
+    symlink(place.0.join("m/d/.own"), place.0.join("m/d/.inside")).unwrap();
+    symlink("../../out/rules", place.0.join("m/d/.outside")).unwrap();
+    let server = place.daemon(programs, "use chroot = no");
+    let url = format!("rsync://127.0.0.1:{}/m/d/", server.port);
+    place.ends(programs, &["-r", "--filter=: .inside", &url, "dst/inside/"], 0);
+    assert_eq!(place.read("dst/inside/f"), None);
+    place.ends(programs, &["-r", "--filter=: .outside", &url, "dst/outside/"], 0);
+    assert_eq!(place.read("dst/outside/f").unwrap(), "old");
+}
+
+#[test]
+fn named_sources_go_through_links_and_listed_ones_through_trusted_links() {
+    // A failure would refuse what the operator named, or follow a stranger's link for a list.
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("sources");
+    symlink(place.0.join("out"), place.0.join("src/abs")).unwrap();
+    symlink("../out", place.0.join("src/rel")).unwrap();
+    place.strange_link_if_root("d", "src/strange");
+    place.ends(programs, &["-rlR", "src/./abs/victim", "src/./rel/", "src/./strange/f", "dst/"], 0);
+    for file in ["dst/abs/victim", "dst/rel/victim"] {
+        assert_eq!(place.read(file).unwrap(), "intact", "{file}");
+    }
+    assert_eq!(place.read("dst/strange/f").unwrap(), "f");
+    fs::write(place.0.join("list"), "abs/victim\nrel/\nabs\n").unwrap();
+    place.ends(programs, &["-l", "--files-from=list", "src/", "dst/listed/"], 0);
+    assert_eq!(place.read("dst/listed/rel/victim").unwrap(), "intact");
+    if am_root() {
+        for name in ["strange/f", "strange/"] {
+            fs::write(place.0.join("list"), format!("{name}\nnew\n")).unwrap();
+            let said = place.ends(programs, &["-l", "--files-from=list", "src/", "dst/two/"], 23);
+            assert!(said.contains(EXPLAINS) && said.contains("link_stat ") && said.contains(LOOPS));
+            assert_eq!(place.names("dst/two"), ["new"], "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_a_client_names_in_a_module_stays_in_it() {
+    // A failure would let a client write its temporary or old files, or read its list, elsewhere.
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("module");
+    symlink("../out", place.0.join("m/leaves")).unwrap();
+    symlink(place.0.join("out"), place.0.join("m/absolute")).unwrap();
+    symlink("open", place.0.join("m/inside")).unwrap();
+    fs::write(place.0.join("m/list"), "open/o\n").unwrap();
+    symlink(place.0.join("m/list"), place.0.join("m/list_inside")).unwrap();
+    fs::write(place.0.join("out/list"), "open/o\n").unwrap();
+    symlink("../out/list", place.0.join("m/list_outside")).unwrap();
+    let server = place.daemon(programs, "use chroot = no");
+    let url = |path: &str| format!("rsync://127.0.0.1:{}/m/{path}", server.port);
+    for link in ["/leaves", "/absolute"] {
+        fs::write(place.0.join("m/d/new"), "older content").unwrap();
+        let temp = format!("--temp-dir={link}");
+        let said = place.ends(programs, &["-r", &temp, "src/new", &url("d/")], 23);
+        assert!(said.contains("mkstemp ") && said.contains(LOOPS), "{said}");
+        let backup = format!("--backup-dir={link}");
+        let said = place.ends(programs, &["-rb", &backup, "src/new", &url("d/")], 11);
+        assert!(said.contains("keep_backup failed: ") && said.contains(LOOPS), "{said}");
+        let partial = format!("--partial-dir={link}");
+        place.ends(programs, &["-r", &partial, "src/new", &url("d/")], 0);
+    }
+    for dest in ["leaves/", "absolute", "leaves/x/y/"] {
+        let said = place.ends(programs, &["-r", "src/", &url(dest)], 3);
+        assert!(said.contains("change_dir#") && said.contains(LOOPS), "{said}");
+    }
+    fs::write(place.0.join("m/d/new"), "older content").unwrap();
+    place.ends(programs, &["-rb", "--backup-dir=/inside", "src/new", &url("d/")], 0);
+    assert_eq!(place.read("m/open/new").unwrap(), "older content");
+    place.ends(programs, &["--files-from=:list_inside", &url(""), "dst/"], 0);
+    assert_eq!(place.read("dst/open/o").unwrap(), "open");
+    let said = place.ends(programs, &["--files-from=:list_outside", &url(""), "dst/two/"], 1);
+    assert!(said.contains("rsync: failed to open files-from file list_outside: "), "{said}");
+    fs::remove_file(place.0.join("out/list")).unwrap();
+    assert!(place.outside_is_untouched());
+}
+
+#[test]
+fn a_partial_directory_is_made_when_something_is_kept_and_never_above() {
+    // A failure would leave directories behind, or remove one that was never a partial directory.
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("partial");
+    let absolute = format!("--partial-dir={}", place.path("partial"));
+    place.ends(programs, &["-r", &absolute, "src/", "dst/"], 0);
+    assert!(!place.0.join("partial").exists());
+    place.ends(programs, &["-r", "--partial-dir=../d", "src/", "dst/two/"], 0);
+    assert_eq!(place.read("dst/two/new").unwrap(), "new");
+}
+
+/// Ends the swapping when it goes.
+struct Stop<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Swaps a directory for a symlink to the outside, again and again, until told to stop.
+fn swap(place: &Place, dir: &str, stop: &std::sync::atomic::AtomicBool) -> u32 {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    let (dir, link) = (place.0.join(dir), place.0.join("swapped"));
+    symlink(place.0.join("out"), &link).unwrap();
+    let mut count = 0;
+    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        if renameat_with(CWD, &dir, CWD, &link, RenameFlags::EXCHANGE).is_ok() {
+            count += 1;
+        }
+    }
+    count
+}
+
+#[test]
+fn a_directory_that_turns_into_a_link_meanwhile_leads_nowhere() {
+    // A failure would let whoever owns a directory of the destination redirect what root writes,
+    // deletes, backs up or keeps.
+    let Some(programs) = Programs::find() else { return };
+    for words in [
+        &["-rlpt", "--ignore-times"][..],
+        &["-rlpt", "--ignore-times", "--inplace"],
+        &["-rlpt", "--ignore-times", "--delete", "--force"],
+        &["-rlpt", "--ignore-times", "-b", "--delete", "--backup-dir=saved"],
+        &["-rlpt", "--ignore-times", "-b"],
+        &["-rlpt", "--ignore-times", "--no-W", "--partial-dir=.part"],
+        &["-rlptR", "--ignore-times"],
+    ] {
+        let place = Place::new("race");
+        let files: Vec<String> = (0..40).map(|n| format!("d/sub/f{n}")).collect();
+        fs::create_dir_all(place.0.join("src/d/sub")).unwrap();
+        for file in &files {
+            fs::write(place.0.join("src").join(file), file).unwrap();
+        }
+        fs::create_dir_all(place.0.join("out/sub")).unwrap();
+        for file in ["out/f1", "out/sub/f1", "out/sub/extra"] {
+            fs::write(place.0.join(file), "intact").unwrap();
+        }
+        place.ends(programs, &["-a", "src/", "dst/"], 0);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let before = tree_of(&place, "out");
+        let swaps = std::thread::scope(|scope| {
+            // A failure ends the swapping too.
+            let ended = Stop(&stop);
+            let swapper = scope.spawn(|| swap(&place, "dst/d", &stop));
+            for round in 0..12 {
+                fs::write(place.0.join("src/d/sub").join(format!("new{round}")), "x").unwrap();
+                let source = if words[0].contains('R') { "src/./" } else { "src/" };
+                let words = [words, &[source, "dst/"]].concat();
+                let run = place.run(programs, &words);
+                let said = String::from_utf8_lossy(&run.stderr);
+                assert!(matches!(run.code, Some(0 | 11 | 23 | 24)), "{words:?}: {said}");
+            }
+            drop(ended);
+            swapper.join().unwrap()
+        });
+        assert!(swaps > 100, "the directory was swapped only {swaps} times");
+        assert_eq!(tree_of(&place, "out"), before, "{words:?}");
+    }
+}
+
+/// Every path below a directory with its content.
+fn tree_of(place: &Place, dir: &str) -> Vec<(String, Option<String>)> {
+    let mut found = Vec::new();
+    for name in place.names(dir) {
+        let path = format!("{dir}/{name}");
+        found.push((path.clone(), place.read(&path)));
+        if place.0.join(&path).is_dir() {
+            found.extend(tree_of(place, &path));
+        }
+    }
+    found
 }

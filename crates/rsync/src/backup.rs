@@ -6,7 +6,9 @@ use tree::dir::Dir;
 use tree::meta::Meta;
 use tree::path::{Name, NameBuf, RelPath, RelPathBuf};
 use tree::root::Root;
+use wire::exit::ExitCode;
 
+use crate::fatal::{Fatal, errno_text};
 use crate::receiving::Receiving;
 
 /// Where the backup of an item goes.
@@ -124,6 +126,23 @@ pub fn back_up(
         recv.reporter.info(&line);
     }
     Ok(())
+}
+
+/// The end of the run, where the backups would lie behind a symlink that is not followed: what is
+/// kept for every file is kept for none.
+pub fn refused(recv: &Receiving, path: &RelPath, error: &io::Error) -> Option<Fatal> {
+    let dir = recv.opts.backup_dir.as_ref()?;
+    if error.raw_os_error() != Some(libc::ELOOP) || recv.side.backup.get().is_some() {
+        return None;
+    }
+    // The end may be told by another thread than this one, which met the symlink.
+    recv.reporter.explain_refusal();
+    let mut text = b"keep_backup failed: ".to_vec();
+    text.extend_from_slice(&recv.reporter.quoted(&recv.shown_path(path.as_bytes())));
+    text.extend_from_slice(&[b" -> \"", dir.as_slice(), b"/", path.as_bytes()].concat());
+    text.extend_from_slice(&[&recv.opts.suffix, b"\": ".as_slice()].concat());
+    text.extend_from_slice(errno_text(error).as_bytes());
+    Some(Fatal::new(ExitCode::FileIo, text))
 }
 
 /// Copies the item aside before it is updated in place.

@@ -12,7 +12,7 @@ use crate::control::Control;
 use crate::daemon::rules::hides;
 use crate::daemon::session::DaemonSession;
 use crate::options::parse::{Parsing, UsageError, parse, parse_refusing};
-use crate::options::{FilesFrom, Options, Partial, RemoveSource};
+use crate::options::{FilesFrom, Options, RemoveSource};
 use crate::report::format::{OutFormat, Peer};
 use crate::server::{DaemonPart, ServerRun};
 use crate::transport::Streams;
@@ -160,15 +160,11 @@ fn access_error(opts: &Options, session: &DaemonSession) -> Option<&'static str>
 
 /// A path among the options that the daemon's own rules hide.
 fn hidden_path(opts: &Options, session: &DaemonSession) -> Option<Vec<u8>> {
-    let partial = match &opts.partial {
-        Partial::Dir(dir) if dir.starts_with(b"/") => Some(dir),
-        _ => None,
-    };
     let list = match &opts.files_from {
         Some(FilesFrom::Local(path)) => Some(path),
         _ => None,
     };
-    let dirs = [opts.temp_dir.as_ref(), opts.backup_dir.as_ref(), partial];
+    let dirs = [opts.temp_dir.as_ref(), opts.backup_dir.as_ref()];
     let hidden = |path: &[u8], is_dir: bool| {
         let clean = crate::scan::clean(crate::scan::trim_root(path));
         !clean.is_empty() && hides(&session.filters, &clean, is_dir)

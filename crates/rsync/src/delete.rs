@@ -130,8 +130,16 @@ impl Generator {
         if !filters.has_dir_merge() {
             return;
         }
-        let cache = &mut self.cache;
-        let entered = filters.move_to_dir(rel, &mut |dir, file| read_in_walk(cache, dir, file));
+        let (cache, recv) = (&mut self.cache, &self.recv);
+        let entered = filters.move_to_dir(rel, &mut |dir, file| {
+            let path = [dir, b"/", file].concat();
+            let path = crate::scan::clean(crate::scan::trim_root(&path));
+            match !dir.starts_with(b"/") && recv.hidden_by_daemon(&path, false) {
+                true => None,
+                false => read_in_walk(cache, recv.start.module(), dir, file),
+            }
+        });
+        recv.reporter.explain_refusal();
         if let Err(error) = entered {
             let line = [b"rsync: [generator] ".as_slice(), error.text()].concat();
             self.recv.reporter.error_line(&line);

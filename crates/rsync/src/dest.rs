@@ -59,6 +59,14 @@ impl DestStart {
         !matches!(self, DestStart::Module { confined: false, .. })
     }
 
+    /// The module, on a daemon.
+    pub fn module(&self) -> Option<&Root> {
+        match self {
+            DestStart::Module { root, .. } => Some(root),
+            DestStart::Operator { .. } => None,
+        }
+    }
+
     /// A root to begin with, before the destination is known.
     pub fn root(&self) -> io::Result<Root> {
         match self {
@@ -80,7 +88,12 @@ impl DestStart {
             if error.raw_os_error() == Some(libc::ENOTDIR) {
                 text = format!("The {option} is not a directory: ").into_bytes();
             }
-            text.extend_from_slice(path);
+            match self {
+                DestStart::Module { .. } if !path.starts_with(b"/") => {
+                    text.extend_from_slice(&module_path(path));
+                }
+                _ => text.extend_from_slice(path),
+            }
             Fatal::bare(ExitCode::Syntax, text)
         })
     }
@@ -116,17 +129,15 @@ impl DestStart {
         }
     }
 
-    fn open_side(&self, dest: &Root, path: &[u8]) -> io::Result<Root> {
-        if path.starts_with(b"/") {
-            return self.open(path);
-        }
+    /// Opens a directory that an option names, without a word about failure.
+    pub fn open_side(&self, dest: &Root, path: &[u8]) -> io::Result<Root> {
         match self {
             // An operator may point anywhere, seen from the destination.
+            DestStart::Operator { .. } if path.starts_with(b"/") => Root::open_trusted(path),
             DestStart::Operator { .. } => dest.below_trusted(path),
-            DestStart::Module { .. } => {
-                let clean = module_path(path);
-                let rel = RelPath::new(&clean).map_err(|_| invalid())?;
-                Ok(Root::from_dir(dest.dir(rel)?))
+            DestStart::Module { root, .. } => {
+                let start = if path.starts_with(b"/") { root } else { dest };
+                root.dir_within(start, &module_path(path))
             }
         }
     }
@@ -247,7 +258,13 @@ pub fn choose(
         make_path(opts, start, path, many, reporter, umask)?;
     }
     let shown = start.shown(path);
-    let looked = start.look(path).map_err(|e| cannot_stat(reporter, start, path, &e))?;
+    let looked = start.look(path).map_err(|error| {
+        if error.raw_os_error() == Some(libc::ELOOP) {
+            let into = many || slash || first.first_is_dir;
+            return not_followed(reporter, start, path, into, &error);
+        }
+        cannot_stat(reporter, start, path, &error)
+    })?;
     match looked {
         Some(true) => {
             let root = start
@@ -392,6 +409,26 @@ fn cannot_stat(reporter: &Reporter, start: &DestStart, path: &[u8], error: &io::
     Fatal::new(ExitCode::FileSelect, text)
 }
 
+/// A symlink on the way to the destination, or in its place, is not followed. `into`: what is named
+/// is a directory for the entries.
+fn not_followed(
+    reporter: &Reporter,
+    start: &DestStart,
+    path: &[u8],
+    into: bool,
+    error: &io::Error,
+) -> Fatal {
+    let (parent, name) = split(path);
+    let there = |parent: Root| parent.top().lstat(tree::path::Name::new(name).ok()?).ok()?;
+    if start.open(parent).ok().and_then(there).is_some() {
+        return change_dir(reporter, start, 1, path, error);
+    }
+    match into {
+        true => change_dir(reporter, start, 2, path, error),
+        false => change_dir(reporter, start, 3, parent, error),
+    }
+}
+
 /// `place` tells the moment: 1 an existing destination, 2 one just made, 3 the parent of a file.
 fn change_dir(
     reporter: &Reporter,
@@ -400,8 +437,12 @@ fn change_dir(
     path: &[u8],
     error: &io::Error,
 ) -> Fatal {
+    let mut told = start.told(path);
+    if place == 1 && path.ends_with(b"/") {
+        told.push(b'/');
+    }
     let mut text = format!("change_dir#{place} ").into_bytes();
-    text.extend_from_slice(&reporter.quoted(&start.told(path)));
+    text.extend_from_slice(&reporter.quoted(&told));
     text.extend_from_slice(b" failed: ");
     text.extend_from_slice(errno_text(error).as_bytes());
     Fatal::new(ExitCode::FileSelect, text)

@@ -84,11 +84,7 @@ pub fn for_server(
         None => NameSource::None,
         Some(FilesFrom::Stdin) => NameSource::Connection,
         Some(FilesFrom::Local(path)) => {
-            let mut text = Vec::new();
-            open(path)
-                .and_then(|mut f| f.read_to_end(&mut text))
-                .map_err(|e| cannot_open(path, &e))?;
-            NameSource::Names(split(&text, opts.from0, true))
+            NameSource::Names(split(&read_for_client(path, open)?, opts.from0, true))
         }
         Some(_) => {
             return Err(Fatal::new(
@@ -108,8 +104,7 @@ pub fn serve(
     writer: &mut crate::link::LinkWriter,
 ) -> Result<(), Fatal> {
     let Some(FilesFrom::Local(path)) = &opts.files_from else { return Ok(()) };
-    let mut text = Vec::new();
-    open(path).and_then(|mut f| f.read_to_end(&mut text)).map_err(|e| cannot_open(path, &e))?;
+    let text = read_for_client(path, open)?;
     let mut names = Vec::new();
     for name in split(&text, opts.from0, false) {
         names.extend_from_slice(&name);
@@ -156,6 +151,22 @@ fn receive(reader: &mut LinkReader) -> Result<Vec<Vec<u8>>, Fatal> {
             return Err(Fatal::new(ExitCode::Malloc, "over-long names list"));
         }
     }
+}
+
+/// Reads the list that a client named: no more of it than could travel.
+fn read_for_client(
+    path: &[u8],
+    open: impl FnOnce(&[u8]) -> std::io::Result<std::fs::File>,
+) -> Result<Vec<u8>, Fatal> {
+    let mut text = Vec::new();
+    let max = wire::limits::FILES_FROM_BYTES_MAX;
+    open(path)
+        .and_then(|file| file.take(max as u64 + 1).read_to_end(&mut text))
+        .map_err(|error| cannot_open(path, &error))?;
+    if text.len() > max {
+        return Err(Fatal::new(ExitCode::Malloc, "over-long names list"));
+    }
+    Ok(text)
 }
 
 fn read_file(path: &[u8]) -> Result<Vec<u8>, Fatal> {

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use tree::cache::DirCache;
 use tree::path::{Name, RelPath};
+use tree::root::Root;
 use wire::filter::cvs::CvsSources;
 use wire::filter::{FilterError, FilterList, Origin, Syntax};
 
@@ -24,7 +25,9 @@ pub fn client_filters(opts: &Options) -> Result<FilterList, Fatal> {
             FilterArg::ExcludeFrom(file) => add_file(&mut list, file, false)?,
             FilterArg::IncludeFrom(file) => add_file(&mut list, file, true)?,
             FilterArg::Rule(text) => {
-                list.add_rule_text(text, &Origin::Argument, &mut read_operator).map_err(refused)?;
+                let mut files = RuleFiles::default();
+                list.add_rule_text(text, &Origin::Argument, &mut |dir, file| files.read(dir, file))
+                    .map_err(|error| files.refused(error))?;
             }
         }
     }
@@ -78,33 +81,75 @@ fn add_file(list: &mut FilterList, file: &[u8], include: bool) -> Result<(), Fat
         Fatal::new(wire::exit::ExitCode::FileIo, text)
     })?;
     let syntax = Syntax::Old { include };
-    list.add_lines(&content, syntax, file, &mut read_operator).map_err(refused)
+    let mut files = RuleFiles::default();
+    list.add_lines(&content, syntax, file, &mut |dir, file| files.read(dir, file))
+        .map_err(|error| files.refused(error))
 }
 
-/// Reads a file that a rule of the operator names.
-fn read_operator(dir: &[u8], file: &[u8]) -> Option<Vec<u8>> {
+/// Reads the files that rules of the operator name, and remembers why one could not be read.
+#[derive(Default)]
+struct RuleFiles {
+    error: Option<std::io::Error>,
+}
+
+impl RuleFiles {
+    fn read(&mut self, dir: &[u8], file: &[u8]) -> Option<Vec<u8>> {
+        read_operator(dir, file).map_err(|error| self.error = Some(error)).ok()
+    }
+
+    fn refused(self, error: FilterError) -> Fatal {
+        let cause = self.error.filter(|_| error.wants_errno());
+        match cause {
+            Some(cause) => {
+                let cause = errno_text(&cause);
+                let text = [error.text(), b": ", cause.as_bytes()].concat();
+                Fatal::new(error.exit_code(), text)
+            }
+            None => refused(error),
+        }
+    }
+}
+
+fn read_operator(dir: &[u8], file: &[u8]) -> std::io::Result<Vec<u8>> {
     let path = if dir.is_empty() { file.to_vec() } else { [dir, b"/", file].concat() };
     let mut content = Vec::new();
     let max = wire::limits::MERGE_FILE_MAX as u64;
-    tree::operator::open_trusted(&path).ok()?.take(max).read_to_end(&mut content).ok()?;
-    Some(content)
+    tree::operator::open_trusted(&path)?.take(max).read_to_end(&mut content)?;
+    Ok(content)
 }
 
-/// Reads a rule file of a directory that is walked: relative ones below the root, absolute ones
-/// above it.
-pub fn read_in_walk(cache: &mut DirCache, dir: &[u8], file: &[u8]) -> Option<Vec<u8>> {
-    if dir.starts_with(b"/") {
-        return read_operator(dir, file);
-    }
-    let path = RelPath::new(if dir.is_empty() { b"." } else { dir }).ok()?;
-    let name = Name::new(file).ok()?;
-    cache.dir(path).ok()?.read_small(name, wire::limits::MERGE_FILE_MAX).ok()
+/// Reads a rule file of a directory that is walked. A directory above the transfer's root comes as
+/// an absolute path. With `module`, a daemon's client named the file, and it must lie in there.
+pub fn read_in_walk(
+    cache: &mut DirCache,
+    module: Option<&Root>,
+    dir: &[u8],
+    file: &[u8],
+) -> Option<Vec<u8>> {
+    let above = dir.starts_with(b"/");
+    let rel = RelPath::new(if dir.is_empty() { b"." } else { crate::scan::trim_root(dir) }).ok()?;
+    let start = match module {
+        None if above => return read_operator(dir, file).ok(),
+        Some(module) if above => module.dir(rel).ok()?,
+        _ => cache.dir(rel).ok()?.clone(),
+    };
+    let read = start.open_read(Name::new(file).ok()?).or_else(|error| {
+        // A symlink: its owner decides.
+        if error.raw_os_error() != Some(libc::ELOOP) {
+            return Err(error);
+        }
+        tree::operator::open_from(&start, file, module.map(Root::top))
+    });
+    let mut content = Vec::new();
+    let max = wire::limits::MERGE_FILE_MAX;
+    read.ok()?.take(max as u64 + 1).read_to_end(&mut content).ok()?;
+    (content.len() <= max).then_some(content)
 }
 
 fn cvs_sources() -> CvsSources {
     let home = std::env::var_os("HOME").map(OsStringExt::into_vec);
     CvsSources {
-        home_file: home.and_then(|home| read_operator(&home, b".cvsignore")),
+        home_file: home.and_then(|home| read_operator(&home, b".cvsignore").ok()),
         variable: std::env::var_os("CVSIGNORE").map(OsStringExt::into_vec),
     }
 }

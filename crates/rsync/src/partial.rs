@@ -14,8 +14,8 @@ use crate::receiving::Receiving;
 /// `make` creates a missing relative one, mode 0700.
 fn directory(recv: &Receiving, cache: &mut DirCache, path: &RelPath, make: bool) -> Option<Dir> {
     let Partial::Dir(name) = &recv.opts.partial else { return None };
-    if let Some(dir) = &recv.side.partial {
-        return Some(dir.clone());
+    if name.starts_with(b"/") {
+        return absolute(recv, name, make);
     }
     let beside = relative_path(path, name)?;
     match cache.dir(&beside) {
@@ -28,6 +28,21 @@ fn directory(recv: &Receiving, cache: &mut DirCache, path: &RelPath, make: bool)
     cache.dir(&beside).ok().cloned()
 }
 
+fn absolute(recv: &Receiving, name: &[u8], make: bool) -> Option<Dir> {
+    if let Some(dir) = recv.side.partial.get() {
+        return Some(dir.clone());
+    }
+    let found = match make {
+        true => recv.start.side_dir_made(&recv.root, name, 0o077).map(|(root, _)| root),
+        false => recv.start.open_side(&recv.root, name),
+    };
+    // Without one there is no partial file, which is no error.
+    tree::operator::take_refusal();
+    let dir = found.ok()?.top().clone();
+    Some(recv.side.partial.get_or_init(|| dir).clone())
+}
+
+/// Where it lies beside the file; nowhere for a name that leads up.
 fn relative_path(path: &RelPath, name: &[u8]) -> Option<RelPathBuf> {
     let parent = path.parent();
     let mut joined = Vec::new();
@@ -35,7 +50,8 @@ fn relative_path(path: &RelPath, name: &[u8]) -> Option<RelPathBuf> {
         joined.extend_from_slice(parent.as_bytes());
         joined.push(b'/');
     }
-    joined.extend_from_slice(&crate::scan::clean(name));
+    let parts = name.split(|&b| b == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    joined.extend_from_slice(&parts.collect::<Vec<_>>().join(&b'/'));
     RelPathBuf::new(&joined).ok()
 }
 
@@ -61,7 +77,7 @@ pub fn forget(recv: &Receiving, cache: &mut DirCache, path: &RelPath) {
     let Some(dir) = directory(recv, cache, path, false) else { return };
     let Some(base) = path.name() else { return };
     let _ = dir.unlink(base);
-    if recv.side.partial.is_none()
+    if !name.starts_with(b"/")
         && let Some(beside) = relative_path(path, name)
         && let Some(dir_name) = beside.name().map(Name::to_owned)
         && let Ok(parent) = cache.parent(&beside)

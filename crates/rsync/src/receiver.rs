@@ -289,7 +289,7 @@ impl ReceiverRole {
                 return Ok(());
             }
             Target::Stage { stage, dir, place, .. } if good.is_some() => {
-                self.commit(stage, &dir, &place, &entry, &name, head)
+                self.commit(stage, &dir, &place, &entry, &name, head)?
             }
             Target::Stage { stage, dir, place, .. } => {
                 self.wrong_digest(stage, &dir, &place, &entry, &name, head.ndx);
@@ -329,7 +329,7 @@ impl ReceiverRole {
                 .and_then(|()| Stage::in_place(dir.clone(), base, true))
         } else {
             let mode = self.recv.wanted_perm(entry, None) | 0o200;
-            Stage::temp(dir.clone(), base, self.recv.side.temp.clone(), mode & 0o700)
+            self.recv.temp_dir().and_then(|temp| Stage::temp(dir.clone(), base, temp, mode & 0o700))
         };
         match opened {
             Ok(mut stage) => {
@@ -338,10 +338,10 @@ impl ReceiverRole {
             }
             Err(error) => {
                 let what = if self.recv.opts.inplace { "open" } else { "mkstemp" };
-                let mut shown = self.recv.shown_path(name);
-                if !self.recv.opts.inplace {
-                    shown = temp_shown(&shown);
-                }
+                let shown = match self.recv.opts.inplace {
+                    true => self.recv.shown_path(name),
+                    false => self.recv.shown_temp(name),
+                };
                 self.recv.reporter.path_error(Role::Receiver, what, &shown, name, &error);
                 Target::Discard
             }
@@ -417,7 +417,7 @@ impl ReceiverRole {
                     self.printer.progress(&self.recv.reporter, total);
                     let (offset, len) = sums.require_block(index)?;
                     total += u64::from(len);
-                    let copied = copy_block(target, &mut self.block, offset, len, sums)?;
+                    let copied = copy_block(target, &mut self.block, offset, len);
                     hasher.update(&self.block);
                     self.tokens.saw_block(&self.block)?;
                     self.recv.matched.fetch_add(u64::from(len), Ordering::Relaxed);
@@ -460,8 +460,8 @@ impl ReceiverRole {
         entry: &EntryView<'_>,
         name: &[u8],
         head: &ItemHead,
-    ) -> bool {
-        let Some(base) = place.name() else { return false };
+    ) -> Result<bool, Fatal> {
+        let Some(base) = place.name() else { return Ok(false) };
         let old = if head.iflags.contains(ItemFlags::IS_NEW) && !self.recv.opts.backup {
             None
         } else {
@@ -472,20 +472,29 @@ impl ReceiverRole {
             && !self.recv.opts.inplace
             && let Err(error) = crate::backup::back_up(&self.recv, dir, base, old, place, true)
         {
+            if let Some(fatal) = crate::backup::refused(&self.recv, place, &error) {
+                return Err(fatal);
+            }
             let shown = self.recv.shown_path(name);
             self.recv.reporter.path_error(Role::Receiver, "make_backup", &shown, name, &error);
-            return false;
+            return Ok(false);
         }
         let wanted = attributes::wanted(&self.recv, entry, old.as_ref().filter(|m| m.is_file()));
-        let shown = self.recv.shown_path(name);
         for (what, error) in stage.set_attributes(wanted.uid, wanted.gid, wanted.mtime, wanted.perm)
         {
             let recv = &self.recv;
-            attributes::failed(recv, Role::Receiver, what, &temp_shown(&shown), name, &error);
+            attributes::failed(
+                recv,
+                Role::Receiver,
+                what,
+                &self.recv.shown_temp(name),
+                name,
+                &error,
+            );
         }
         if let Err(error) = stage.commit(dir, base) {
             let mut line = b"rsync: [receiver] rename ".to_vec();
-            line.extend_from_slice(&self.recv.reporter.quoted(&temp_shown(&shown)));
+            line.extend_from_slice(&self.recv.reporter.quoted(&self.recv.shown_temp(name)));
             line.extend_from_slice(b" -> \"");
             line.extend_from_slice(crate::scan::trim_root(name));
             line.extend_from_slice(b"\": ");
@@ -493,12 +502,12 @@ impl ReceiverRole {
             let text = String::from_utf8_lossy(&line).into_owned();
             self.recv.reporter.problem(name, ProblemKind::Failed, text);
             self.recv.reporter.error_line(&line);
-            return false;
+            return Ok(false);
         }
         if let Partial::Dir(_) = self.recv.opts.partial {
             crate::partial::forget(&self.recv, &mut self.cache, place);
         }
-        true
+        Ok(true)
     }
 
     /// The content does not match its digest: once more, or for good.
@@ -573,30 +582,20 @@ impl ReceiverRole {
     }
 }
 
-/// Copies one block of the basis to the target; the outer error ends the run, the inner one is a
-/// failed write.
-fn copy_block(
-    target: &mut Target,
-    block: &mut Vec<u8>,
-    offset: u64,
-    len: u32,
-    sums: &SumHead,
-) -> Result<io::Result<()>, Fatal> {
+/// Copies one block of the basis to the target. A basis that shrank or is gone by now reads as
+/// zeros: the digest will tell, and the file is asked for again.
+fn copy_block(target: &mut Target, block: &mut Vec<u8>, offset: u64, len: u32) -> io::Result<()> {
     block.resize(len as usize, 0);
-    let Target::Stage { stage, basis, .. } = target else { return Ok(Ok(())) };
-    let Some(basis) = basis else {
-        let text = format!("got a match of {} blocks without a basis", sums.count);
-        return Err(Error::misbehaved(ExitCode::Protocol, "token-block", text).into());
-    };
-    if basis.read_exact_at(block, offset).is_err() {
-        // A basis that shrank: the digest will tell, and the file is asked for again.
+    let Target::Stage { stage, basis, .. } = target else { return Ok(()) };
+    let read = basis.as_ref().map(|basis| basis.read_exact_at(block, offset));
+    if !matches!(read, Some(Ok(()))) {
         block.fill(0);
     }
-    Ok(if stage.is_in_place() && stage.position() == offset {
+    if stage.is_in_place() && stage.position() == offset {
         stage.skip(u64::from(len))
     } else {
         stage.write(block)
-    })
+    }
 }
 
 /// Makes the missing parents of a path.
@@ -613,14 +612,6 @@ fn make_parents(cache: &mut DirCache, path: &RelPathBuf, umask: u32) -> io::Resu
         }
     }
     Ok(())
-}
-
-/// How the temporary file of a path is shown: with the pattern in place of the random part.
-fn temp_shown(path: &[u8]) -> Vec<u8> {
-    let at = path.iter().rposition(|&b| b == b'/').map_or(0, |at| at + 1);
-    let base = &path[at..];
-    let stem = base.strip_prefix(b".").unwrap_or(base);
-    [&path[..at], b".", stem, b".XXXXXX"].concat()
 }
 
 /// Reads one list, checks its names, maps its owners and shares it.

@@ -67,8 +67,10 @@ pub struct Privileges {
 pub struct SideDirs {
     /// `--temp-dir`.
     pub temp: Option<Dir>,
-    /// `--partial-dir` when absolute.
-    pub partial: Option<Dir>,
+    /// `--temp-dir` lies behind a symlink that is not followed.
+    pub temp_refused: bool,
+    /// `--partial-dir` when absolute, once it is there and something needs it.
+    pub partial: OnceLock<Dir>,
     /// `--backup-dir`, once something was backed up.
     pub backup: OnceLock<Root>,
 }
@@ -159,6 +161,29 @@ impl Receiving {
         }
         shown.extend_from_slice(rel);
         shown
+    }
+
+    /// The directory for temporary files, where it is not the file's own.
+    pub fn temp_dir(&self) -> io::Result<Option<Dir>> {
+        match &self.opts.temp_dir {
+            Some(path) if self.side.temp_refused => {
+                Ok(Some(self.start.open_side(&self.root, path)?.top().clone()))
+            }
+            _ => Ok(self.side.temp.clone()),
+        }
+    }
+
+    /// How the temporary file of an entry is shown: with a pattern in place of the random part.
+    pub fn shown_temp(&self, name: &[u8]) -> Vec<u8> {
+        let path = self.shown_path(name);
+        let at = path.iter().rposition(|&b| b == b'/').map_or(0, |at| at + 1);
+        let (dir, base) = path.split_at(at);
+        let stem = base.strip_prefix(b".").unwrap_or(base);
+        match &self.opts.temp_dir {
+            None => [dir, b".", stem, b".XXXXXX"].concat(),
+            Some(temp) if temp.starts_with(b"/") => [temp, &b"/"[..], base, b".XXXXXX"].concat(),
+            Some(temp) => [&self.shown, &b"/"[..], temp, b"/", base, b".XXXXXX"].concat(),
+        }
     }
 
     /// The directory of backups, made when the first one needs it; `None` when they go beside the

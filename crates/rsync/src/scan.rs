@@ -70,6 +70,8 @@ pub struct Scanner {
     filters: FilterList,
     /// The daemon's own rules, checked first.
     daemon_filters: Option<FilterList>,
+    /// The daemon's module.
+    module: Option<Root>,
     chmod: Option<ChmodRules>,
     daemon_chmod: Option<ChmodRules>,
     list_sum: ChecksumKind,
@@ -77,6 +79,8 @@ pub struct Scanner {
     /// Roots, in order of first use; an entry's `root` is an index here.
     pub roots: Vec<SourceRoot>,
     implied: HashSet<Vec<u8>>,
+    /// Directories of listed names whose symlinks are all of trusted owners, by root.
+    trusted_ways: HashSet<(u16, Vec<u8>)>,
     devices: Vec<u64>,
     inline_names: bool,
     filter_root: Option<u16>,
@@ -104,6 +108,8 @@ pub struct ScanRules {
     pub filters: FilterList,
     /// Rules of the daemon.
     pub daemon_filters: Option<FilterList>,
+    /// The module of the daemon, which no rule file of a client leads out of.
+    pub module: Option<Root>,
     /// `outgoing chmod` of the daemon.
     pub daemon_chmod: Option<ChmodRules>,
     /// Whether symlink texts lose the munging prefix.
@@ -127,12 +133,14 @@ impl Scanner {
             reporter,
             filters,
             daemon_filters: rules.daemon_filters,
+            module: rules.module,
             chmod,
             daemon_chmod: rules.daemon_chmod,
             list_sum,
             owners: Owners::new(),
             roots: Vec::new(),
             implied: HashSet::new(),
+            trusted_ways: HashSet::new(),
             devices: Vec::new(),
             inline_names,
             filter_root: None,
@@ -274,7 +282,13 @@ impl Scanner {
                 [b"found \"..\" dir in relative path: ".as_slice(), &arg.name].concat(),
             ));
         };
-        let meta = match self.look_argument(root, path, arg.contents && !listed) {
+        if let SourceStart::Operator { .. } = start
+            && let Err(error) = self.open_way(root, path, arg.contents, listed)
+        {
+            self.link_stat_failed(root, &arg.name, &error);
+            return Ok(());
+        }
+        let meta = match self.look_argument(root, path, arg.contents) {
             Ok(Some(meta)) => meta,
             Ok(None) => {
                 self.missing(root, arg, listed, out);
@@ -327,6 +341,49 @@ impl Scanner {
         };
         self.reporter.path_error(Role::Sender, "change_dir", told, &arg.name, error);
         self.reporter.add_io_error(IO_GENERAL);
+    }
+
+    /// Opens the directories on the way to an argument below its root, and those behind a last
+    /// component that ends in a slash. They may lie behind any symlink, since the operator named
+    /// them; for a name of a list the symlinks' owners must be trusted. What is missing is no error
+    /// here.
+    fn open_way(&mut self, root: u16, path: &RelPath, whole: bool, listed: bool) -> io::Result<()> {
+        let source = &mut self.roots[usize::from(root)];
+        if source.root.is_following() {
+            return Ok(());
+        }
+        let mut ways: Vec<&RelPath> = Vec::new();
+        let mut at = if whole { path } else { path.parent() };
+        while at.name().is_some() {
+            ways.push(at);
+            at = at.parent();
+        }
+        let missing =
+            |error: &io::Error| matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR));
+        if listed
+            && let Some(way) = ways.first()
+            && !self.trusted_ways.contains(&(root, way.as_bytes().to_vec()))
+        {
+            match source.root.below_trusted(way.as_bytes()) {
+                Ok(_) => self.trusted_ways.insert((root, way.as_bytes().to_vec())),
+                Err(error) if missing(&error) => return Ok(()),
+                Err(error) => return Err(error),
+            };
+        }
+        for way in ways.into_iter().rev() {
+            if source.cache.dir(way).is_err_and(|e| e.raw_os_error() == Some(libc::ELOOP)) {
+                let opened = match listed {
+                    true => source.root.below_trusted(way.as_bytes()).map(|d| d.top().clone()),
+                    false => source.root.below(way),
+                };
+                match opened {
+                    Ok(dir) => source.cache.name(way, dir),
+                    Err(error) if missing(&error) => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Looks at an argument; `follow` for forms that end in a slash.
@@ -592,9 +649,20 @@ impl Scanner {
         if !self.filters.has_dir_merge() {
             return;
         }
-        let cache = &mut self.roots[usize::from(root)].cache;
-        let entered =
-            self.filters.move_to_dir(rel, &mut |dir, file| read_in_walk(cache, dir, file));
+        let source = &mut self.roots[usize::from(root)];
+        let (cache, shown) = (&mut source.cache, &source.shown);
+        let (module, hidden) = (self.module.as_ref(), self.daemon_filters.as_ref());
+        let entered = self.filters.move_to_dir(rel, &mut |dir, file| {
+            // What the daemon hides is read by nobody.
+            let above = if dir.starts_with(b"/") { &b""[..] } else { shown };
+            let path = clean(&[trim_root(above), b"/", dir, b"/", file].concat());
+            let path = trim_root(&path);
+            match hidden.is_some_and(|list| crate::daemon::rules::hides(list, path, false)) {
+                true => None,
+                false => read_in_walk(cache, module, dir, file),
+            }
+        });
+        self.reporter.explain_refusal();
         if let Err(error) = entered {
             let line = [b"rsync: [sender] ".as_slice(), error.text()].concat();
             self.reporter.error_line(&line);

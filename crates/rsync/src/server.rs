@@ -160,12 +160,9 @@ impl Server {
         self.role = if self.opts.sender { Role::Sender } else { Role::SoleReceiver };
         self.choose_outlet(&writer, daemon.is_some());
         if let Some(daemon) = &daemon
-            && let Err(mut fatal) = self.greet(daemon, &agreed, &mut writer)
+            && let Err(fatal) = self.greet(daemon, &agreed, &mut writer)
         {
-            self.explain(&mut fatal);
-            crate::farewell::announce(&agreed, &mut writer, &fatal);
-            crate::farewell::wait_for_peer(&mut reader, &fatal);
-            return Err(fatal);
+            return Err(self.tell(fatal, &agreed, &mut reader, &mut writer));
         }
         let result = if self.opts.sender {
             self.send(reader, writer, agreed, paths, daemon)
@@ -237,11 +234,12 @@ impl Server {
                 (SourceStart::Operator { cwd: crate::client::cwd() }, printer, rules)
             }
             Some(daemon) => (
-                SourceStart::Module { root: daemon.root, confined: daemon.confined },
+                SourceStart::Module { root: daemon.root.clone(), confined: daemon.confined },
                 ItemPrinter::server(self.opts.clone(), true, daemon.transfer_log),
                 ScanRules {
                     filters,
                     daemon_filters: Some(daemon.filters),
+                    module: Some(daemon.root),
                     daemon_chmod: daemon.outgoing_chmod,
                     munge: daemon.munge,
                 },
@@ -257,8 +255,14 @@ impl Server {
             }
             _ => paths,
         };
-        let names = files_from::for_server(&self.opts, |path| open_list(&start, path))
-            .map_err(|fatal| fatal.of(Role::Server))?;
+        let mut writer = writer;
+        let names = match files_from::for_server(&self.opts, |path| open_list(&start, path)) {
+            Ok(names) => names,
+            Err(fatal) => {
+                let fatal = fatal.of(Role::Server);
+                return Err(self.tell(fatal, &agreed, &mut reader, &mut writer));
+            }
+        };
         let names = names.read(&mut reader, agreed.protocol)?;
         let scanner = Scanner::new(
             self.opts.clone(),
@@ -274,12 +278,7 @@ impl Server {
         let result = sender.run(&start, &paths, names.as_deref());
         let (mut reader, mut writer, counters) = sender.into_link();
         self.total_size = counters.total_size;
-        result.map_err(|mut fatal| {
-            self.explain(&mut fatal);
-            crate::farewell::announce(&agreed, &mut writer, &fatal);
-            crate::farewell::wait_for_peer(&mut reader, &fatal);
-            fatal
-        })
+        result.map_err(|fatal| self.tell(fatal, &agreed, &mut reader, &mut writer))
     }
 
     fn receive(
@@ -302,8 +301,11 @@ impl Server {
             Some(d) => SourceStart::Module { root: d.root.clone(), confined: d.confined },
         };
         let raw = agreed.protocol.raw_files_from();
-        files_from::serve(&self.opts, |path| open_list(&place, path), raw, &mut writer)
-            .map_err(|fatal| fatal.of(Role::Server))?;
+        let list = |path: &[u8]| open_list(&place, path);
+        if let Err(fatal) = files_from::serve(&self.opts, list, raw, &mut writer) {
+            let fatal = fatal.of(Role::Server);
+            return Err(self.tell(fatal, &agreed, &mut reader, &mut writer));
+        }
         let dest = paths.into_iter().next().unwrap_or_else(|| b".".to_vec());
         let printer = ItemPrinter::server(self.opts.clone(), false, None);
         let mut setup = ReceivingSetup {
@@ -352,6 +354,20 @@ impl Server {
         }
     }
 
+    /// Says what ends the run, and waits until the client knows.
+    fn tell(
+        &self,
+        mut fatal: Fatal,
+        agreed: &Agreed,
+        reader: &mut LinkReader,
+        writer: &mut LinkWriter,
+    ) -> Fatal {
+        self.explain(&mut fatal);
+        crate::farewell::announce(agreed, writer, &fatal);
+        crate::farewell::wait_for_peer(reader, &fatal);
+        fatal
+    }
+
     /// Says what ends the run, through the connection where that still works.
     fn explain(&self, fatal: &mut Fatal) {
         explain(&self.reporter, self.role, fatal);
@@ -395,10 +411,7 @@ fn open_list(start: &SourceStart, path: &[u8]) -> std::io::Result<std::fs::File>
         SourceStart::Operator { .. } => tree::operator::open_trusted(path),
         SourceStart::Module { root, .. } => {
             let clean = crate::scan::clean(crate::scan::trim_root(path));
-            let rel = tree::path::RelPath::new(&clean)
-                .map_err(|_| std::io::Error::from_raw_os_error(libc::EINVAL))?;
-            let name = rel.name().ok_or_else(|| std::io::Error::from_raw_os_error(libc::EISDIR))?;
-            root.dir(rel.parent())?.open_read(name)
+            tree::operator::open_from(root.top(), &clean, Some(root.top()))
         }
     }
 }

@@ -12,6 +12,7 @@ use wire::ndx::{self, NdxReader};
 
 use crate::chmod::ChmodRules;
 use crate::counters::Counters;
+use crate::daemon::rules::hides;
 use crate::dest::{DestStart, FirstList};
 use crate::fatal::Fatal;
 use crate::flist_options::flist_options;
@@ -349,22 +350,27 @@ fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
     Ok(false)
 }
 
-/// Opens `--temp-dir`, `--backup-dir` and an absolute `--partial-dir`.
+/// Opens `--temp-dir`; the others are opened when something needs them.
 fn side_dirs(recv: &Receiving, start: &DestStart) -> Result<SideDirs, Fatal> {
     let mut side = SideDirs::default();
     if recv.opts.dry_run {
         return Ok(side);
     }
-    if let Some(temp) = &recv.opts.temp_dir {
-        side.temp = Some(start.side_dir(&recv.root, temp, "temp-dir")?.top().clone());
-    }
-    if let Partial::Dir(partial) = &recv.opts.partial
-        && partial.starts_with(b"/")
+    if let (Some(filters), Partial::Dir(dir)) = (&recv.daemon_filters, &recv.opts.partial)
+        && dir.starts_with(b"/")
+        && hides(filters, &crate::scan::clean(crate::scan::trim_root(dir)), true)
     {
-        side.partial = start
-            .side_dir_made(&recv.root, partial, 0o077)
-            .ok()
-            .map(|(root, _)| root.top().clone());
+        let text = "Your options have been rejected by the server.";
+        return Err(Fatal::bare(ExitCode::Syntax, text));
+    }
+    if let Some(temp) = &recv.opts.temp_dir {
+        let looked = start.open_side(&recv.root, temp);
+        // A symlink that is not followed costs each file, and the run goes on.
+        side.temp_refused = looked.is_err_and(|e| e.raw_os_error() == Some(libc::ELOOP));
+        tree::operator::take_refusal();
+    }
+    if let Some(temp) = recv.opts.temp_dir.as_ref().filter(|_| !side.temp_refused) {
+        side.temp = Some(start.side_dir(&recv.root, temp, "temp-dir")?.top().clone());
     }
     Ok(side)
 }

@@ -14,13 +14,40 @@ use crate::root::Root;
 pub struct DirCache {
     root: Root,
     open: Vec<(RelPathBuf, Dir)>,
+    /// Directories that the operator named behind symlinks which no walk from the root follows.
+    named: Vec<(RelPathBuf, Dir)>,
     max: usize,
 }
 
 impl DirCache {
     /// Keeps at most `max` directories open.
     pub fn new(root: Root, max: usize) -> DirCache {
-        DirCache { root, open: Vec::new(), max: max.max(1) }
+        DirCache { root, open: Vec::new(), named: Vec::new(), max: max.max(1) }
+    }
+
+    /// From now on `path` is this directory, and what lies below is resolved from it.
+    pub fn name(&mut self, path: &RelPath, dir: Dir) {
+        self.forget(path);
+        self.named.push((path.to_owned(), dir));
+    }
+
+    fn resolve(&self, path: &RelPath) -> io::Result<Dir> {
+        let below = |(known, dir): &(RelPathBuf, Dir)| {
+            let rest = path.as_bytes().strip_prefix(known.as_bytes())?;
+            match rest.strip_prefix(b"/") {
+                None if rest.is_empty() => Some((known.as_bytes().len(), dir.clone(), None)),
+                None => None,
+                Some(rest) => {
+                    let rest = RelPathBuf::new(rest).ok()?;
+                    Some((known.as_bytes().len(), dir.clone(), Some(rest)))
+                }
+            }
+        };
+        match self.named.iter().filter_map(below).max_by_key(|(len, ..)| *len) {
+            Some((_, dir, None)) => Ok(dir),
+            Some((_, dir, Some(rest))) => Root::from_dir(dir).dir(&rest),
+            None => self.root.dir(path),
+        }
     }
 
     /// The directory at `path`.
@@ -35,7 +62,7 @@ impl DirCache {
                 self.open.push(hit);
             }
             None => {
-                let dir = self.root.dir(path)?;
+                let dir = self.resolve(path)?;
                 if self.open.len() >= self.max {
                     self.open.remove(0);
                 }
@@ -71,6 +98,25 @@ impl DirCache {
 mod tests {
     use super::*;
     use crate::scratch::{Scratch, rel};
+
+    #[test]
+    fn what_the_operator_named_is_reached_and_is_a_root_itself() {
+        let s = Scratch::new();
+        for name in ["in/link", "out/a/b", "far"] {
+            std::fs::create_dir_all(s.path(name)).unwrap();
+        }
+        std::os::unix::fs::symlink(s.path("out"), s.path("in/abs")).unwrap();
+        std::os::unix::fs::symlink("../../far", s.path("out/a/leaves")).unwrap();
+        let root = Root::from_dir(s.root().dir(rel("in")).unwrap());
+        let mut cache = DirCache::new(root.clone(), 8);
+        assert!(cache.dir(rel("abs/a")).is_err());
+        cache.name(rel("abs"), root.below(rel("abs")).unwrap());
+        let ino = |dir: &Dir| dir.stat_self().unwrap().ino;
+        let b = s.root().dir(rel("out/a/b")).unwrap();
+        assert_eq!(ino(cache.dir(rel("abs/a/b")).unwrap()), ino(&b));
+        assert_eq!(cache.dir(rel("abs/a/leaves")).unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        assert!(cache.dir(rel("abso")).is_err());
+    }
 
     #[test]
     fn a_kept_handle_is_reused_until_forgotten() {

@@ -13,7 +13,8 @@ use rustix::io::Errno;
 
 use crate::dir::Dir;
 use crate::path::NameBuf;
-use crate::resolve::{Stop, trusted, trusted_walk};
+pub use crate::resolve::take_refusal;
+use crate::resolve::{trusted, trusted_from, trusted_within};
 
 /// Owner and mode of an open file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,10 +72,16 @@ pub fn open_append(path: &[u8]) -> io::Result<File> {
     open(path, Access::Append { mode: 0o644 })
 }
 
-/// Whether the walk along `path` ends at a symlink of a stranger, for the line that explains an
-/// ELOOP. It looks again, so it is good for that line only.
-pub fn refused_for_owner(path: &[u8]) -> bool {
-    matches!(trusted_walk(path, false), Err(Stop::Untrusted))
+/// Opens a regular file for reading that an option or a rule names, seen from the directory
+/// `start`; same trust. With `within`, somebody else named it, and it must lie in there.
+pub fn open_from(start: &Dir, path: &[u8], within: Option<&Dir>) -> io::Result<File> {
+    let at = match within {
+        Some(root) => trusted_within(root.fd(), start.fd(), path, false)?,
+        None => trusted_from(start.fd(), path, false)?,
+    };
+    let name = at.name.filter(|_| !at.pinned).ok_or(Errno::ISDIR)?;
+    let name = NameBuf::new(&name).map_err(|_| Errno::INVAL)?;
+    Dir::from_fd(at.dir).open_read(&name)
 }
 
 /// The directory of a path's last component, and that component: for making, renaming or removing
@@ -171,12 +178,14 @@ mod tests {
         if crate::owner::am_root() {
             std::os::unix::fs::lchown(s.path("own"), Some(12_345), None).unwrap();
             assert_eq!(errno(open_trusted(bytes(&s.path("file")))), libc::ELOOP);
-            assert!(refused_for_owner(bytes(&s.path("file"))));
+            assert!(take_refusal());
             let append = Access::Append { mode: 0o600 };
             assert_eq!(errno(open(bytes(&s.path("own/new")), append)), libc::ELOOP);
             assert!(!s.path("d/new").exists());
         }
-        assert!(!refused_for_owner(bytes(&s.path("d/f"))));
+        take_refusal();
+        open_trusted(bytes(&s.path("d/f"))).unwrap();
+        assert!(!take_refusal());
     }
 
     #[test]

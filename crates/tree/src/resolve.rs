@@ -14,6 +14,7 @@
 //! All handles are path-only: passing through a directory needs no right to read it. Mount points
 //! are crossed. The walk by component holds at most 1024 directories; `openat2` has no such limit.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -179,50 +180,108 @@ pub struct Trusted {
     pub pinned: bool,
 }
 
-/// Why a trusted walk stopped.
-pub(crate) enum Stop {
-    /// At a symlink whose owner is not trusted.
-    Untrusted,
-    /// For any other reason.
-    Errno(Errno),
+thread_local! {
+    /// A walk of this thread stopped at a symlink of a stranger, and nobody has asked since.
+    static REFUSED: Cell<bool> = const { Cell::new(false) };
 }
 
-impl From<Errno> for Stop {
-    fn from(errno: Errno) -> Stop {
-        Stop::Errno(errno)
-    }
-}
-
-impl From<Stop> for io::Error {
-    fn from(stop: Stop) -> io::Error {
-        match stop {
-            Stop::Untrusted => Errno::LOOP.into(),
-            Stop::Errno(errno) => errno.into(),
-        }
-    }
+/// Whether a walk of this thread was stopped by the owner of a symlink since the last call, for the
+/// line that explains an ELOOP.
+pub fn take_refusal() -> bool {
+    REFUSED.take()
 }
 
 /// Walks a path of the operator to the directory of its last component, following only symlinks of
 /// trusted owners. With `whole`, the last component is walked too and must be a directory. A
 /// missing last component is no error here.
 pub fn trusted(path: &[u8], whole: bool) -> io::Result<Trusted> {
-    Ok(trusted_walk(path, whole)?)
+    let start: &[u8] = if path.starts_with(b"/") { b"/" } else { b"." };
+    Ok(walk(openat(CWD, start, DIR, Mode::empty())?, path, whole, None)?)
 }
 
 /// Walks a relative path of the operator from an open directory; `..` leads up.
-pub fn trusted_from(start: BorrowedFd<'_>, path: &[u8]) -> io::Result<OwnedFd> {
+pub fn trusted_from(start: BorrowedFd<'_>, path: &[u8], whole: bool) -> io::Result<Trusted> {
     let start = openat(start, ".", DIR, Mode::empty())?;
-    Ok(walk(start, path, true)?.dir)
+    Ok(walk(start, path, whole, None)?)
 }
 
-pub(crate) fn trusted_walk(path: &[u8], whole: bool) -> Result<Trusted, Stop> {
-    let start: &[u8] = if path.starts_with(b"/") { b"/" } else { b"." };
-    walk(openat(CWD, start, DIR, Mode::empty())?, path, whole)
+/// The same for a path that somebody else named, and that may not end outside of `root`: the trust
+/// in owners is not enough, each directory on the way lies in `root` or is one above it.
+pub fn trusted_within(
+    root: BorrowedFd<'_>,
+    start: BorrowedFd<'_>,
+    path: &[u8],
+    whole: bool,
+) -> io::Result<Trusted> {
+    let start = openat(start, ".", DIR, Mode::empty())?;
+    let bounds = Bounds::new(root)?;
+    let end = walk(start, path, whole, Some(bounds.clone()))?;
+    // Something may have been moved meanwhile: what counts is where the end lies now.
+    match climb(&end.dir)?.contains(&bounds.root) {
+        true => Ok(end),
+        false => Err(Errno::LOOP.into()),
+    }
 }
 
-fn walk(mut at: OwnedFd, path: &[u8], whole: bool) -> Result<Trusted, Stop> {
+/// Device and inode of a directory.
+type Id = (u64, u64);
+
+fn identity(dir: &OwnedFd) -> rustix::io::Result<Id> {
+    let stat = rustix::fs::fstat(dir)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// A directory and all above it, as far as they may be searched.
+fn climb(dir: &OwnedFd) -> rustix::io::Result<Vec<Id>> {
+    let mut ids = vec![identity(dir)?];
+    let mut at = openat(dir, ".", DIR, Mode::empty())?;
+    while ids.len() <= PATH_LEN_MAX {
+        let Ok(above) = openat(&at, "..", DIR, Mode::empty()) else { break };
+        let id = identity(&above)?;
+        if ids.last() == Some(&id) {
+            break;
+        }
+        ids.push(id);
+        at = above;
+    }
+    Ok(ids)
+}
+
+/// Where a walk may be: in a directory, or on the way down to it.
+#[derive(Clone)]
+struct Bounds {
+    root: Id,
+    above: Vec<Id>,
+    inside: bool,
+}
+
+impl Bounds {
+    fn new(root: BorrowedFd<'_>) -> io::Result<Bounds> {
+        let mut above = climb(&openat(root, ".", DIR, Mode::empty())?)?;
+        Ok(Bounds { root: above.remove(0), above, inside: true })
+    }
+
+    fn enter(&mut self, dir: &OwnedFd) -> rustix::io::Result<()> {
+        let id = identity(dir)?;
+        if id == self.root {
+            self.inside = true;
+        } else if self.above.contains(&id) {
+            self.inside = false;
+        } else if !self.inside {
+            return Err(Errno::LOOP);
+        }
+        Ok(())
+    }
+}
+
+fn walk(
+    mut at: OwnedFd,
+    path: &[u8],
+    whole: bool,
+    mut bounds: Option<Bounds>,
+) -> rustix::io::Result<Trusted> {
     if path.is_empty() || path.contains(&0) {
-        return Err(Errno::INVAL.into());
+        return Err(Errno::INVAL);
     }
     let mut hops = 0;
     let mut todo = VecDeque::new();
@@ -231,15 +290,13 @@ fn walk(mut at: OwnedFd, path: &[u8], whole: bool) -> Result<Trusted, Stop> {
     while let Some(part) = todo.pop_front() {
         let wanted = todo.is_empty() && !want_dir;
         if part == b".." {
-            at = openat(&at, "..", DIR, Mode::empty())?;
+            at = entered(openat(&at, "..", DIR, Mode::empty())?, &mut bounds)?;
             continue;
         }
         let item = match openat(&at, &part[..], PIN | OFlags::NOFOLLOW, Mode::empty()) {
             Ok(item) => item,
-            Err(Errno::NOENT) if wanted => {
-                return Ok(Trusted { dir: at, name: Some(part), pinned: false });
-            }
-            Err(errno) => return Err(errno.into()),
+            Err(Errno::NOENT) if wanted => return end(at, Some(part), false, &bounds),
+            Err(errno) => return Err(errno),
         };
         let stat = statx(&item, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
         match u32::from(stat.stx_mode) & libc::S_IFMT {
@@ -248,37 +305,59 @@ fn walk(mut at: OwnedFd, path: &[u8], whole: bool) -> Result<Trusted, Stop> {
                 may_follow(stat.stx_uid, hops)?;
                 if fstatfs(&at)?.f_type == PROC_SUPER_MAGIC {
                     if wanted {
-                        return Ok(Trusted { dir: at, name: Some(part), pinned: true });
+                        return end(at, Some(part), true, &bounds);
                     }
-                    at = openat(&at, &part[..], DIR, Mode::empty())?;
+                    at = entered(openat(&at, &part[..], DIR, Mode::empty())?, &mut bounds)?;
                     continue;
                 }
                 let text = readlinkat(&item, "", Vec::new())?.into_bytes();
                 if text.is_empty() {
-                    return Err(Errno::NOENT.into());
+                    return Err(Errno::NOENT);
                 }
                 if text.starts_with(b"/") {
-                    at = openat(CWD, "/", DIR, Mode::empty())?;
+                    at = entered(openat(CWD, "/", DIR, Mode::empty())?, &mut bounds)?;
                 }
                 want_dir |= todo.is_empty() && ends_as_dir(&text);
                 push_front(&mut todo, &text);
                 if todo.iter().map(|part| part.len() + 1).sum::<usize>() > PENDING_MAX {
-                    return Err(Errno::NAMETOOLONG.into());
+                    return Err(Errno::NAMETOOLONG);
                 }
             }
-            _ if wanted => return Ok(Trusted { dir: at, name: Some(part), pinned: false }),
-            libc::S_IFDIR => at = item,
-            _ => return Err(Errno::NOTDIR.into()),
+            _ if wanted => return end(at, Some(part), false, &bounds),
+            libc::S_IFDIR => at = entered(item, &mut bounds)?,
+            _ => return Err(Errno::NOTDIR),
         }
     }
-    Ok(Trusted { dir: at, name: None, pinned: false })
+    end(at, None, false, &bounds)
 }
 
-fn may_follow(owner: u32, hops: u32) -> Result<(), Stop> {
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-        return Err(Stop::Untrusted);
+/// One more directory of a walk, if it may go there.
+fn entered(dir: OwnedFd, bounds: &mut Option<Bounds>) -> rustix::io::Result<OwnedFd> {
+    if let Some(bounds) = bounds {
+        bounds.enter(&dir)?;
     }
-    if hops > HOPS_MAX { Err(Errno::LOOP.into()) } else { Ok(()) }
+    Ok(dir)
+}
+
+/// The end of a walk, if it may end there. A handle of a process leads out.
+fn end(
+    dir: OwnedFd,
+    name: Option<Vec<u8>>,
+    pinned: bool,
+    bounds: &Option<Bounds>,
+) -> rustix::io::Result<Trusted> {
+    match bounds {
+        Some(bounds) if pinned || !bounds.inside => Err(Errno::LOOP),
+        _ => Ok(Trusted { dir, name, pinned }),
+    }
+}
+
+fn may_follow(owner: u32, hops: u32) -> rustix::io::Result<()> {
+    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        REFUSED.set(true);
+        return Err(Errno::LOOP);
+    }
+    if hops > HOPS_MAX { Err(Errno::LOOP) } else { Ok(()) }
 }
 
 /// Whether a path can only mean a directory.

@@ -79,10 +79,24 @@ impl Root {
         &self.top
     }
 
+    /// Opens a directory that the operator named relative to this one, following symlinks as any
+    /// program does.
+    pub fn below(&self, path: &RelPath) -> io::Result<Dir> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Dir::from_fd(openat(self.top.fd(), path.as_bytes(), flags, Mode::empty())?))
+    }
+
     /// Opens a directory that the operator named relative to this one; it may lie anywhere.
     pub fn below_trusted(&self, path: &[u8]) -> io::Result<Root> {
-        let walked = resolve::trusted_from(self.top.fd(), path)?;
-        Ok(Root::from_dir(Dir::from_fd(walked)))
+        let walked = resolve::trusted_from(self.top.fd(), path, true)?;
+        Ok(Root::from_dir(Dir::from_fd(walked.dir)))
+    }
+
+    /// Opens a directory that somebody else named relative to `start`; it may lie anywhere in this
+    /// root, behind symlinks of trusted owners.
+    pub fn dir_within(&self, start: &Root, path: &[u8]) -> io::Result<Root> {
+        let walked = resolve::trusted_within(self.top.fd(), start.top.fd(), path, true)?;
+        Ok(Root::from_dir(Dir::from_fd(walked.dir)))
     }
 
     /// Opens the directory that holds `path`; the root's is the root.

@@ -93,7 +93,7 @@ pub(super) fn run(churns: &Churns, choice: &Choice, dir: &Path) -> Result<Report
         work.step(&mut dice, number);
         match number % part {
             at if at == part / 2 => run.mishap(&mut dice)?,
-            at if at == part / 2 + part / 5 => run.relief()?,
+            at if at == part / 2 + part / 3 => run.relief()?,
             _ => {}
         }
         // Mostly a stream with small gaps, so that work and transfers mix; at times a burst.

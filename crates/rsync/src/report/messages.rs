@@ -53,6 +53,11 @@ impl Role {
     }
 }
 
+/// What explains an ELOOP that the owner of a symlink caused.
+const REFUSED_LINK: &[u8] = b"refusing to follow a symlink owned by an untrusted user; use \
+    --insecure-links locally or \"insecure links = yes\" in a daemon module ONLY if every path \
+    component is trusted";
+
 /// Where lines go.
 #[derive(Clone)]
 pub enum Outlet {
@@ -179,7 +184,16 @@ impl Reporter {
         }
     }
 
+    /// Explains, once for each, the symlinks of strangers that this thread was kept from following.
+    /// Error lines do so by themselves; this is for what is not an error.
+    pub fn explain_refusal(&self) {
+        if tree::operator::take_refusal() {
+            self.warning(REFUSED_LINK);
+        }
+    }
+
     fn say_error(&self, line: Vec<u8>, framed: fn(Vec<u8>) -> Message) {
+        self.explain_refusal();
         self.log_line(&line);
         match self.outlet() {
             Outlet::Console | Outlet::Split(_) => {
