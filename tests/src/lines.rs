@@ -119,16 +119,24 @@ fn temporary(line: &str) -> String {
 }
 
 /// The lines of one run that have an order of their own, by who says them: items, which are told as
-/// their records pass, and remarks of the generator. Two processes of the reference say these, and
-/// how they mix depends on scheduling. What two processes bring about has no order at all.
-pub fn by_speaker(lines: &[String]) -> [Vec<&String>; 2] {
+/// their records pass, remarks of the generator, and remarks of a sender that lists. Processes of the
+/// reference say these, and how they mix depends on scheduling. What two processes bring about has
+/// no order at all.
+pub fn by_speaker(lines: &[String]) -> [Vec<&String>; 3] {
     let of_either = |line: &&String| EITHER.iter().any(|start| line.starts_with(start));
-    let (remarks, items) = lines.iter().filter(|line| !of_either(line)).partition(|line| {
+    let lister = |line: &&String| LISTING.iter().any(|start| line.starts_with(start));
+    let (listing, rest): (Vec<&String>, Vec<&String>) =
+        lines.iter().filter(|line| !of_either(line)).partition(lister);
+    let (remarks, items) = rest.into_iter().partition(|line| {
         REMARKS.iter().any(|start| line.starts_with(start))
             || VERDICTS.iter().any(|end| line.ends_with(end))
     });
-    [items, remarks]
+    [items, remarks, listing]
 }
+
+/// Beginnings of lines of a sender that lists.
+const LISTING: [&str; 3] =
+    ["copying unsafe symlink ", "skipping directory ", "[sender] skipping mount-point "];
 
 /// Beginnings of lines that generator and receiver both bring about: each backs up what it replaces,
 /// and each tells the sender what has arrived.
