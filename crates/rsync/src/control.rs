@@ -1,11 +1,15 @@
 //! What a caller can ask of a running transfer, and what it can watch.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Shared between the roles of one run and whoever started it.
 #[derive(Default, Debug)]
 pub struct Control {
     stop: AtomicBool,
+    /// Seconds in which something other than keep-alives must move, in either direction, or the run
+    /// ends with exit code 30; 0 is no limit. The timeout of the options is no such limit: a peer
+    /// that waits for ever keeps the connection alive.
+    pub stall_s: AtomicU32,
     /// Entries listed so far by the sender.
     pub listed: AtomicU64,
     /// Set once the file list is complete.

@@ -39,6 +39,8 @@ const WRITE_CHUNK: usize = 64 * 1024;
 pub struct Traffic {
     start: Instant,
     last_ms: AtomicU64,
+    /// Time spent waiting for input since something moved that was no keep-alive.
+    stalled_ms: AtomicU64,
     timeout_s: AtomicU32,
     read: AtomicU64,
     written: AtomicU64,
@@ -54,6 +56,7 @@ impl Traffic {
         Arc::new(Traffic {
             start: Instant::now(),
             last_ms: AtomicU64::new(0),
+            stalled_ms: AtomicU64::new(0),
             timeout_s: AtomicU32::new(timeout_s),
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
@@ -105,6 +108,24 @@ impl Traffic {
         self.last_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
+    /// Notes that data or a message has moved.
+    fn moved(&self) {
+        self.stalled_ms.store(0, Ordering::Relaxed);
+    }
+
+    /// Adds up a wait that ends now. Errors: nothing but keep-alives has moved for as long as the
+    /// caller allows. Time in which this side was busy itself does not count.
+    fn waited(&self, begun: Instant) -> Result<(), Fatal> {
+        let waited = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let stalled_s = self.stalled_ms.fetch_add(waited, Ordering::Relaxed) / 1000;
+        let limit_s = u64::from(self.control.stall_s.load(Ordering::Relaxed));
+        if limit_s == 0 || stalled_s < limit_s {
+            return Ok(());
+        }
+        let text = format!("nothing but keep-alives for {stalled_s} seconds -- exiting");
+        Err(Fatal::new(ExitCode::Timeout, text))
+    }
+
     /// How long a wait may last before something must be done: half the timeout.
     fn lull(&self) -> Duration {
         match self.timeout_s() {
@@ -123,7 +144,12 @@ impl Traffic {
             }
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             let step = left.map_or(STOP_CHECK, |left| left.min(STOP_CHECK));
-            if wait_one(fd, what, Some(step)).map_err(poll_failed)? {
+            let begun = Instant::now();
+            let ready = wait_one(fd, what, Some(step)).map_err(poll_failed)?;
+            if what == PollFlags::IN {
+                self.waited(begun)?;
+            }
+            if ready {
                 return Ok(true);
             }
             if left.is_some_and(|left| left <= step) {
@@ -420,7 +446,10 @@ impl LinkReader {
             Message::ErrorExit(Some(code)) => Err(Fatal::peer_exit(code)),
             Message::ErrorExit(None) => Err(Fatal::peer_exit(0)),
             Message::Noop => Ok(()),
-            other => (self.on_message)(other),
+            other => {
+                self.traffic.moved();
+                (self.on_message)(other)
+            }
         }
     }
 
@@ -486,6 +515,7 @@ impl ByteSource for LinkReader {
             let n = self.take_into(&mut out[filled..filled + want]);
             filled += n;
             self.frame_left -= n;
+            self.traffic.moved();
         }
         Ok(())
     }
@@ -502,6 +532,8 @@ pub struct LinkWriter {
     /// Data of the stream not yet framed. Roles append to it directly.
     pub data: Vec<u8>,
     muxed: bool,
+    /// What is being written is a keep-alive.
+    idle: bool,
     pace: Option<crate::pace::Pace>,
 }
 
@@ -517,6 +549,7 @@ impl LinkWriter {
             sent: 0,
             data: Vec::new(),
             muxed: false,
+            idle: false,
             pace: (bwlimit > 0).then(|| crate::pace::Pace::new(bwlimit)),
         }
     }
@@ -589,8 +622,11 @@ impl LinkWriter {
     pub fn keep_alive(&mut self) -> Result<(), Fatal> {
         if self.muxed && self.traffic.timeout_s() != 0 {
             self.frame();
+            self.idle = self.sent == self.ready.len();
             self.ready.extend_from_slice(&mux::header(mux::DATA, 0));
-            self.flush()?;
+            let done = self.flush();
+            self.idle = false;
+            return done;
         }
         Ok(())
     }
@@ -615,6 +651,9 @@ impl LinkWriter {
                 Ok(n) => {
                     self.sent += n;
                     self.traffic.touch();
+                    if !self.idle {
+                        self.traffic.moved();
+                    }
                     self.traffic.written.fetch_add(n as u64, Ordering::Relaxed);
                     if let Some(pace) = &mut self.pace {
                         pace.wrote(n);
@@ -639,6 +678,7 @@ impl LinkWriter {
         if self.traffic.control.stop_requested() {
             return Err(Fatal::silent(ExitCode::Signal));
         }
+        let begun = Instant::now();
         let timeout = Timespec::try_from(self.traffic.lull().min(STOP_CHECK)).ok();
         let readable = {
             let mut fds =
@@ -656,7 +696,7 @@ impl LinkWriter {
         if readable {
             reader.fill_now()?;
         }
-        Ok(())
+        self.traffic.waited(begun)
     }
 }
 

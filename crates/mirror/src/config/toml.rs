@@ -358,9 +358,11 @@ pub const ROWS: &[KeyRow] = &[
     row!("bwlimit", "KiB per second at most; 0 is no limit (0)", |sync, v| {
         sync.options.bwlimit = number(v, u64::MAX / 1024)? * 1024
     }),
-    row!("timeout", "Seconds without a byte before a transfer is given up (60)", |sync, v| {
-        sync.options.timeout_s = number_u32(v)?
-    }),
+    row!(
+        "timeout",
+        "Seconds without a byte before a transfer is given up (60); with keep-alives alone, five times that",
+        |sync, v| { sync.options.timeout_s = number_u32(v)? }
+    ),
     row!("connect_timeout", "Seconds a daemon may take to answer (30)", |sync, v| {
         sync.options.contimeout_s = number_u32(v)?
     }),

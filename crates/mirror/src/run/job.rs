@@ -17,6 +17,7 @@
 //! `--modify-window` of the operator spares it that.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use rsync::console::{Captured, Silent};
 use rsync::control::Control;
@@ -93,6 +94,8 @@ impl Job {
     }
 
     fn run(&self, options: Options, source: &[u8], control: &Arc<Control>) -> Outcome {
+        let stall_s = options.timeout_s.saturating_mul(STALL_TIMEOUTS);
+        control.stall_s.store(stall_s, Ordering::Relaxed);
         rsync::client::run(
             options,
             vec![Location::Local(source.to_vec())],
@@ -219,6 +222,9 @@ fn add(all: &mut Outcome, next: Outcome) -> bool {
     part(next.exit)
 }
 
+/// Timeouts in which a transfer must move something other than keep-alives: long enough for a target
+/// that reads a large file to compare it, and nobody waits at a terminal to end one that hangs.
+const STALL_TIMEOUTS: u32 = 5;
 /// Seconds a daemon may take to accept a connection, where nothing else is set.
 const CONNECT_TIMEOUT_S: u32 = 30;
 
