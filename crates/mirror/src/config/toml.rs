@@ -360,7 +360,7 @@ pub const ROWS: &[KeyRow] = &[
     }),
     row!(
         "timeout",
-        "Seconds without a byte before a transfer is given up (60); with keep-alives alone, five times that",
+        "Seconds without a byte before a transfer is given up (60); with keep-alives alone, thirty times that",
         |sync, v| { sync.options.timeout_s = number_u32(v)? }
     ),
     row!("connect_timeout", "Seconds a daemon may take to answer (30)", |sync, v| {

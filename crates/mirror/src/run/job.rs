@@ -224,7 +224,7 @@ fn add(all: &mut Outcome, next: Outcome) -> bool {
 
 /// Timeouts in which a transfer must move something other than keep-alives: long enough for a target
 /// that reads a large file to compare it, and nobody waits at a terminal to end one that hangs.
-const STALL_TIMEOUTS: u32 = 5;
+const STALL_TIMEOUTS: u32 = 30;
 /// Seconds a daemon may take to accept a connection, where nothing else is set.
 const CONNECT_TIMEOUT_S: u32 = 30;
 
