@@ -229,9 +229,8 @@ impl Server {
             None => {
                 let printer = ItemPrinter::server(self.opts.clone(), true, None);
                 crate::munge::check(&self.opts)?;
-                let munge = self.opts.munge_links;
-                let rules = ScanRules { filters, munge, ..ScanRules::default() };
-                (SourceStart::Operator { cwd: crate::client::cwd() }, printer, rules)
+                let own = ScanRules { filters, munge: self.opts.munge_links, ..Default::default() };
+                (SourceStart::Operator { cwd: crate::client::cwd() }, printer, own)
             }
             Some(daemon) => (
                 SourceStart::Module { root: daemon.root.clone(), confined: daemon.confined },
