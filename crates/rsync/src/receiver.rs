@@ -35,6 +35,7 @@ use wire::sum::SumHead;
 use wire::token::{Received, TokenReader};
 
 use crate::attributes;
+use crate::basis::BasisWalk;
 use crate::counters::Counters;
 use crate::fatal::Fatal;
 use crate::heading::Heading;
@@ -55,6 +56,7 @@ pub struct ReceiverRole {
     ndx: NdxReader,
     tokens: TokenReader,
     cache: DirCache,
+    basis: BasisWalk,
     printer: ItemPrinter,
     /// Numbers of the run.
     pub counters: Counters,
@@ -64,9 +66,10 @@ pub struct ReceiverRole {
     block: Vec<u8>,
 }
 
-/// Where a file's content goes, or why it goes nowhere.
+/// Where a file's content goes, or why it goes nowhere. `own`: the basis is the file that is
+/// replaced or written in place.
 enum Target {
-    Stage { stage: Stage, dir: Dir, place: RelPathBuf, basis: Option<File> },
+    Stage { stage: Stage, dir: Dir, place: RelPathBuf, basis: Option<File>, own: bool },
     Discard,
 }
 
@@ -82,6 +85,7 @@ impl ReceiverRole {
         let cache = DirCache::new(recv.root.clone(), 64);
         let tokens = TokenReader::new(recv.agreed.tokens, recv.agreed.protocol)?;
         Ok(ReceiverRole {
+            basis: BasisWalk::new(&recv),
             recv,
             reader,
             decoder,
@@ -205,7 +209,7 @@ impl ReceiverRole {
 
     fn item(&mut self, index: i32, phase: u8) -> Result<(), Fatal> {
         let head = ItemHead::decode_after_ndx(&mut self.reader, index)?;
-        head.check_basis(0, false)?;
+        head.check_basis(self.recv.opts.basis_dirs.len(), false)?;
         let (segment, place) = match self.recv.lists.lock() {
             Ok(lists) => lists.find(index)?,
             Err(_) => return Err(Fatal::silent(ExitCode::Crashed)),
@@ -324,6 +328,7 @@ impl ReceiverRole {
             }
         };
         let basis = self.open_basis(&place, &dir, base, head);
+        let own = head.basis.unwrap_or(BASIS_FILE) == BASIS_FILE;
         let opened = if self.recv.opts.inplace {
             self.back_up_copy(&dir, base, &place)
                 .and_then(|()| Stage::in_place(dir.clone(), base, true))
@@ -334,7 +339,7 @@ impl ReceiverRole {
         match opened {
             Ok(mut stage) => {
                 self.lay_out(&mut stage, entry, name);
-                Target::Stage { stage, dir, place, basis }
+                Target::Stage { stage, dir, place, basis, own }
             }
             Err(error) => {
                 let what = if self.recv.opts.inplace { "open" } else { "mkstemp" };
@@ -386,6 +391,7 @@ impl ReceiverRole {
         match head.basis.unwrap_or(BASIS_FILE) {
             BASIS_FILE => dir.open_read(base).ok(),
             BASIS_PARTIAL => crate::partial::open(&self.recv, &mut self.cache, place),
+            number @ 0..BASIS_FILE => self.basis.open(usize::from(number), place),
             _ => None,
         }
     }
@@ -586,12 +592,12 @@ impl ReceiverRole {
 /// zeros: the digest will tell, and the file is asked for again.
 fn copy_block(target: &mut Target, block: &mut Vec<u8>, offset: u64, len: u32) -> io::Result<()> {
     block.resize(len as usize, 0);
-    let Target::Stage { stage, basis, .. } = target else { return Ok(()) };
+    let Target::Stage { stage, basis, own, .. } = target else { return Ok(()) };
     let read = basis.as_ref().map(|basis| basis.read_exact_at(block, offset));
     if !matches!(read, Some(Ok(()))) {
         block.fill(0);
     }
-    if stage.is_in_place() && stage.position() == offset {
+    if *own && stage.is_in_place() && stage.position() == offset {
         stage.skip(u64::from(len))
     } else {
         stage.write(block)

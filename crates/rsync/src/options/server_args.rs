@@ -226,6 +226,10 @@ fn late_words(words: &mut Words, o: &Options, sending: bool) {
         words.push(dir);
     }
     words.push_if(sending && o.fsync, "--fsync");
+    for dir in o.basis_dirs.iter().filter(|_| sending) {
+        words.push(o.basis_kind.option());
+        words.push(dir);
+    }
     if let Some(levels) = info::words_for_server(&o.given.info, sending) {
         words.assign("--info", levels);
     }
