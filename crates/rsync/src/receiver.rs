@@ -20,6 +20,7 @@ use tree::cache::DirCache;
 use tree::dir::Dir;
 use tree::path::{Name, RelPathBuf};
 use tree::stage::Stage;
+use wire::checksum::strong::FileHasher;
 use wire::codec::ByteSource;
 use wire::error::Error;
 use wire::exchange::goodbye::{DelStats, Stats};
@@ -42,7 +43,7 @@ use crate::heading::Heading;
 use crate::items::{ItemLine, ItemPrinter};
 use crate::link::LinkReader;
 use crate::lists::{Place, Segment};
-use crate::options::Partial;
+use crate::options::{Append, Partial};
 use crate::problem::ProblemKind;
 use crate::receiving::{Note, Receiving};
 use crate::regular::{BASIS_FILE, BASIS_PARTIAL};
@@ -214,7 +215,7 @@ impl ReceiverRole {
             Ok(lists) => lists.find(index)?,
             Err(_) => return Err(Fatal::silent(ExitCode::Crashed)),
         };
-        if head.iflags.contains(ItemFlags::IS_NEW) && !self.failed_once.contains(&index) {
+        if head.iflags.contains(ItemFlags::IS_NEW) && phase == 0 {
             self.counters.created.add(segment.mode(&place));
         }
         if !head.iflags.contains(ItemFlags::TRANSFER) {
@@ -223,7 +224,7 @@ impl ReceiverRole {
         }
         let pos = segment.content(&place, index, phase)?;
         self.refuse_unwanted(&segment.list.get(pos))?;
-        if !self.failed_once.contains(&index) {
+        if phase == 0 {
             self.counters.transferred += 1;
             self.counters.transferred_size += segment.list.get(pos).len();
         }
@@ -277,7 +278,9 @@ impl ReceiverRole {
             SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
         self.printer.begin_progress(entry.len(), self.listed_bytes());
         let mut target = self.open_target(&entry, &name, head);
-        let received = self.tokens_into(&mut target, &sum_head, &name);
+        let appends = self.recv.opts.append != Append::Off && !self.failed_once.contains(&head.ndx);
+        let start = if appends { sum_head.basis_len() } else { 0 };
+        let received = self.tokens_into(&mut target, &sum_head, start, &name);
         let good = match received {
             Ok(good) => good,
             Err(fatal) => {
@@ -330,7 +333,8 @@ impl ReceiverRole {
         let basis = self.open_basis(&place, &dir, base, head);
         let own = head.basis.unwrap_or(BASIS_FILE) == BASIS_FILE;
         let opened = if self.recv.opts.inplace {
-            self.back_up_copy(&dir, base, &place)
+            let again = self.failed_once.contains(&head.ndx);
+            self.back_up_copy(&dir, base, &place, again)
                 .and_then(|()| Stage::in_place(dir.clone(), base, true))
         } else {
             let mode = self.recv.wanted_perm(entry, None) | 0o200;
@@ -370,9 +374,17 @@ impl ReceiverRole {
         }
     }
 
-    /// In-place with backups: the old content is copied aside before it is overwritten.
-    fn back_up_copy(&mut self, dir: &Dir, base: &Name, place: &RelPathBuf) -> io::Result<()> {
+    /// In-place with backups: the old content is copied aside before it is overwritten, but not what
+    /// a first try has left.
+    fn back_up_copy(
+        &mut self,
+        dir: &Dir,
+        base: &Name,
+        place: &RelPathBuf,
+        again: bool,
+    ) -> io::Result<()> {
         if self.recv.opts.backup
+            && !again
             && let Some(old) = dir.lstat(base)?
             && old.is_file()
         {
@@ -401,11 +413,13 @@ impl ReceiverRole {
         &mut self,
         target: &mut Target,
         sums: &SumHead,
+        start: u64,
         name: &[u8],
     ) -> Result<Option<wire::checksum::strong::Digest>, Fatal> {
         let mut hasher = self.recv.agreed.transfer_sum.file_hasher();
+        let kept = self.keep_start(target, start, &mut hasher);
         let mut write_failed: Option<io::Error> = None;
-        let mut total: u64 = 0;
+        let mut total: u64 = start;
         loop {
             let wrote = match self.tokens.next(&mut self.reader)? {
                 Received::End => break,
@@ -453,8 +467,24 @@ impl ReceiverRole {
             self.recv.reporter.error_line(&text);
             return Err(Fatal::silent(ExitCode::FileIo));
         }
-        let right = theirs == ours.as_bytes() || matches!(target, Target::Discard);
+        let right = kept && theirs == ours.as_bytes() || matches!(target, Target::Discard);
         Ok(right.then_some(ours))
+    }
+
+    /// Goes over the bytes that `--append` leaves as they are, and with `--append-verify` reads them
+    /// for the digest. False when they are not all there.
+    fn keep_start(&mut self, target: &mut Target, start: u64, hasher: &mut FileHasher) -> bool {
+        let Target::Stage { stage, basis, .. } = target else { return true };
+        if start == 0 {
+            return true;
+        }
+        let verified = match basis {
+            _ if self.recv.opts.append != Append::Verified => Ok(()),
+            Some(basis) => crate::hash::hash_start(basis, start, hasher, &mut self.block),
+            None => return false,
+        };
+        let there = stage.file().metadata().is_ok_and(|meta| meta.len() >= start);
+        verified.is_ok() && there && stage.skip(start).is_ok()
     }
 
     /// Backup, attributes, rename.

@@ -19,7 +19,7 @@ use crate::attributes;
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::lists::{Place, Segment};
-use crate::options::Partial;
+use crate::options::{Append, Partial};
 use crate::quick_check::{attribute_flags, same_time, unchanged};
 
 /// Basis type of the destination file itself.
@@ -177,6 +177,10 @@ impl Generator {
         if self.recv.opts.checksum && compared.is_some() {
             head.iflags |= ItemFlags::REPORT_CHANGE;
         }
+        let appends = self.recv.opts.append != Append::Off;
+        if appends && compared.is_some_and(|meta| meta.size >= entry.len()) {
+            return Ok(());
+        }
         if self.recv.opts.dry_run {
             self.request_head(&head)?;
             if self.recv.opts.hard_links {
@@ -190,7 +194,11 @@ impl Generator {
         self.owe(index);
         self.request_head(&head)?;
         match basis {
-            Some((file, _, len)) if !self.recv.whole_file => {
+            // What is there is told by its length alone.
+            Some((_, BASIS_FILE, len)) if appends => {
+                self.sum_head(len, false).encode(&mut self.writer.data)
+            }
+            Some((file, _, len)) if !self.recv.whole_file && !appends => {
                 self.send_sums(&file, len, false, name)?;
             }
             _ => SumHead::empty().encode(&mut self.writer.data),
@@ -224,6 +232,12 @@ impl Generator {
         Some((file, BASIS_FILE, len))
     }
 
+    /// How a basis of `len` bytes is cut into blocks; empty where it has too many.
+    fn sum_head(&self, len: u64, redo: bool) -> SumHead {
+        let digest_len = self.recv.agreed.transfer_sum.kind.digest_len();
+        SumHead::for_basis(len, digest_len, redo, self.recv.opts.block_size).unwrap_or_default()
+    }
+
     /// Reads the basis once and writes its sum head and block sums.
     fn send_sums(
         &mut self,
@@ -233,13 +247,11 @@ impl Generator {
         name: &[u8],
     ) -> Result<(), Fatal> {
         let sum = self.recv.agreed.transfer_sum;
-        let digest_len = sum.kind.digest_len();
-        let head = SumHead::for_basis(len, digest_len, redo, self.recv.opts.block_size);
-        let Some(head) = head.filter(|h| h.count > 0) else {
-            SumHead::empty().encode(&mut self.writer.data);
-            return Ok(());
-        };
+        let head = self.sum_head(len, redo);
         head.encode(&mut self.writer.data);
+        if head.count == 0 {
+            return Ok(());
+        }
         let block_len = head.block_len as usize;
         let per_read = (crate::hash::READ_CHUNK / block_len).max(1);
         let mut buffer = std::mem::take(&mut self.buffer);

@@ -93,6 +93,18 @@ pub enum Partial {
     Dir(Vec<u8>),
 }
 
+/// `--append`, `--append-verify`: only what a longer source has more is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Append {
+    /// Neither.
+    #[default]
+    Off,
+    /// What is there is believed.
+    Blindly,
+    /// What is there takes part in the digest.
+    Verified,
+}
+
 /// What becomes of a file that an alternate basis directory has as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum BasisKind {
@@ -291,6 +303,8 @@ pub struct Options {
     pub whole_file: Option<bool>,
     /// `--inplace`.
     pub inplace: bool,
+    /// `--append`, which implies `inplace`, and `--append-verify`.
+    pub append: Append,
     /// `-S`.
     pub sparse: bool,
     /// `--preallocate`.
@@ -452,6 +466,7 @@ impl Default for Options {
             modify_window: 0,
             whole_file: None,
             inplace: false,
+            append: Append::Off,
             sparse: false,
             preallocate: false,
             fsync: false,

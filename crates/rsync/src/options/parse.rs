@@ -18,7 +18,7 @@ use super::info::{self, FLAG_COUNT, InfoWords};
 use super::scan::{Scanned, WordScanner};
 use super::size;
 use super::table::{Opt, Row};
-use super::{BasisKind, DeleteMode, FilterArg, Options, RemoveSource, StderrMode, check};
+use super::{Append, BasisKind, DeleteMode, FilterArg, Options, RemoveSource, StderrMode, check};
 use crate::chmod::ChmodRules;
 use crate::report;
 
@@ -381,6 +381,16 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::IgnoreExisting => o.ignore_existing = true,
         Opt::WholeFile => o.whole_file = Some(on),
         Opt::Inplace => o.inplace = on,
+        Opt::Append => {
+            // A server hears of verification by the word said twice.
+            let again = draft.server && o.append != Append::Off;
+            o.append = match (on, again) {
+                (false, _) => Append::Off,
+                (true, false) => Append::Blindly,
+                (true, true) => Append::Verified,
+            };
+        }
+        Opt::AppendVerify => o.append = Append::Verified,
         Opt::Sparse => o.sparse = on,
         Opt::Preallocate => o.preallocate = true,
         Opt::Fsync => o.fsync = true,

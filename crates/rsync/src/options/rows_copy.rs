@@ -47,8 +47,14 @@ pub const ROWS: &[Row] = &[
         "copy files whole (w/o delta-xfer algorithm)",
     ),
     Row::flag(Opt::Inplace, &["inplace"], b"", &["inplace"], "update destination files in-place"),
-    Row::refused(Flag, &["append"], b"", &["append"], "append data onto shorter files"),
-    Row::refused(Flag, &["append-verify"], b"", &[], "--append with old data in file checksum"),
+    Row::flag(Opt::Append, &["append"], b"", &["append"], "append data onto shorter files"),
+    Row::flag(
+        Opt::AppendVerify,
+        &["append-verify"],
+        b"",
+        &[],
+        "--append with old data in file checksum",
+    ),
     Row::flag(
         Opt::Sparse,
         &["sparse"],

@@ -78,6 +78,8 @@ pub enum Opt {
     ModifyWindow,
     WholeFile,
     Inplace,
+    Append,
+    AppendVerify,
     Partial,
     PartialDir,
     PartialProgress,
