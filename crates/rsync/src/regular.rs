@@ -100,8 +100,9 @@ impl Generator {
         unchanged(&recv.opts, entry, meta, || {
             let Some(base) = path.name() else { return false };
             let file = cache.parent(path).and_then(|dir| dir.open_read(base));
-            let digest =
-                file.and_then(|file| crate::hash::hash_file(&file, recv.agreed.list_sum, buffer));
+            let digest = file.and_then(|file| {
+                crate::hash::hash_file(&recv.opts.opened(file)?, recv.agreed.list_sum, buffer)
+            });
             match (digest, entry.digest()) {
                 (Ok(ours), Some(theirs)) => ours.as_bytes() == theirs,
                 _ => false,
@@ -150,6 +151,15 @@ impl Generator {
         index: i32,
         name: &[u8],
     ) -> Result<(), Fatal> {
+        let (meta, basis) = match self.choose_basis(path, meta.is_some()) {
+            Ok(basis) => (meta, basis),
+            Err(error) => {
+                // What cannot be read is as if it were not there.
+                let shown = self.recv.shown_path(name);
+                self.recv.reporter.basis_unreadable(&shown, &error);
+                (None, None)
+            }
+        };
         let mut head =
             ItemHead { ndx: index, iflags: ItemFlags::TRANSFER, basis: None, xname: None };
         head.iflags |= match meta {
@@ -166,7 +176,6 @@ impl Generator {
             }
             return Ok(());
         }
-        let basis = self.choose_basis(path, meta.is_some());
         if let Some((_, kind, _)) = &basis
             && *kind != BASIS_FILE
         {
@@ -186,19 +195,27 @@ impl Generator {
     }
 
     /// The file to take blocks from: a partial file before the destination itself.
-    fn choose_basis(&mut self, path: &RelPath, exists: bool) -> Option<(std::fs::File, u8, u64)> {
+    fn choose_basis(
+        &mut self,
+        path: &RelPath,
+        exists: bool,
+    ) -> io::Result<Option<(std::fs::File, u8, u64)>> {
+        if self.recv.opts.dry_run {
+            return Ok(None);
+        }
         let partial = crate::partial::open(&self.recv, &mut self.cache, path);
         if let Some(file) = partial {
-            let len = file.metadata().ok()?.len();
-            return Some((file, BASIS_PARTIAL, len));
+            let len = file.metadata()?.len();
+            return Ok(Some((file, BASIS_PARTIAL, len)));
         }
         if !exists || self.recv.whole_file {
-            return None;
+            return Ok(None);
         }
-        let base = path.name()?;
-        let file = self.cache.parent(path).and_then(|dir| dir.open_read(base)).ok()?;
-        let len = file.metadata().ok()?.len();
-        Some((file, BASIS_FILE, len))
+        let Some(base) = path.name() else { return Ok(None) };
+        let file = self.cache.parent(path).and_then(|dir| dir.open_read(base))?;
+        let file = self.recv.opts.opened(file)?;
+        let len = file.metadata()?.len();
+        Ok(Some((file, BASIS_FILE, len)))
     }
 
     /// Reads the basis once and writes its sum head and block sums.
@@ -264,7 +281,8 @@ impl Generator {
                 None => ItemFlags::IS_NEW,
             };
         let mut head = ItemHead { ndx: index, iflags, basis: None, xname: None };
-        let basis = self.choose_basis(&path, meta.is_some());
+        // Why it cannot be read was told the first time.
+        let basis = self.choose_basis(&path, meta.is_some()).unwrap_or_default();
         if let Some((_, BASIS_PARTIAL, _)) = &basis {
             head.basis = Some(BASIS_PARTIAL);
             head.iflags |= ItemFlags::BASIS_TYPE_FOLLOWS;

@@ -87,6 +87,7 @@ pub struct Scanner {
     /// A name list has named its top directory.
     top_listed: bool,
     munge: bool,
+    ignore_nonreadable: bool,
     umask: u32,
     buffer: Vec<u8>,
     /// Told how the list grows.
@@ -114,6 +115,8 @@ pub struct ScanRules {
     pub daemon_chmod: Option<ChmodRules>,
     /// Whether symlink texts lose the munging prefix.
     pub munge: bool,
+    /// Whether a walk leaves out what cannot be read, without a word.
+    pub ignore_nonreadable: bool,
 }
 
 impl Scanner {
@@ -146,6 +149,7 @@ impl Scanner {
             filter_root: None,
             top_listed: false,
             munge: rules.munge,
+            ignore_nonreadable: rules.ignore_nonreadable,
             umask: tree::owner::umask(),
             buffer: Vec::new(),
             heading: None,
@@ -307,6 +311,9 @@ impl Scanner {
             self.devices.push(meta.dev);
         }
         if self.opts.relative {
+            if !self.is_way_readable(root, &arg.name) {
+                return Ok(());
+            }
             self.implied_parents(root, &arg.name, out);
         }
         let contents = meta.is_dir() && (self.opts.recurse || arg.contents || is_dot);
@@ -501,6 +508,21 @@ impl Scanner {
         u16::try_from(self.roots.len() - 1).map_err(io::Error::other)
     }
 
+    /// Whether a name may be seen where what cannot be read is left out: the directories that
+    /// travel with it are looked at, not itself, which was asked for.
+    fn is_way_readable(&mut self, root: u16, name: &[u8]) -> bool {
+        let Some(source) = self.roots.get_mut(usize::from(root)) else { return true };
+        let rel = trim_root(name);
+        !self.ignore_nonreadable
+            || memchr::memchr_iter(b'/', rel).all(|at| {
+                let parent = rel.get(..at).and_then(|parent| RelPath::new(parent).ok());
+                let Some((parent, base)) = parent.and_then(|p| Some((p, p.name()?))) else {
+                    return true;
+                };
+                source.cache.parent(parent).is_ok_and(|dir| dir.is_readable(base))
+            })
+    }
+
     fn implied_parents(&mut self, root: u16, name: &[u8], out: &mut Vec<Entry>) {
         for at in name.iter().enumerate().filter(|&(i, &b)| b == b'/' && i > 0).map(|(i, _)| i) {
             let parent = &name[..at];
@@ -578,6 +600,9 @@ impl Scanner {
         let Some(meta) = self.followed(root, dir, base, name, meta) else { return };
         let rel = trim_root(name);
         if self.is_excluded(root, rel, meta.is_dir()) {
+            return;
+        }
+        if self.ignore_nonreadable && !meta.is_link() && !dir.is_readable(base) {
             return;
         }
         if name.len() > wire::limits::NAME_MAX_LEN {

@@ -15,6 +15,8 @@ use wire::greeting::{Greeting, format_greeting, parse_greeting};
 use wire::limits;
 use wire::version::Protocol;
 
+use crate::options::check::TEMP_DIR_MAX;
+
 use super::access::{self, ClientPeer};
 use super::arguments::{self, Arguments};
 use super::config::DaemonConfig;
@@ -181,6 +183,12 @@ impl Connection<'_> {
         if let Some(format) = &self.service.log_format {
             module.log_format = format.clone();
             module.transfer_logging = true;
+        }
+        if module.temp_dir.len() > TEMP_DIR_MAX {
+            let name = String::from_utf8_lossy(&name).into_owned();
+            let text = format!("the 'temp dir' value for {name} is WAY too long -- ignoring.");
+            self.log.warning(text);
+            module.temp_dir.clear();
         }
         let plan = enter::plan(&module)?;
         self.switch_log(&module);

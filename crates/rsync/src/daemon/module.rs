@@ -83,6 +83,12 @@ pub struct Module {
     pub munge_symlinks: Option<bool>,
     /// `numeric ids`; unset is on in a chroot.
     pub numeric_ids: Option<bool>,
+    /// Leaves out what it may not read of the directories it lists.
+    pub ignore_nonreadable: bool,
+    /// `open noatime`; unset leaves it to the client.
+    pub open_noatime: Option<bool>,
+    /// Directory for files that are not finished, where a client names none.
+    pub temp_dir: Vec<u8>,
     /// `early exec`, as written: `hooks` puts the variables in.
     pub early_exec: Vec<u8>,
     /// `pre-xfer exec`, as written.
@@ -171,6 +177,9 @@ impl Module {
             dont_compress: text(Param::DontCompress)?,
             munge_symlinks: values.tri(Param::MungeSymlinks),
             numeric_ids: values.tri(Param::NumericIds),
+            ignore_nonreadable: values.flag(Param::IgnoreNonreadable),
+            open_noatime: values.tri(Param::OpenNoatime),
+            temp_dir: text(Param::TempDir)?,
             early_exec: values.text(Param::EarlyExec),
             pre_exec: values.text(Param::PreXferExec),
             post_exec: values.text(Param::PostXferExec),

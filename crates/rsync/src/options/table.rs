@@ -99,6 +99,7 @@ pub enum Opt {
     Mkpath,
     Sparse,
     Preallocate,
+    OpenNoatime,
     Fsync,
     Chown,
     Groupmap,
