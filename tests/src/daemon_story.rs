@@ -47,8 +47,12 @@ impl DaemonStory {
         fill(&dir);
         let text = config.replace("PLACE", dir.to_str().expect("a path in UTF-8"));
         std::fs::write(dir.join("conf"), text).expect("a configuration");
-        let out = dir.join("daemon.out");
-        let server = Server::start(&programs.words(side), &dir.join("conf"), &out);
+        let (out, log, port) = (dir.join("daemon.out"), dir.join("log"), peer::free_port());
+        let words = Server::words(&programs.words(side), port, &dir.join("conf"));
+        // It listens before it says so, and whoever asked it would be in its log.
+        let says = |text: &[u8]| String::from_utf8_lossy(text).contains(" starting, listening on ");
+        let ready = || std::fs::read(&log).is_ok_and(|text| says(&text));
+        let server = Server::run_until(&words, port, &out, ready);
         let client = PathBuf::from(&programs.words(Side::Theirs)[0]);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
         let server = server.expect("a daemon");
@@ -72,8 +76,13 @@ impl DaemonStory {
     /// Runs the reference's client in the directory; `HOST` is the daemon's URL. Notes its exit code
     /// and words, and what `arrived` then holds.
     pub fn client(&mut self, args: &[&str], arrived: &[&str]) {
+        self.client_of(self.server.port, args, arrived);
+    }
+
+    /// The same with a client that takes another port for the daemon's.
+    pub fn client_of(&mut self, port: u16, args: &[&str], arrived: &[&str]) {
         let mut command = Command::new(&self.client);
-        let url = format!("rsync://127.0.0.1:{}", self.server.port);
+        let url = format!("rsync://127.0.0.1:{port}");
         command.args(args.iter().map(|arg| arg.replace("HOST", &url)));
         command.current_dir(&self.dir).env("LC_ALL", "C").env("TZ", "UTC");
         let run = peer::run(command, Vec::new(), LIMIT);
@@ -127,10 +136,8 @@ fn by_process(log: &str, place: &[(String, &str)]) -> Vec<(String, Vec<String>)>
             None => groups.push((process, vec![said])),
         }
     }
-    // The first is that of the question whether it listens.
     let served = groups.into_iter().map(|(_, lines)| lines);
-    let served =
-        served.filter(|lines| !lines.iter().any(|line| line.contains(" starting,"))).skip(1);
+    let served = served.filter(|lines| !lines.iter().any(|line| line.contains(" starting,")));
     served.enumerate().map(|(at, lines)| (format!("log of connection {at}"), lines)).collect()
 }
 

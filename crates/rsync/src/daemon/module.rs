@@ -213,6 +213,10 @@ pub struct Globals {
     pub address: Vec<u8>,
     /// Port to listen on; 0 lets the system choose.
     pub port: u16,
+    /// Whether every connection comes from a proxy and begins with its header.
+    pub proxy_protocol: bool,
+    /// The proxies; nobody else may send one.
+    pub proxy_hosts: Vec<u8>,
     /// Sent after the greeting.
     pub motd_file: Vec<u8>,
     /// Where the listener writes its process id.
@@ -233,6 +237,8 @@ impl DaemonConfig {
         Ok(Globals {
             address: text(Param::Address)?,
             port: u16::try_from(int(Param::Port)).unwrap_or(0),
+            proxy_protocol: self.globals.flag(Param::ProxyProtocol),
+            proxy_hosts: text(Param::ProxyProtocolHosts)?,
             motd_file: text(Param::MotdFile)?,
             pid_file: text(Param::PidFile)?,
             socket_options: text(Param::SocketOptions)?,
