@@ -117,8 +117,9 @@ impl Generator {
         let buffer = &mut self.buffer;
         unchanged(&recv.opts, entry, meta, || {
             let file = dir.and_then(|dir| dir.open_read(base));
-            let digest =
-                file.and_then(|file| crate::hash::hash_file(&file, recv.agreed.list_sum, buffer));
+            let digest = file.and_then(|file| {
+                crate::hash::hash_file(&recv.opts.opened(file)?, recv.agreed.list_sum, buffer)
+            });
             match (digest, entry.digest()) {
                 (Ok(ours), Some(theirs)) => ours.as_bytes() == theirs,
                 _ => false,
@@ -167,6 +168,15 @@ impl Generator {
         index: i32,
         name: &[u8],
     ) -> Result<(), Fatal> {
+        let (meta, basis) = match self.choose_basis(path, meta.is_some(), alternate) {
+            Ok(basis) => (meta, basis),
+            Err(error) => {
+                // What cannot be read is as if it were not there.
+                let shown = self.recv.shown_path(name);
+                self.recv.reporter.basis_unreadable(&shown, &error);
+                (None, None)
+            }
+        };
         let mut head =
             ItemHead { ndx: index, iflags: ItemFlags::TRANSFER, basis: None, xname: None };
         let compared = meta.or(alternate.map(|found| &found.meta));
@@ -188,7 +198,6 @@ impl Generator {
             }
             return Ok(());
         }
-        let basis = self.choose_basis(path, meta.is_some(), alternate);
         name_basis(&mut head, basis.as_ref().map(|(_, kind, _)| *kind));
         self.requested_leader(entry, index);
         self.owe(index);
@@ -213,23 +222,28 @@ impl Generator {
         path: &RelPath,
         exists: bool,
         alternate: Option<&Alternate>,
-    ) -> Option<(std::fs::File, u8, u64)> {
+    ) -> io::Result<Option<(std::fs::File, u8, u64)>> {
+        if self.recv.opts.dry_run {
+            return Ok(None);
+        }
         let partial = crate::partial::open(&self.recv, &mut self.cache, path);
         if let Some(file) = partial {
-            let len = file.metadata().ok()?.len();
-            return Some((file, BASIS_PARTIAL, len));
+            let len = file.metadata()?.len();
+            return Ok(Some((file, BASIS_PARTIAL, len)));
         }
-        let base = path.name()?;
+        let Some(base) = path.name() else { return Ok(None) };
         if let Some(found) = alternate.filter(|_| !exists) {
-            let file = found.dir.open_read(base).ok()?;
-            return Some((file, u8::try_from(found.number).ok()?, found.meta.size));
+            let file = self.recv.opts.opened(found.dir.open_read(base)?)?;
+            let number = u8::try_from(found.number).map_err(io::Error::other)?;
+            return Ok(Some((file, number, found.meta.size)));
         }
         if !exists || self.recv.whole_file {
-            return None;
+            return Ok(None);
         }
-        let file = self.cache.parent(path).and_then(|dir| dir.open_read(base)).ok()?;
-        let len = file.metadata().ok()?.len();
-        Some((file, BASIS_FILE, len))
+        let file = self.cache.parent(path).and_then(|dir| dir.open_read(base))?;
+        let file = self.recv.opts.opened(file)?;
+        let len = file.metadata()?.len();
+        Ok(Some((file, BASIS_FILE, len)))
     }
 
     /// How a basis of `len` bytes is cut into blocks; empty where it has too many.
@@ -303,7 +317,9 @@ impl Generator {
                 None => ItemFlags::IS_NEW,
             };
         let mut head = ItemHead { ndx: index, iflags, basis: None, xname: None };
-        let basis = self.choose_basis(&path, meta.is_some(), alternate.as_ref());
+        // Why it cannot be read was told the first time.
+        let basis =
+            self.choose_basis(&path, meta.is_some(), alternate.as_ref()).unwrap_or_default();
         name_basis(&mut head, basis.as_ref().map(|(_, kind, _)| *kind));
         self.owe(index);
         self.request_head(&head)?;

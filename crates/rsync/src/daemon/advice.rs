@@ -63,6 +63,7 @@ pub fn lint(config: &DaemonConfig) -> Vec<Advice> {
 /// The same with the facts as arguments.
 pub fn lint_with(config: &DaemonConfig, facts: &LintFacts<'_>) -> Vec<Advice> {
     let mut found: Vec<Advice> = Vec::new();
+    proxies(config, &mut found);
     for section in &config.sections {
         let Ok(module) = Module::resolve(section, &files::system_variable) else { continue };
         let mut lint = Lint { section, module: &module, facts, found: &mut found };
@@ -73,6 +74,20 @@ pub fn lint_with(config: &DaemonConfig, facts: &LintFacts<'_>) -> Vec<Advice> {
         lint.logins();
     }
     found
+}
+
+/// Who is behind a proxy that nobody is trusted to be cannot come in.
+fn proxies(config: &DaemonConfig, found: &mut Vec<Advice>) {
+    let listed = config.globals.text(Param::ProxyProtocolHosts);
+    if let Some(setting) = config.globals.setting(Param::ProxyProtocol)
+        && config.globals.flag(Param::ProxyProtocol)
+        && listed.trim_ascii().is_empty()
+    {
+        let text = "\"proxy protocol = true\" but \"proxy protocol hosts\" is unset: all connections \
+                    will be rejected as untrusted proxy peers. Set \"proxy protocol hosts\" to your \
+                    proxy's address.";
+        found.push(Advice { place: setting.place.clone(), text: text.to_string() });
+    }
 }
 
 struct Lint<'a> {

@@ -104,6 +104,7 @@ pub enum Opt {
     Mkpath,
     Sparse,
     Preallocate,
+    OpenNoatime,
     Fsync,
     Chown,
     Groupmap,
