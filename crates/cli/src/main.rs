@@ -3,6 +3,7 @@
 //! The first word chooses the door; a link named `rsync` enters that door at once. This crate is
 //! the only one that prints, handles signals or ends the process.
 
+mod check;
 mod console;
 mod live;
 mod rsync_door;
@@ -19,6 +20,7 @@ livemirror: a live copy of a directory tree on another machine
   livemirror watch SRC... DEST      mirror now and keep mirroring; `watch --help` tells more
   livemirror run CONFIG.toml        the same from a file, several mirrors in one process
   livemirror status [NAME]          what running mirrors do
+  livemirror check FILE...          what is wrong with configuration files, one line each
   livemirror serve CONFIG           the receiving daemon (rsyncd.conf), or --module NAME=PATH
   livemirror rsync ARGS...          rsync's own command line
 
@@ -41,6 +43,7 @@ fn door(args: &[Vec<u8>]) -> i32 {
         Some(serve::CONNECTION) => serve::connection(&args[1..]),
         Some(b"watch") => live::watch(&args[1..]),
         Some(b"run") => live::run(&args[1..]),
+        Some(b"check") => check::run(&args[1..]),
         Some(b"status") => live::status(&args[1..]),
         Some(b"--version" | b"-V") => {
             console::out(format!("livemirror {}\n", env!("CARGO_PKG_VERSION")).as_bytes());

@@ -2,6 +2,8 @@
 //!
 //! Made by [`toml`] from a file or by a program from its command line; read by `run`.
 
+pub mod options;
+pub mod origin;
 pub mod toml;
 
 use rsync::options::Options;

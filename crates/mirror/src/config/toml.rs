@@ -10,6 +10,7 @@ use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 use rsync::options::FilterArg;
 
+use super::origin::SyncOrigin;
 use super::{Config, SyncConfig};
 use crate::watch::BackendChoice;
 
@@ -62,7 +63,12 @@ pub fn load(path: &std::path::Path) -> Result<Config, Vec<ConfigError>> {
 /// Checks the text of a configuration; `file` is its name in errors. Without a `name` key the
 /// configuration's name is empty.
 pub fn parse(text: &str, file: &str) -> Result<Config, Vec<ConfigError>> {
-    let mut reader = Reader { text, file, errors: Vec::new() };
+    parse_placed(text, file).map(|(config, _)| config)
+}
+
+/// As [`parse`], with where each sync stands.
+pub fn parse_placed(text: &str, file: &str) -> Result<(Config, Vec<SyncOrigin>), Vec<ConfigError>> {
+    let mut reader = Reader { text, file, errors: Vec::new(), origins: Vec::new() };
     let table = match DeTable::parse(text) {
         Ok(table) => table,
         Err(e) => {
@@ -97,13 +103,14 @@ pub fn parse(text: &str, file: &str) -> Result<Config, Vec<ConfigError>> {
     {
         reader.errors.push(ConfigError { file: file.into(), line: 0, column: 0, text });
     }
-    if reader.errors.is_empty() { Ok(config) } else { Err(reader.errors) }
+    if reader.errors.is_empty() { Ok((config, reader.origins)) } else { Err(reader.errors) }
 }
 
 struct Reader<'a> {
     text: &'a str,
     file: &'a str,
     errors: Vec<ConfigError>,
+    origins: Vec<SyncOrigin>,
 }
 
 impl Reader<'_> {
@@ -113,7 +120,11 @@ impl Reader<'_> {
         };
         let mut sync = SyncConfig { name: String::new(), ..SyncConfig::new(b"/", b"") };
         (sync.source, sync.contents) = (Vec::new(), true);
+        let (line, _) = self.place(item.span().start);
+        let mut origin = SyncOrigin::new(self.file, line);
         for (key, value) in in_order(table) {
+            let (line, _) = self.place(key.span().start);
+            origin.add(key.get_ref(), line, self.text.get(value.span()).unwrap_or_default());
             match ROWS.iter().find(|row| row.key == key.get_ref().as_ref()) {
                 Some(row) => {
                     if let Err(text) = (row.set)(&mut sync, value.get_ref()) {
@@ -137,6 +148,7 @@ impl Reader<'_> {
             sync.name = String::from_utf8_lossy(&sync.source).into_owned();
         }
         config.syncs.push(sync);
+        self.origins.push(origin);
     }
 
     fn unknown(&mut self, at: usize, key: &str, known: &[&str]) {
@@ -147,11 +159,16 @@ impl Reader<'_> {
         self.error(at, text);
     }
 
-    fn error(&mut self, at: usize, text: String) {
+    /// Line and column of a byte.
+    fn place(&self, at: usize) -> (usize, usize) {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |n| n + 1);
         let line = before.matches('\n').count() + 1;
-        let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
+        (line, before.get(line_start..).unwrap_or_default().chars().count() + 1)
+    }
+
+    fn error(&mut self, at: usize, text: String) {
+        let (line, column) = self.place(at);
         self.errors.push(ConfigError { file: self.file.into(), line, column, text });
     }
 }
@@ -166,7 +183,7 @@ fn in_order<'t, 'i>(
 }
 
 /// The known key nearest to `key`, if near enough to be a slip.
-fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     let plain = key.replace('-', "_").to_lowercase();
     known
         .iter()
