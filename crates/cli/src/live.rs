@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use mirror::check::read::FileKind;
 use mirror::config::options::{BadWords, from_words};
+use mirror::config::toml::ConfigError;
 use mirror::config::{Config, SyncConfig};
 use mirror::report::{Report, What};
 use mirror::watch::BackendChoice;
@@ -142,13 +144,41 @@ pub(crate) fn run(args: &[Vec<u8>]) -> i32 {
         let text = "give one configuration file: livemirror run [--json] CONFIG".into();
         return refuse(&BadWords { text, exit: ExitCode::Syntax });
     };
-    match mirror::config::toml::load(Path::new(OsStr::from_bytes(file))) {
+    match load(file) {
         Ok(config) => start(config, json),
         Err(errors) => {
-            for error in errors {
+            for error in &errors {
                 console::err(format!("{error}\n").as_bytes());
             }
-            ExitCode::Syntax.code()
+            match errors.iter().all(|error| error.refused) {
+                true => ExitCode::Unsupported.code(),
+                false => ExitCode::Syntax.code(),
+            }
+        }
+    }
+}
+
+/// A configuration of any kind that can be run. What a file of another program says of its own log
+/// and process does not count here: this one stays where it was started.
+fn load(file: &[u8]) -> Result<Config, Vec<ConfigError>> {
+    let path = Path::new(OsStr::from_bytes(file));
+    let name = path.display().to_string();
+    match mirror::check::read::kind_of(file).map_err(|e| vec![ConfigError::new(&name, 0, e)])? {
+        FileKind::Toml => mirror::config::toml::load(path),
+        FileKind::Lsyncd => {
+            let loaded = mirror::config::lsyncd::load(path)?;
+            for remark in &loaded.remarks {
+                console::err(format!("{remark}\n").as_bytes());
+            }
+            Ok(loaded.config)
+        }
+        FileKind::Sersync => {
+            let text = "configurations of sersync are not read yet".into();
+            Err(vec![ConfigError::refused(&name, 0, text)])
+        }
+        FileKind::Daemon => {
+            let text = "this is a daemon's configuration: livemirror serve FILE".into();
+            Err(vec![ConfigError::new(&name, 0, text)])
         }
     }
 }

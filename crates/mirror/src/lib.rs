@@ -12,4 +12,5 @@ pub mod plan;
 pub mod report;
 pub mod run;
 pub mod status;
+pub mod status_file;
 pub mod watch;

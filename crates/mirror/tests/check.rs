@@ -82,3 +82,10 @@ fn run(name: &str, data: &str) {
 fn daemons_and_own_files() {
     run("own", include_str!("data/check_own.txt"));
 }
+
+#[test]
+fn files_of_lsyncd() {
+    let article = include_str!("data/article_lsyncd.conf");
+    let data = include_str!("data/check_lsyncd.txt").replace("ARTICLE\n", article);
+    run("lsyncd", &data);
+}

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::plan::exclude::Exclude;
 
-fn path(bytes: &[u8]) -> &Path {
+/// Bytes as a path.
+pub fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 

@@ -2,13 +2,15 @@
 //!
 //! Called by `check`; the kind is also what `livemirror run` goes by.
 
+use rsync::daemon::advice::Repair;
 use rsync::daemon::config::DaemonConfigError;
 use rsync::daemon::files::system_variable;
 use rsync::daemon::service::{ConfigSource, LoadError, Service};
 
 use super::finding::Finding;
 use super::{CheckedFiles, PlacedSync, facts};
-use crate::config::toml;
+use crate::config::lsyncd::{self, ForeignConfig};
+use crate::config::toml::{self, ConfigError};
 
 /// The kinds of configuration files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,11 @@ pub fn kind(name: &[u8], content: &[u8]) -> FileKind {
     }
 }
 
+/// The kind of a file. Errors: it cannot be read.
+pub fn kind_of(path: &[u8]) -> Result<FileKind, String> {
+    facts::read(path).map(|content| kind(path, &content)).map_err(|error| error.to_string())
+}
+
 /// Reads a file, adding what it holds, and what is wrong with it.
 pub fn read(path: &[u8], held: &mut CheckedFiles, found: &mut Vec<Finding>) {
     let name = String::from_utf8_lossy(path).into_owned();
@@ -55,7 +62,8 @@ pub fn read(path: &[u8], held: &mut CheckedFiles, found: &mut Vec<Finding>) {
     match kind(path, &content) {
         FileKind::Daemon => daemon(path, held, found),
         FileKind::Toml => own(&name, &content, held, found),
-        FileKind::Lsyncd | FileKind::Sersync => {
+        FileKind::Lsyncd => foreign(lsyncd::load(facts::path(path)), held, found),
+        FileKind::Sersync => {
             let text = "a configuration of this kind is not read yet".to_owned();
             found.push(Finding::new(&name, (0, String::new()), text).fatal());
         }
@@ -89,6 +97,41 @@ fn unusable(name: &str, error: &LoadError) -> Finding {
     Finding::new(&file.unwrap_or_else(|| name.to_owned()), (line, String::new()), text)
         .fix("the daemon does not start")
         .fatal()
+}
+
+/// Takes in a configuration of another program.
+fn foreign(
+    loaded: Result<ForeignConfig, Vec<ConfigError>>,
+    held: &mut CheckedFiles,
+    found: &mut Vec<Finding>,
+) {
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(errors) => return found.extend(errors.into_iter().map(Finding::from)),
+    };
+    for remark in loaded.remarks {
+        found.push(Finding { fatal: false, ..Finding::from(remark) });
+    }
+    let process = &loaded.process;
+    let status = process.status_file.as_ref().map(|file| &file.path);
+    for (key, path) in [
+        ("logfile", process.log_file.as_ref()),
+        ("statusFile", status),
+        ("pidfile", process.pid_file.as_ref()),
+    ] {
+        let (Some(path), Some(origin)) = (path, &process.origin) else { continue };
+        let Some(at) = path.iter().rposition(|&b| b == b'/').filter(|&at| at > 0) else { continue };
+        let folder = path.get(..at).unwrap_or_default();
+        if facts::directory(folder).is_err() {
+            let shown = String::from_utf8_lossy(folder).into_owned();
+            let text = format!("the directory {shown} does not exist");
+            let finding = Finding::new(&origin.file, origin.find(&[key]), text);
+            let finding = finding.fix(format!("mkdir -p {shown}")).fatal();
+            found.push(finding.with_repair(Repair::MakeDir(folder.to_vec())));
+        }
+    }
+    let placed = loaded.config.syncs.into_iter().zip(loaded.origins);
+    held.syncs.extend(placed.map(|(config, origin)| PlacedSync { config, origin }));
 }
 
 fn own(name: &str, content: &[u8], held: &mut CheckedFiles, found: &mut Vec<Finding>) {

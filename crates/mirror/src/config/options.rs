@@ -38,16 +38,27 @@ pub fn from_words(
         text: String::from_utf8_lossy(&error.text).trim_end().to_owned(),
         exit: error.exit,
     })?;
-    let wrong = |text: String| BadWords { text, exit: ExitCode::Syntax };
     if !matches!(parsed.action, Action::Run) {
-        return Err(wrong("this option has no meaning for a mirror".into()));
+        return Err(meaningless("this option"));
     }
-    let options = for_mirror(parsed.options).map_err(wrong)?;
+    let options = for_mirror(parsed.options)?;
     Ok(MirrorWords { options, words: parsed.words })
 }
 
+/// Reads words that should all be options: also gives those that are none.
+pub fn from_options(words: &[Vec<u8>]) -> Result<(Options, Vec<Vec<u8>>), BadWords> {
+    // The parser wants to know of a source and a target.
+    let ends = [b".".to_vec(), b".".to_vec()];
+    let read = from_words(&[&ends[..], words].concat(), &|_| None)?;
+    Ok((read.options, read.words.into_iter().skip(ends.len()).collect()))
+}
+
+fn meaningless(name: &str) -> BadWords {
+    BadWords { text: format!("{name} has no meaning for a mirror"), exit: ExitCode::Unsupported }
+}
+
 /// Refuses options of a single run that make no sense for a mirror; rule files are read once, now.
-fn for_mirror(mut options: Options) -> Result<Options, String> {
+fn for_mirror(mut options: Options) -> Result<Options, BadWords> {
     let refused = [
         (options.dry_run, "--dry-run"),
         (options.list_only, "--list-only"),
@@ -56,13 +67,14 @@ fn for_mirror(mut options: Options) -> Result<Options, String> {
         (options.existing, "--existing"),
         (options.ignore_existing, "--ignore-existing"),
         (options.deletes(), "--delete-during (write --delete)"),
+        (options.delete_excluded, "--delete-excluded"),
         (options.max_delete.is_some(), "--max-delete"),
         (options.follows_links(), "--copy-links (or the like)"),
         (options.prune_empty_dirs, "--prune-empty-dirs"),
         (options.remove_source != RemoveSource::Nothing, "--remove-source-files"),
     ];
     if let Some((_, name)) = refused.iter().find(|(given, _)| *given) {
-        return Err(format!("{name} has no meaning for a mirror"));
+        return Err(meaningless(name));
     }
     let mut filters = Vec::new();
     for rule in std::mem::take(&mut options.filters) {
@@ -74,7 +86,7 @@ fn for_mirror(mut options: Options) -> Result<Options, String> {
                 continue;
             }
         };
-        let text = read_rules(&file)?;
+        let text = read_rules(&file).map_err(|text| BadWords { text, exit: ExitCode::Syntax })?;
         let lines = rsync::files_from::split(&text, options.from0, true);
         filters.extend(lines.into_iter().map(|line| match include {
             true => FilterArg::Include(line),

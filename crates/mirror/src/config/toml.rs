@@ -11,7 +11,7 @@ use ::toml::de::{DeTable, DeValue};
 use rsync::options::FilterArg;
 
 use super::origin::SyncOrigin;
-use super::{Config, SyncConfig};
+use super::{Config, DeleteOnly, SyncConfig};
 use crate::watch::BackendChoice;
 
 /// What is wrong at one place of a file.
@@ -25,14 +25,29 @@ pub struct ConfigError {
     pub column: usize,
     /// What is wrong.
     pub text: String,
+    /// It is right, but nothing that this program does.
+    pub refused: bool,
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             0 => write!(f, "{}: {}", self.file, self.text),
+            line if self.column == 0 => write!(f, "{}:{line}: {}", self.file, self.text),
             _ => write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.text),
         }
+    }
+}
+
+impl ConfigError {
+    /// A mistake at a line, 0 for the file as a whole.
+    pub fn new(file: &str, line: usize, text: String) -> ConfigError {
+        ConfigError { file: file.to_owned(), line, column: 0, text, refused: false }
+    }
+
+    /// Something that is right, and is not done here.
+    pub fn refused(file: &str, line: usize, text: String) -> ConfigError {
+        ConfigError { refused: true, ..ConfigError::new(file, line, text) }
     }
 }
 
@@ -49,9 +64,8 @@ pub struct KeyRow {
 /// Reads and checks a configuration file. Errors: all that was found.
 pub fn load(path: &std::path::Path) -> Result<Config, Vec<ConfigError>> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        vec![ConfigError { file: file.clone(), line: 0, column: 0, text: e.to_string() }]
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| vec![ConfigError::new(&file, 0, e.to_string())])?;
     let mut config = parse(&text, &file)?;
     if config.name.is_empty() {
         config.name =
@@ -76,7 +90,7 @@ pub fn parse_placed(text: &str, file: &str) -> Result<(Config, Vec<SyncOrigin>),
             return Err(reader.errors);
         }
     };
-    let mut config = Config { name: String::new(), socket: None, syncs: Vec::new() };
+    let mut config = Config { name: String::new(), ..Config::new(Vec::new()) };
     for (key, value) in in_order(table.get_ref()) {
         match (key.get_ref().as_ref(), value.get_ref()) {
             ("sync", DeValue::Array(list)) => {
@@ -101,7 +115,7 @@ pub fn parse_placed(text: &str, file: &str) -> Result<(Config, Vec<SyncOrigin>),
     if reader.errors.is_empty()
         && let Err(text) = config.check()
     {
-        reader.errors.push(ConfigError { file: file.into(), line: 0, column: 0, text });
+        reader.errors.push(ConfigError::new(file, 0, text));
     }
     if reader.errors.is_empty() { Ok((config, reader.origins)) } else { Err(reader.errors) }
 }
@@ -169,7 +183,7 @@ impl Reader<'_> {
 
     fn error(&mut self, at: usize, text: String) {
         let (line, column) = self.place(at);
-        self.errors.push(ConfigError { file: self.file.into(), line, column, text });
+        self.errors.push(ConfigError { column, ..ConfigError::new(self.file, line, text) });
     }
 }
 
@@ -326,7 +340,27 @@ pub const ROWS: &[KeyRow] = &[
         "Where to: a path, host:path, host::module/path or rsync://host/module",
         |sync, v| { sync.target = bytes(v)? }
     ),
-    row!("delete", "Propagate deletions (false)", |sync, v| sync.delete = boolean(v)?),
+    row!(
+        "delete",
+        "Propagate deletions: true, false, \"whole\" or \"changes\" (false)",
+        |sync, v| {
+            sync.delete_only = match v {
+                DeValue::String(word) if word == "whole" => Some(DeleteOnly::Whole),
+                DeValue::String(word) if word == "changes" => Some(DeleteOnly::Changes),
+                _ => None,
+            };
+            sync.delete = sync.delete_only.is_some() || boolean(v)?
+        }
+    ),
+    row!("delay", "Time for which changes are collected before they are sent (0)", |sync, v| {
+        sync.delay_ms = milliseconds(v)?
+    }),
+    row!("max_delays", "Changes that end this time early", |sync, v| {
+        sync.max_delays = usize::try_from(number(v, 1 << 30)?).unwrap_or(usize::MAX)
+    }),
+    row!("skip_first", "Send only what changes from the start on (false)", |sync, v| {
+        sync.skip_first = boolean(v)?
+    }),
     row!("allow_empty", "Let an empty source empty its target (false)", |sync, v| {
         sync.allow_empty = boolean(v)?
     }),

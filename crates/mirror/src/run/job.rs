@@ -50,6 +50,9 @@ pub struct Job {
     base: Vec<u8>,
     target: Location,
     target_dir: Location,
+    /// In a comparison of everything.
+    delete_whole: bool,
+    /// In a batch.
     delete: bool,
 }
 
@@ -82,7 +85,8 @@ impl Job {
         }
         let (base, prefix) = config.base_and_prefix();
         let whole = [base.as_slice(), &prefix].concat();
-        Ok(Job { options, whole, base, target, target_dir, delete: config.delete })
+        let (delete_whole, delete) = (config.deletes_whole(), config.deletes_changes());
+        Ok(Job { options, whole, base, target, target_dir, delete_whole, delete })
     }
 
     /// The path of a target on this machine.
@@ -164,11 +168,11 @@ impl Job {
 
 impl Transfer for Job {
     fn full(&self, control: &Arc<Control>) -> Outcome {
-        let delete = if self.delete { DeleteMode::During } else { DeleteMode::Off };
+        let delete = if self.delete_whole { DeleteMode::During } else { DeleteMode::Off };
         let options = Options {
             recurse: true,
             delete,
-            force: self.delete,
+            force: self.delete_whole,
             modify_window: self.exact_window(),
             ..self.options.clone()
         };
