@@ -5,6 +5,7 @@
 
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use wire::exit::ExitCode;
@@ -148,7 +149,12 @@ impl Client {
         let scanner = Scanner::new(
             self.opts.clone(),
             self.reporter.clone(),
-            ScanRules { filters, munge: self.opts.munge_links, ..ScanRules::default() },
+            ScanRules {
+                filters,
+                munge: self.opts.munge_links,
+                settle: self.control.settle.load(Ordering::Relaxed),
+                ..ScanRules::default()
+            },
             agreed.list_sum,
             agreed.inc(),
         )?;

@@ -52,6 +52,7 @@ pub mod scan;
 pub mod sender;
 pub mod server;
 pub mod session;
+pub mod settled;
 pub mod setup;
 pub mod symlinks;
 pub mod transport;

@@ -25,6 +25,9 @@ use crate::fatal::{Fatal, Voice};
 
 /// Bytes read from the transport at once.
 const READ_CHUNK: usize = 256 * 1024;
+/// Bytes of listed files that a slow peer gets through in a second while it is silent: it compares
+/// or writes them.
+const SLOW_PEER_BYTES_S: u64 = 4 * 1024 * 1024;
 /// A read of fewer bytes was probably all the peer had to say.
 const SMALL_READ: usize = 4096;
 /// Bytes of unread input kept while this side is blocked on writing.
@@ -118,8 +121,9 @@ impl Traffic {
     fn waited(&self, begun: Instant) -> Result<(), Fatal> {
         let waited = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let stalled_s = self.stalled_ms.fetch_add(waited, Ordering::Relaxed) / 1000;
-        let limit_s = u64::from(self.control.stall_s.load(Ordering::Relaxed));
-        if limit_s == 0 || stalled_s < limit_s {
+        let idle_s = u64::from(self.control.stall_s.load(Ordering::Relaxed));
+        let busy_s = self.control.bytes_listed.load(Ordering::Relaxed) / SLOW_PEER_BYTES_S;
+        if idle_s == 0 || stalled_s < idle_s.saturating_add(busy_s) {
             return Ok(());
         }
         let text = format!("nothing but keep-alives for {stalled_s} seconds -- exiting");

@@ -242,6 +242,7 @@ impl Server {
                     module: Some(daemon.root),
                     daemon_chmod: daemon.outgoing_chmod,
                     munge: daemon.munge,
+                    settle: false,
                 },
             ),
         };

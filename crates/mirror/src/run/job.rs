@@ -14,7 +14,8 @@
 //! would else be taken for equal, and a directory changed twice in one second keep the wrong time.
 //! That holds for the first pass too, since a mirror that was killed may have sent the earlier of
 //! the two. A target that stores times less exactly gets files anew, as differences; a
-//! `--modify-window` of the operator spares it that.
+//! `--modify-window` of the operator spares it that. A name that another file has taken is compared
+//! by its content, since files that were made together often share size and time.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -137,6 +138,7 @@ impl Job {
     fn run(&self, options: Options, source: &[u8], control: &Arc<Control>) -> Outcome {
         let stall_s = options.timeout_s.saturating_mul(STALL_TIMEOUTS);
         control.stall_s.store(stall_s, Ordering::Relaxed);
+        control.settle.store(true, Ordering::Relaxed);
         rsync::client::run(
             options,
             vec![Location::Local(source.to_vec())],
@@ -191,6 +193,9 @@ impl Transfer for Job {
             let delete = if spare { DeleteMode::During } else { DeleteMode::Off };
             runs.push(Options { delete, ..self.named(batch.names.clone()) });
         }
+        // Sizes only, or checksums, are the operator's own notion of equal.
+        let content = batch.anew && !self.options.size_only && !self.options.checksum;
+        runs.iter_mut().for_each(|options| options.ignore_times |= content);
         if batch.root {
             // The dot also lists the top directory's entries, which costs a comparison of each.
             runs.push(self.named(vec![b".".to_vec()]));
@@ -246,9 +251,11 @@ fn add(all: &mut Outcome, next: Outcome) -> bool {
     part(next.exit)
 }
 
-/// Timeouts in which a transfer must move something other than keep-alives: long enough for a target
-/// that reads a large file to compare it, and nobody waits at a terminal to end one that hangs.
-const STALL_TIMEOUTS: u32 = 30;
+/// Timeouts in which a transfer must move something other than keep-alives, beyond the time for the
+/// files themselves: long enough for a target that deletes a large directory, which says nothing
+/// meanwhile, and what it has deleted by then is gone. Nobody waits at a terminal to end one that
+/// hangs.
+const STALL_TIMEOUTS: u32 = 5;
 /// Seconds a daemon may take to accept a connection, where nothing else is set.
 const CONNECT_TIMEOUT_S: u32 = 30;
 
