@@ -51,6 +51,9 @@ pub struct Job {
     base: Vec<u8>,
     target: Location,
     target_dir: Location,
+    /// In a comparison of everything.
+    delete_whole: bool,
+    /// In a batch.
     delete: bool,
 }
 
@@ -83,7 +86,8 @@ impl Job {
         }
         let (base, prefix) = config.base_and_prefix();
         let whole = [base.as_slice(), &prefix].concat();
-        Ok(Job { options, whole, base, target, target_dir, delete: config.delete })
+        let (delete_whole, delete) = (config.deletes_whole(), config.deletes_changes());
+        Ok(Job { options, whole, base, target, target_dir, delete_whole, delete })
     }
 
     /// The path of a target on this machine.
@@ -92,6 +96,43 @@ impl Job {
             Location::Local(path) => Some(path),
             _ => None,
         }
+    }
+
+    /// Whether the target holds nothing, or is not there. Errors: it could not be asked.
+    pub fn list_target(&self, control: &Arc<Control>) -> Result<bool, Outcome> {
+        let console = Arc::new(Captured::default());
+        let options =
+            Options { list_only: true, dirs: true, filters: Vec::new(), ..self.options.clone() };
+        let outcome = rsync::client::run(
+            options,
+            vec![self.target_dir.clone()],
+            None,
+            Arc::clone(&console) as Arc<dyn rsync::console::Console>,
+            Arc::clone(control),
+        );
+        let (lines, errors) = console.take();
+        if outcome.exit == ExitCode::Ok {
+            let entries = lines.split(|&b| b == b'\n').filter(|l| !l.is_empty());
+            return Ok(entries.filter(|l| !l.ends_with(b" .")).count() == 0);
+        }
+        let missing = |text: &[u8]| String::from_utf8_lossy(text).contains("No such file");
+        if missing(&errors) || missing(outcome.reason.as_bytes()) {
+            return Ok(true);
+        }
+        Err(outcome)
+    }
+
+    /// How many entries of the target a comparison of everything would delete, by a run that changes
+    /// nothing; `None` when it did not come to an end.
+    pub fn would_delete(&self, control: &Arc<Control>) -> Option<u64> {
+        let options = Options {
+            recurse: true,
+            delete: DeleteMode::During,
+            dry_run: true,
+            ..self.options.clone()
+        };
+        let outcome = self.run(options, &self.whole, control);
+        (outcome.exit == ExitCode::Ok).then_some(outcome.deleted)
     }
 
     fn run(&self, options: Options, source: &[u8], control: &Arc<Control>) -> Outcome {
@@ -129,11 +170,11 @@ impl Job {
 
 impl Transfer for Job {
     fn full(&self, control: &Arc<Control>) -> Outcome {
-        let delete = if self.delete { DeleteMode::During } else { DeleteMode::Off };
+        let delete = if self.delete_whole { DeleteMode::During } else { DeleteMode::Off };
         let options = Options {
             recurse: true,
             delete,
-            force: self.delete,
+            force: self.delete_whole,
             modify_window: self.exact_window(),
             ..self.options.clone()
         };
@@ -170,28 +211,11 @@ impl Transfer for Job {
     }
 
     fn target_is_empty(&self, control: &Arc<Control>) -> Result<bool, Outcome> {
-        let console = Arc::new(Captured::default());
-        let options =
-            Options { list_only: true, dirs: true, filters: Vec::new(), ..self.options.clone() };
-        let mut outcome = rsync::client::run(
-            options,
-            vec![self.target_dir.clone()],
-            None,
-            Arc::clone(&console) as Arc<dyn rsync::console::Console>,
-            Arc::clone(control),
-        );
-        let (lines, errors) = console.take();
-        if outcome.exit == ExitCode::Ok {
-            let entries = lines.split(|&b| b == b'\n').filter(|l| !l.is_empty());
-            return Ok(entries.filter(|l| !l.ends_with(b" .")).count() == 0);
-        }
-        let missing = |text: &[u8]| String::from_utf8_lossy(text).contains("No such file");
-        if missing(&errors) || missing(outcome.reason.as_bytes()) {
-            return Ok(true);
-        }
-        outcome.reason =
-            format!("the source is empty, and the target cannot be asked: {}", outcome.reason);
-        Err(outcome)
+        self.list_target(control).map_err(|mut outcome| {
+            outcome.reason =
+                format!("the source is empty, and the target cannot be asked: {}", outcome.reason);
+            outcome
+        })
     }
 }
 
