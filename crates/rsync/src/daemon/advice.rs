@@ -146,10 +146,9 @@ fn proxies(config: &DaemonConfig, found: &mut Vec<Advice>) {
         && config.globals.flag(Param::ProxyProtocol)
         && listed.trim_ascii().is_empty()
     {
-        let text = "\"proxy protocol = true\" but \"proxy protocol hosts\" is unset: all connections \
-                    will be rejected as untrusted proxy peers. Set \"proxy protocol hosts\" to your \
-                    proxy's address.";
-        found.push(Advice { place: setting.place.clone(), text: text.to_string() });
+        let text = "no proxy is trusted: every connection is refused";
+        let advice = Advice::new(setting.place.clone(), "proxy protocol = yes", text);
+        found.push(advice.fix("set proxy protocol hosts to the proxy's address").fatal());
     }
 }
 
