@@ -306,7 +306,9 @@ impl Mirror {
     fn land(&mut self, outcome: &Outcome) -> bool {
         let now = self.shared.now();
         let verdict = verdict(outcome, &self.prefix);
-        self.count(outcome, verdict == Verdict::Landed);
+        if verdict != Verdict::Failed {
+            self.count(outcome, verdict == Verdict::Landed);
+        }
         match verdict {
             Verdict::Landed => {
                 self.attempts = 0;
