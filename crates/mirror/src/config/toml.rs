@@ -358,6 +358,9 @@ pub const ROWS: &[KeyRow] = &[
     row!("max_delays", "Changes that end this time early", |sync, v| {
         sync.max_delays = usize::try_from(number(v, 1 << 30)?).unwrap_or(usize::MAX)
     }),
+    row!("compare_every", "Time between comparisons of everything (none)", |sync, v| {
+        sync.compare_every_ms = milliseconds(v)?
+    }),
     row!("skip_first", "Send only what changes from the start on (false)", |sync, v| {
         sync.skip_first = boolean(v)?
     }),

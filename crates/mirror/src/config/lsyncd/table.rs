@@ -7,7 +7,7 @@
 use super::keys::{FORMER, KeySupport, Keys, LAYER, SETTINGS, SYNC};
 use super::places::{LuaEntry, entries};
 use super::value::{Evaluated, LuaCall, LuaData, LuaTable};
-use super::{ForeignConfig, ProcessSettings};
+use crate::config::foreign::{ForeignConfig, ProcessSettings, mirror_name};
 use crate::config::origin::SyncOrigin;
 use crate::config::toml::{ConfigError, nearest};
 use crate::config::{Config, DeleteOnly, StatusFile, SyncConfig};
@@ -40,7 +40,7 @@ pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError
         errors.push(ConfigError::new(&said.file, 0, text));
     }
     let mut config = Config::new(syncs);
-    config.name = socket_name(&said.file);
+    config.name = mirror_name(&said.file);
     config.status_file = process.status_file.clone();
     if errors.is_empty()
         && let Err(text) = config.check()
@@ -57,21 +57,6 @@ pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError
 #[derive(Default)]
 struct WholeSettings {
     max_delays: Option<usize>,
-}
-
-/// The name of the mirror: the file's, and a mark of its path, since several files have one name.
-fn socket_name(file: &str) -> String {
-    let base = file.rsplit('/').next().unwrap_or_default();
-    let stem = base.split('.').find(|part| !part.is_empty()).unwrap_or("lsyncd");
-    let fine = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
-    let stem: String = stem.chars().map(fine).collect();
-    let path = std::path::absolute(file).unwrap_or_else(|_| file.into());
-    let bytes = path.as_os_str().as_encoded_bytes();
-    // FNV-1a: the mark must be the same at the next start.
-    let mark = bytes
-        .iter()
-        .fold(0x811c_9dc5_u32, |hash, &b| (hash ^ u32::from(b)).wrapping_mul(0x0100_0193));
-    format!("{stem}-{mark:08x}")
 }
 
 /// Names without a value in the table of a call: mostly a string without its quotes.
