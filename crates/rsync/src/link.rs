@@ -238,6 +238,7 @@ pub struct LinkReader {
     policy: MessagePolicy,
     on_message: OnMessage,
     closed: bool,
+    reset: bool,
     /// Stream bytes handed out so far, without frames.
     pub taken: u64,
     /// It is a TCP connection, whose acknowledgements are not to be held back.
@@ -262,6 +263,7 @@ impl LinkReader {
             policy: MessagePolicy::default(),
             on_message: Box::new(|_| Ok(())),
             closed: false,
+            reset: false,
         }
     }
 
@@ -354,7 +356,7 @@ impl LinkReader {
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
             Err(rustix::io::Errno::CONNRESET) => {
-                self.closed = true;
+                (self.closed, self.reset) = (true, true);
                 Ok(0)
             }
             Err(error) => Err(Fatal::new(
@@ -375,6 +377,11 @@ impl LinkReader {
             }
         }
         Ok(())
+    }
+
+    /// Whether the peer has ended its direction, rather than dropped what it was sent.
+    pub fn is_at_end(&self) -> bool {
+        self.closed && !self.reset
     }
 
     /// The error for a peer that went away.

@@ -89,6 +89,7 @@ pub struct Scanner {
     top_listed: bool,
     munge: bool,
     settle: bool,
+    ignore_nonreadable: bool,
     umask: u32,
     buffer: Vec<u8>,
     /// Told how the list grows.
@@ -118,6 +119,8 @@ pub struct ScanRules {
     pub munge: bool,
     /// Whether a file that changes in this moment is waited for ([`crate::settled`]).
     pub settle: bool,
+    /// Whether a walk leaves out what cannot be read, without a word.
+    pub ignore_nonreadable: bool,
 }
 
 impl Scanner {
@@ -151,6 +154,7 @@ impl Scanner {
             top_listed: false,
             munge: rules.munge,
             settle: rules.settle,
+            ignore_nonreadable: rules.ignore_nonreadable,
             umask: tree::owner::umask(),
             buffer: Vec::new(),
             heading: None,
@@ -312,6 +316,9 @@ impl Scanner {
             self.devices.push(meta.dev);
         }
         if self.opts.relative {
+            if !self.is_way_readable(root, &arg.name) {
+                return Ok(());
+            }
             self.implied_parents(root, &arg.name, out);
         }
         let contents = meta.is_dir() && (self.opts.recurse || arg.contents || is_dot);
@@ -512,6 +519,21 @@ impl Scanner {
         u16::try_from(self.roots.len() - 1).map_err(io::Error::other)
     }
 
+    /// Whether a name may be seen where what cannot be read is left out: the directories that
+    /// travel with it are looked at, not itself, which was asked for.
+    fn is_way_readable(&mut self, root: u16, name: &[u8]) -> bool {
+        let Some(source) = self.roots.get_mut(usize::from(root)) else { return true };
+        let rel = trim_root(name);
+        !self.ignore_nonreadable
+            || memchr::memchr_iter(b'/', rel).all(|at| {
+                let parent = rel.get(..at).and_then(|parent| RelPath::new(parent).ok());
+                let Some((parent, base)) = parent.and_then(|p| Some((p, p.name()?))) else {
+                    return true;
+                };
+                source.cache.parent(parent).is_ok_and(|dir| dir.is_readable(base))
+            })
+    }
+
     fn implied_parents(&mut self, root: u16, name: &[u8], out: &mut Vec<Entry>) {
         for at in name.iter().enumerate().filter(|&(i, &b)| b == b'/' && i > 0).map(|(i, _)| i) {
             let parent = &name[..at];
@@ -589,6 +611,9 @@ impl Scanner {
         let Some(meta) = self.followed(root, dir, base, name, meta) else { return };
         let rel = trim_root(name);
         if self.is_excluded(root, rel, meta.is_dir()) {
+            return;
+        }
+        if self.ignore_nonreadable && !meta.is_link() && !dir.is_readable(base) {
             return;
         }
         if name.len() > wire::limits::NAME_MAX_LEN {

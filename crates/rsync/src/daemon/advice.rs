@@ -115,6 +115,7 @@ pub fn lint(config: &DaemonConfig) -> Vec<Advice> {
 /// The same with the facts as arguments.
 pub fn lint_with(config: &DaemonConfig, facts: &LintFacts<'_>) -> Vec<Advice> {
     let mut found: Vec<Advice> = Vec::new();
+    proxies(config, &mut found);
     let globals = Section {
         header: Vec::new(),
         place: ConfigPlace::default(),
@@ -136,6 +137,19 @@ pub fn lint_with(config: &DaemonConfig, facts: &LintFacts<'_>) -> Vec<Advice> {
         lint.folder(Param::LockFile);
     }
     found
+}
+
+/// Who is behind a proxy that nobody is trusted to be cannot come in.
+fn proxies(config: &DaemonConfig, found: &mut Vec<Advice>) {
+    let listed = config.globals.text(Param::ProxyProtocolHosts);
+    if let Some(setting) = config.globals.setting(Param::ProxyProtocol)
+        && config.globals.flag(Param::ProxyProtocol)
+        && listed.trim_ascii().is_empty()
+    {
+        let text = "no proxy is trusted: every connection is refused";
+        let advice = Advice::new(setting.place.clone(), "proxy protocol = yes", text);
+        found.push(advice.fix("set proxy protocol hosts to the proxy's address").fatal());
+    }
 }
 
 struct Lint<'a> {
