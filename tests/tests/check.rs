@@ -127,3 +127,41 @@ fn a_target_is_asked() {
         assert!(place.0.join("dst/extra1").exists(), "nothing is changed by asking");
     }
 }
+
+#[test]
+fn what_is_imported_has_the_mistakes_of_the_original() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("import");
+    place.write(
+        "lsyncd.conf",
+        include_str!("../../crates/mirror/tests/data/article_lsyncd.conf"),
+        0o644,
+    );
+    place.write("own.lua", "sync { default.rsync, action = print }\n", 0o644);
+    let import = |name: &str| {
+        let mut command = Command::new(programs.livemirror());
+        command.args(["import", name]).current_dir(&place.0);
+        let run = peer::run(command, Vec::new(), LIMIT);
+        (run.code, String::from_utf8(run.stdout).unwrap())
+    };
+    let (code, toml) = import("lsyncd.conf");
+    assert_eq!(code, Some(0));
+    assert!(toml.contains("# Not carried over: statusFile = "), "{toml}");
+    place.write("new.toml", &toml, 0o644);
+    // The keys of what is found: those of the original, its log and status files left out.
+    let keys = |file: &str| -> Vec<String> {
+        let (code, lines) = place.check(programs, &["--offline", file]);
+        assert_eq!(code, 2, "{lines:?}");
+        let key =
+            |line: &String| line.split(": ").nth(1).unwrap().split(" =").next().unwrap().to_owned();
+        let mut keys: Vec<String> =
+            lines.iter().map(key).map(|k| k.trim_start_matches("rsync.").to_owned()).collect();
+        keys.retain(|k| k != "logfile" && k != "statusFile");
+        keys.sort();
+        keys
+    };
+    assert_eq!(keys("new.toml"), keys("lsyncd.conf"));
+    assert_eq!(keys("new.toml"), ["bwlimit", "exclude", "password_file", "source"]);
+    assert_eq!(import("own.lua").0, Some(4), "refused by name");
+    assert_eq!(import("new.toml").0, Some(1), "TOML already");
+}

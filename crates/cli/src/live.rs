@@ -179,6 +179,33 @@ fn load(file: &[u8]) -> Result<Config, Vec<ConfigError>> {
     }
 }
 
+/// `livemirror import`: writes a configuration of another program as our own.
+pub(crate) fn import(args: &[Vec<u8>]) -> i32 {
+    let [file] = args else {
+        let text = "give one configuration of lsyncd or sersync: livemirror import FILE".into();
+        return refuse(&BadWords { text, exit: ExitCode::Syntax });
+    };
+    let path = Path::new(OsStr::from_bytes(file));
+    let name = path.display().to_string();
+    let wrong = |text: String| vec![ConfigError::new(&name, 0, text)];
+    let kind = mirror::check::read::kind_of(file).map_err(wrong);
+    let loaded = kind.and_then(|kind| match kind {
+        FileKind::Lsyncd => mirror::config::lsyncd::load(path),
+        FileKind::Sersync => mirror::config::sersync::load(path),
+        FileKind::Toml => Err(wrong("this is TOML already".into())),
+        FileKind::Daemon => Err(wrong("a daemon's configuration stays as it is".into())),
+    });
+    let written =
+        loaded.and_then(|loaded| mirror::config::export::to_toml(&loaded, &name).map_err(wrong));
+    match written {
+        Ok(text) => {
+            console::out(text.as_bytes());
+            0
+        }
+        Err(errors) => refuse_config(&errors),
+    }
+}
+
 /// Tells what is seldom meant in a file of another program.
 pub(crate) fn with_remarks(loaded: ForeignConfig) -> Config {
     for remark in &loaded.remarks {

@@ -22,6 +22,7 @@ livemirror: a live copy of a directory tree on another machine
   livemirror watch SRC... DEST      mirror now and keep mirroring; `watch --help` tells more
   livemirror run CONFIG             the same from a file, several mirrors in one process
   livemirror status [NAME]          what running mirrors do
+  livemirror import FILE            a configuration of lsyncd or sersync as TOML
   livemirror check FILE...          what is wrong with configuration files, one line each
   livemirror serve CONFIG           the receiving daemon (rsyncd.conf), or --module NAME=PATH
   livemirror rsync ARGS...          rsync's own command line
@@ -54,6 +55,7 @@ fn door(args: &[Vec<u8>]) -> i32 {
         Some(b"run") => live::run(&args[1..]),
         Some(b"lsyncd") => lsyncd_door::run(&args[1..]),
         Some(b"sersync") => sersync_door::run(&args[1..]),
+        Some(b"import") => live::import(&args[1..]),
         Some(b"check") => check::run(&args[1..]),
         Some(b"status") => live::status(&args[1..]),
         Some(b"--version" | b"-V") => {

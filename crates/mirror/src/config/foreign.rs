@@ -30,6 +30,8 @@ pub struct ForeignConfig {
     pub config: Config,
     /// Where each sync was written.
     pub origins: Vec<SyncOrigin>,
+    /// For each sync, what its options were said in: words of rsync's command line.
+    pub words: Vec<Vec<Vec<u8>>>,
     /// How to run.
     pub process: ProcessSettings,
     /// What is no mistake, and seldom meant.

@@ -2,6 +2,7 @@
 //!
 //! Made by [`toml`] from a file or by a program from its command line; read by `run`.
 
+pub mod export;
 pub mod foreign;
 pub mod lsyncd;
 pub mod options;

@@ -41,6 +41,7 @@ pub fn parse(content: &[u8], file: &str) -> Result<ForeignConfig, Vec<ConfigErro
         one_byte: utf8.is_none(),
         errors: Vec::new(),
         remarks: Vec::new(),
+        words: Vec::new(),
     };
     reader.unknown();
     let (syncs, origins) = reader.syncs();
@@ -51,10 +52,11 @@ pub fn parse(content: &[u8], file: &str) -> Result<ForeignConfig, Vec<ConfigErro
     {
         reader.errors.push(ConfigError::new(file, 0, text));
     }
-    let Reader { errors, remarks, .. } = reader;
+    let Reader { errors, remarks, words, .. } = reader;
+    let words = vec![words; config.syncs.len()];
     let process = ProcessSettings::default();
     match errors.is_empty() {
-        true => Ok(ForeignConfig { config, origins, process, remarks }),
+        true => Ok(ForeignConfig { config, origins, words, process, remarks }),
         false => Err(errors),
     }
 }
@@ -99,6 +101,8 @@ struct Reader<'a> {
     one_byte: bool,
     errors: Vec<ConfigError>,
     remarks: Vec<ConfigError>,
+    /// What the options were said in.
+    words: Vec<Vec<u8>>,
 }
 
 impl<'a> Reader<'a> {
@@ -296,7 +300,8 @@ impl<'a> Reader<'a> {
             add("--timeout", time.to_string().as_bytes());
         }
         let node = params.unwrap_or_else(|| self.document.root_element());
-        match from_options(&words) {
+        self.words = words;
+        match from_options(&self.words) {
             Ok((options, stray)) => {
                 for word in stray {
                     let word = String::from_utf8_lossy(&word).into_owned();

@@ -52,7 +52,8 @@ impl Reader<'_> {
             words.push(b"-D".to_vec());
         }
         words.extend(self.shell(layer, &table));
-        match from_options(&words) {
+        self.words = words;
+        match from_options(&self.words) {
             Ok((options, stray)) => {
                 let timeout_s = match options.timeout_s {
                     0 => sync.options.timeout_s,

@@ -25,7 +25,7 @@ pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError
         reader.settings(&mut process, &mut whole);
         process.origin = Some(reader.origin);
     }
-    let (mut syncs, mut origins) = (Vec::new(), Vec::new());
+    let (mut syncs, mut origins, mut words) = (Vec::new(), Vec::new(), Vec::new());
     for (at, call) in said.syncs.iter().enumerate() {
         let mut reader = Reader::new(&said, call, &mut errors);
         let mut sync = SyncConfig::new(b"/", b"");
@@ -34,6 +34,7 @@ pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError
         reader.sync(&mut sync);
         syncs.push(sync);
         origins.push(reader.origin);
+        words.push(reader.words);
     }
     if syncs.is_empty() && errors.is_empty() {
         let text = "nothing to watch: no sync { ... } was called".into();
@@ -48,7 +49,7 @@ pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError
         errors.push(ConfigError::new(&said.file, 0, text));
     }
     match errors.is_empty() {
-        true => Ok(ForeignConfig { config, origins, process, remarks }),
+        true => Ok(ForeignConfig { config, origins, words, process, remarks }),
         false => Err(errors),
     }
 }
@@ -91,6 +92,8 @@ fn undefined(said: &Evaluated, errors: &mut Vec<ConfigError>, remarks: &mut Vec<
 pub(super) struct Reader<'a> {
     call: &'a LuaCall,
     pub(super) table: LuaTable,
+    /// What the options were said in.
+    pub(super) words: Vec<Vec<u8>>,
     places: Vec<LuaEntry>,
     origin: SyncOrigin,
     errors: &'a mut Vec<ConfigError>,
@@ -104,7 +107,14 @@ impl<'a> Reader<'a> {
         for place in places.iter().filter(|place| place.keyed) {
             origin.add(&place.key, place.line, &place.value);
         }
-        Reader { call, table: call.table.clone().inherit(), places, origin, errors }
+        Reader {
+            call,
+            table: call.table.clone().inherit(),
+            places,
+            origin,
+            errors,
+            words: Vec::new(),
+        }
     }
 
     fn line(&self, key: &str) -> usize {
