@@ -88,7 +88,7 @@ fn a_target_is_asked() {
     place.write("s", "a:long-enough\n", 0o600);
     place.write("pw", "long-enough\n", 0o600);
     place.write("wrong", "something\n", 0o600);
-    place.write("src/kept", "x", 0o644);
+    place.write("src/kept", "longer", 0o644);
     for name in ["kept", "extra1", "extra2"] {
         place.write(&format!("dst/{name}"), "x", 0o644);
     }
@@ -111,6 +111,11 @@ fn a_target_is_asked() {
                 "the first pass would delete 2 entries there",
             ),
             (
+                sync(server.port, "m", "password_file = \"PLACE/pw\"\nskip_first = true"),
+                1,
+                "skip_first = true: 1 files differ at the target",
+            ),
+            (
                 sync(server.port, "m", "password_file = \"PLACE/wrong\""),
                 2,
                 "auth failed on module m",
@@ -126,6 +131,24 @@ fn a_target_is_asked() {
         }
         assert!(place.0.join("dst/extra1").exists(), "nothing is changed by asking");
     }
+}
+
+#[test]
+fn a_target_without_room_is_told() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("room");
+    place.write("src/large", "", 0o644);
+    let file = fs::File::options().write(true).open(place.0.join("src/large")).unwrap();
+    if file.set_len(8 << 40).is_err() {
+        return;
+    }
+    place.write("m.toml", "[[sync]]\nsource = \"PLACE/src\"\ntarget = \"PLACE/dst\"\n", 0o644);
+    let (code, lines) = place.check(programs, &["--offline", "m.toml"]);
+    assert_eq!((code, lines.len()), (2, 1), "{lines:?}");
+    assert!(
+        lines[0].contains("m.toml:3: target = ") && lines[0].contains("has room for"),
+        "{lines:?}"
+    );
 }
 
 #[test]

@@ -127,6 +127,10 @@ fn mistakes_and_refusals_have_their_line() {
             "\nsettings.nodaemon = true",
             "c.lua:2: settings.nodaemon = ... is an old form: write settings { nodaemon = ... }",
         ),
+        (
+            "settings { logfacility = 'frob' }",
+            "c.lua:1: logfacility = \"frob\" is none of the system's log",
+        ),
         ("x = 1", "c.lua: nothing to watch: no sync { ... } was called"),
         (
             "sync {\n default.rsync,\n delay = 1\n source = '/a' }",

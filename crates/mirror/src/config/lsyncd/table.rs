@@ -11,6 +11,7 @@ use crate::config::foreign::{ForeignConfig, ProcessSettings, mirror_name};
 use crate::config::origin::SyncOrigin;
 use crate::config::toml::{ConfigError, nearest};
 use crate::config::{Config, DeleteOnly, StatusFile, SyncConfig};
+use rsync::daemon::params::{ParamKind, parse_value};
 use rsync::options::FilterArg;
 
 /// Makes a configuration of what a program said. Errors: all mistakes.
@@ -217,6 +218,7 @@ impl<'a> Reader<'a> {
         process.log_file = self.text("logfile").or(process.log_file.take());
         process.pid_file = self.text("pidfile").or(process.pid_file.take());
         process.log_ident = self.text("logident").or(process.log_ident.take());
+        self.facility();
         process.log_facility = self.text("logfacility").or(process.log_facility.take());
         process.foreground = self.flag("nodaemon").unwrap_or(process.foreground);
         // The start is always insisted on here; what is written must be a switch all the same.
@@ -231,6 +233,19 @@ impl<'a> Reader<'a> {
         self.inotify_mode();
         self.processes();
         whole.max_delays = self.number("maxDelays", 1e9).map(|n| n as usize).or(whole.max_delays);
+    }
+
+    fn facility(&mut self) {
+        let Some(word) = self.table.named.get("logfacility").and_then(LuaData::text) else {
+            return;
+        };
+        if parse_value(ParamKind::Facility, &word).is_err() {
+            let word = String::from_utf8_lossy(&word).into_owned();
+            self.wrong(
+                "logfacility",
+                format!("logfacility = \"{word}\" is none of the system's log"),
+            );
+        }
     }
 
     /// Files are sent when they are closed, and also when they stay open and nothing is written any
