@@ -100,6 +100,7 @@ fn rules_and_deletions() {
         ("false", false, None),
         ("'startup'", true, Some(DeleteOnly::Whole)),
         ("'running'", true, Some(DeleteOnly::Changes)),
+        ("false, rsync = { _extra = { '--delete', '-P' } }", true, None),
     ] {
         let sync = one(&text(&format!("delete = {word}")));
         assert_eq!((sync.delete, sync.delete_only), (delete, only), "{word}");
