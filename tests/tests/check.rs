@@ -88,7 +88,7 @@ fn a_target_is_asked() {
     place.write("s", "a:long-enough\n", 0o600);
     place.write("pw", "long-enough\n", 0o600);
     place.write("wrong", "something\n", 0o600);
-    place.write("src/kept", "x", 0o644);
+    place.write("src/kept", "longer", 0o644);
     for name in ["kept", "extra1", "extra2"] {
         place.write(&format!("dst/{name}"), "x", 0o644);
     }
@@ -111,6 +111,11 @@ fn a_target_is_asked() {
                 "the first pass would delete 2 entries there",
             ),
             (
+                sync(server.port, "m", "password_file = \"PLACE/pw\"\nskip_first = true"),
+                1,
+                "skip_first = true: 1 files differ at the target",
+            ),
+            (
                 sync(server.port, "m", "password_file = \"PLACE/wrong\""),
                 2,
                 "auth failed on module m",
@@ -126,4 +131,60 @@ fn a_target_is_asked() {
         }
         assert!(place.0.join("dst/extra1").exists(), "nothing is changed by asking");
     }
+}
+
+#[test]
+fn a_target_without_room_is_told() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("room");
+    place.write("src/large", "", 0o644);
+    let file = fs::File::options().write(true).open(place.0.join("src/large")).unwrap();
+    if file.set_len(8 << 40).is_err() {
+        return;
+    }
+    place.write("m.toml", "[[sync]]\nsource = \"PLACE/src\"\ntarget = \"PLACE/dst\"\n", 0o644);
+    let (code, lines) = place.check(programs, &["--offline", "m.toml"]);
+    assert_eq!((code, lines.len()), (2, 1), "{lines:?}");
+    assert!(
+        lines[0].contains("m.toml:3: target = ") && lines[0].contains("has room for"),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn what_is_imported_has_the_mistakes_of_the_original() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("import");
+    place.write(
+        "lsyncd.conf",
+        include_str!("../../crates/mirror/tests/data/article_lsyncd.conf"),
+        0o644,
+    );
+    place.write("own.lua", "sync { default.rsync, action = print }\n", 0o644);
+    let import = |name: &str| {
+        let mut command = Command::new(programs.livemirror());
+        command.args(["import", name]).current_dir(&place.0);
+        let run = peer::run(command, Vec::new(), LIMIT);
+        (run.code, String::from_utf8(run.stdout).unwrap())
+    };
+    let (code, toml) = import("lsyncd.conf");
+    assert_eq!(code, Some(0));
+    assert!(toml.contains("# Not carried over: statusFile = "), "{toml}");
+    place.write("new.toml", &toml, 0o644);
+    // The keys of what is found: those of the original, its log and status files left out.
+    let keys = |file: &str| -> Vec<String> {
+        let (code, lines) = place.check(programs, &["--offline", file]);
+        assert_eq!(code, 2, "{lines:?}");
+        let key =
+            |line: &String| line.split(": ").nth(1).unwrap().split(" =").next().unwrap().to_owned();
+        let mut keys: Vec<String> =
+            lines.iter().map(key).map(|k| k.trim_start_matches("rsync.").to_owned()).collect();
+        keys.retain(|k| k != "logfile" && k != "statusFile");
+        keys.sort();
+        keys
+    };
+    assert_eq!(keys("new.toml"), keys("lsyncd.conf"));
+    assert_eq!(keys("new.toml"), ["bwlimit", "exclude", "password_file", "source"]);
+    assert_eq!(import("own.lua").0, Some(4), "refused by name");
+    assert_eq!(import("new.toml").0, Some(1), "TOML already");
 }

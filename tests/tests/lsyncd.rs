@@ -322,3 +322,33 @@ fn the_command_line_ends_as_the_real_one() {
         assert_eq!(code(&[ours, "lsyncd"]), code(&["lsyncd"]), "{args:?}");
     }
 }
+
+#[test]
+fn a_hang_up_reads_the_configuration_anew() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("hup");
+    place.write("src/file", "1");
+    place.write("other/more", "2");
+    let write = |source: &str| {
+        let text = format!(
+            "settings {{ nodaemon = true, logfile = \"PLACE/log\" }}\n\
+             sync {{ default.rsync, source = \"PLACE/{source}\", target = \"PLACE/dst\", delay = 0 }}\n"
+        );
+        place.write("lsyncd.conf", &text.replace("PLACE", &place.text()))
+    };
+    let mut command = Command::new(programs.livemirror());
+    command.arg("lsyncd").arg(write("src")).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut running = Running(command.env("XDG_RUNTIME_DIR", &place.0).spawn().unwrap());
+    place.until("the first is there", || place.0.join("dst/file").exists());
+    write("other");
+    running.signal(Signal::HUP);
+    place.until("the other is there", || {
+        place.0.join("dst/more").exists() && !place.0.join("dst/file").exists()
+    });
+    place.write("lsyncd.conf", "this is no Lua");
+    running.signal(Signal::HUP);
+    assert_eq!(running.0.wait().unwrap().code(), Some(255), "as the real one");
+    let log = fs::read_to_string(place.0.join("log")).unwrap();
+    assert_eq!(log.matches("--- HUP signal, resetting ---").count(), 2, "{log}");
+    assert!(log.contains("Error: ") && log.contains("lsyncd.conf:1: "), "{log}");
+}

@@ -32,6 +32,7 @@ const PATH_USERS: &[(&str, &str)] = &[
     ("crates/mirror/src/status.rs", "makes and finds the status sockets of this user"),
     ("crates/mirror/src/config/options.rs", "reads the rule files that the operator names"),
     ("crates/mirror/src/config/lsyncd/eval.rs", "runs the configuration that the operator names"),
+    ("crates/mirror/src/config/sersync.rs", "reads the configuration that the operator names"),
     ("crates/mirror/src/check/facts.rs", "looks at what the operator's configuration names"),
 ];
 

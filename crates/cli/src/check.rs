@@ -10,7 +10,8 @@ livemirror check [--json] [--fix] [--offline] FILE...
 
 Reads configuration files and says in one line each what is wrong or risky:
 FILE:LINE: VALUE: WHAT WILL HAPPEN; FIX. FILE is an rsyncd.conf or a configuration of
-`livemirror run`; given together, they are also held against each other.
+`livemirror run`; given together, they are also held against each other. A configuration of lsyncd
+is a program: it is run to be read.
 
   --json       one JSON object a line
   --fix        first do what is safe: make missing directories, give password files mode 600

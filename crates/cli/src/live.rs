@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use mirror::check::read::FileKind;
+use mirror::config::foreign::ForeignConfig;
 use mirror::config::options::{BadWords, from_words};
 use mirror::config::toml::ConfigError;
 use mirror::config::{Config, SyncConfig};
@@ -146,15 +147,19 @@ pub(crate) fn run(args: &[Vec<u8>]) -> i32 {
     };
     match load(file) {
         Ok(config) => start(config, json),
-        Err(errors) => {
-            for error in &errors {
-                console::err(format!("{error}\n").as_bytes());
-            }
-            match errors.iter().all(|error| error.refused) {
-                true => ExitCode::Unsupported.code(),
-                false => ExitCode::Syntax.code(),
-            }
-        }
+        Err(errors) => refuse_config(&errors),
+    }
+}
+
+/// Tells what is wrong with a configuration; the exit code, that of a refusal when there is nothing
+/// else.
+pub(crate) fn refuse_config(errors: &[ConfigError]) -> i32 {
+    for error in errors {
+        console::err(format!("{error}\n").as_bytes());
+    }
+    match errors.iter().all(|error| error.refused) {
+        true => ExitCode::Unsupported.code(),
+        false => ExitCode::Syntax.code(),
     }
 }
 
@@ -165,17 +170,8 @@ fn load(file: &[u8]) -> Result<Config, Vec<ConfigError>> {
     let name = path.display().to_string();
     match mirror::check::read::kind_of(file).map_err(|e| vec![ConfigError::new(&name, 0, e)])? {
         FileKind::Toml => mirror::config::toml::load(path),
-        FileKind::Lsyncd => {
-            let loaded = mirror::config::lsyncd::load(path)?;
-            for remark in &loaded.remarks {
-                console::err(format!("{remark}\n").as_bytes());
-            }
-            Ok(loaded.config)
-        }
-        FileKind::Sersync => {
-            let text = "configurations of sersync are not read yet".into();
-            Err(vec![ConfigError::refused(&name, 0, text)])
-        }
+        FileKind::Lsyncd => mirror::config::lsyncd::load(path).map(with_remarks),
+        FileKind::Sersync => mirror::config::sersync::load(path).map(with_remarks),
         FileKind::Daemon => {
             let text = "this is a daemon's configuration: livemirror serve FILE".into();
             Err(vec![ConfigError::new(&name, 0, text)])
@@ -183,7 +179,42 @@ fn load(file: &[u8]) -> Result<Config, Vec<ConfigError>> {
     }
 }
 
-fn start(config: Config, json: bool) -> i32 {
+/// `livemirror import`: writes a configuration of another program as our own.
+pub(crate) fn import(args: &[Vec<u8>]) -> i32 {
+    let [file] = args else {
+        let text = "give one configuration of lsyncd or sersync: livemirror import FILE".into();
+        return refuse(&BadWords { text, exit: ExitCode::Syntax });
+    };
+    let path = Path::new(OsStr::from_bytes(file));
+    let name = path.display().to_string();
+    let wrong = |text: String| vec![ConfigError::new(&name, 0, text)];
+    let kind = mirror::check::read::kind_of(file).map_err(wrong);
+    let loaded = kind.and_then(|kind| match kind {
+        FileKind::Lsyncd => mirror::config::lsyncd::load(path),
+        FileKind::Sersync => mirror::config::sersync::load(path),
+        FileKind::Toml => Err(wrong("this is TOML already".into())),
+        FileKind::Daemon => Err(wrong("a daemon's configuration stays as it is".into())),
+    });
+    let written =
+        loaded.and_then(|loaded| mirror::config::export::to_toml(&loaded, &name).map_err(wrong));
+    match written {
+        Ok(text) => {
+            console::out(text.as_bytes());
+            0
+        }
+        Err(errors) => refuse_config(&errors),
+    }
+}
+
+/// Tells what is seldom meant in a file of another program.
+pub(crate) fn with_remarks(loaded: ForeignConfig) -> Config {
+    for remark in &loaded.remarks {
+        console::err(format!("{remark}\n").as_bytes());
+    }
+    loaded.config
+}
+
+pub(crate) fn start(config: Config, json: bool) -> i32 {
     let stop = Arc::new(AtomicBool::new(false));
     signals::set_on_signal(&stop);
     let live = std::io::stdout().is_terminal();

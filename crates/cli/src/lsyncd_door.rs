@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
-use mirror::config::lsyncd::{self, ForeignConfig, ProcessSettings};
+use mirror::config::foreign::{ForeignConfig, ProcessSettings};
+use mirror::config::lsyncd;
 use mirror::config::toml::ConfigError;
 use mirror::report::{Report, What};
 use rsync::daemon::log::{DaemonLog, LogTarget};

@@ -89,3 +89,9 @@ fn files_of_lsyncd() {
     let data = include_str!("data/check_lsyncd.txt").replace("ARTICLE\n", article);
     run("lsyncd", &data);
 }
+
+#[test]
+fn files_of_sersync() {
+    let data = include_str!("data/check_sersync.txt");
+    run("sersync", &data.replace("STOCK\n", include_str!("data/confxml.xml")));
+}

@@ -70,6 +70,14 @@ pub fn resolved(dir: &[u8]) -> PathBuf {
     }
 }
 
+/// Bytes that are free where a path is, or will be.
+pub fn free_bytes(dir: &[u8]) -> Option<u64> {
+    let place = resolved(dir);
+    let there = place.ancestors().find(|place| place.exists())?;
+    let fs = rustix::fs::statvfs(there).ok()?;
+    fs.f_bavail.checked_mul(fs.f_frsize)
+}
+
 /// Whether a host's address is one of this machine's, loop-back left out.
 pub fn is_this_machine(host: &[u8]) -> bool {
     let Ok(host) = std::str::from_utf8(host) else { return false };

@@ -67,13 +67,26 @@ pub fn ask(syncs: &[PlacedSync], found: &mut Vec<Finding>) {
             found.push(finding.fix(remedy(outcome.exit, &outcome.reason)).fatal());
             continue;
         }
-        if config.delete && facts::is_filled(&config.source) {
-            let deleted = limited(|control| job.would_delete(control));
-            if let Some(count) = deleted.filter(|&count| count > 0) {
-                let finding = about(format!("the first pass would delete {count} entries there"));
-                found.push(finding.fix("see that this is meant, or set delete = false"));
-            }
+        if (config.deletes_whole() || config.skip_first) && facts::is_filled(&config.source) {
+            tried_out(placed, &job, found);
         }
+    }
+}
+
+/// Says what the first pass would delete, or what nobody sends where there is none.
+fn tried_out(placed: &PlacedSync, job: &Job, found: &mut Vec<Finding>) {
+    let Some((files, deleted)) = limited(|control| job.would_do(control)) else { return };
+    let (origin, first) = (&placed.origin, !placed.config.skip_first);
+    if first && deleted > 0 {
+        let text = format!("the first pass would delete {deleted} entries there");
+        let finding = Finding::new(&origin.file, origin.find(KEYS), text);
+        found.push(finding.fix("see that this is meant, or set delete = false"));
+    }
+    if !first && files > 0 {
+        let text = format!("{files} files differ at the target, and the start sends nothing");
+        let at = origin.find(&["init", "skip_first"]);
+        let finding = Finding::new(&origin.file, at, text);
+        found.push(finding.fix("leave it out, so that they are sent"));
     }
 }
 

@@ -48,6 +48,7 @@ pub fn check(files: &[Vec<u8>], ask_targets: bool) -> Vec<Finding> {
         read::read(file, &mut held, &mut found);
     }
     judge(&held, ask_targets, &mut found);
+    sort(files, &mut found);
     found
 }
 
@@ -56,7 +57,21 @@ pub fn check_daemon(file: &[u8]) -> Vec<Finding> {
     let mut held = CheckedFiles::default();
     let mut found = Vec::new();
     read::daemon(file, &mut held, &mut found);
+    sort(&[file.to_vec()], &mut found);
     found
+}
+
+/// Brings findings into the order of the files and their lines; each is kept once.
+fn sort(files: &[Vec<u8>], found: &mut Vec<Finding>) {
+    let mut order: Vec<String> =
+        files.iter().map(|file| String::from_utf8_lossy(file).into_owned()).collect();
+    for one in found.iter() {
+        if !order.contains(&one.file) {
+            order.push(one.file.clone());
+        }
+    }
+    found.sort_by_key(|one| (order.iter().position(|file| *file == one.file), one.line));
+    found.dedup();
 }
 
 fn judge(held: &CheckedFiles, ask_targets: bool, found: &mut Vec<Finding>) {
@@ -68,12 +83,4 @@ fn judge(held: &CheckedFiles, ask_targets: bool, found: &mut Vec<Finding>) {
         live::ask(&held.syncs, found);
         live::ports(&held.daemons, found);
     }
-    let mut order: Vec<String> = Vec::new();
-    for one in found.iter() {
-        if !order.contains(&one.file) {
-            order.push(one.file.clone());
-        }
-    }
-    found.sort_by_key(|one| (order.iter().position(|file| *file == one.file), one.line));
-    found.dedup();
 }

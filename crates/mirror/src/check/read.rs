@@ -9,8 +9,9 @@ use rsync::daemon::service::{ConfigSource, LoadError, Service};
 
 use super::finding::Finding;
 use super::{CheckedFiles, PlacedSync, facts};
-use crate::config::lsyncd::{self, ForeignConfig};
+use crate::config::foreign::ForeignConfig;
 use crate::config::toml::{self, ConfigError};
+use crate::config::{lsyncd, sersync};
 
 /// The kinds of configuration files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,10 +64,7 @@ pub fn read(path: &[u8], held: &mut CheckedFiles, found: &mut Vec<Finding>) {
         FileKind::Daemon => daemon(path, held, found),
         FileKind::Toml => own(&name, &content, held, found),
         FileKind::Lsyncd => foreign(lsyncd::load(facts::path(path)), held, found),
-        FileKind::Sersync => {
-            let text = "a configuration of this kind is not read yet".to_owned();
-            found.push(Finding::new(&name, (0, String::new()), text).fatal());
-        }
+        FileKind::Sersync => foreign(sersync::parse(&content, &name), held, found),
     }
 }
 

@@ -195,11 +195,25 @@ impl Judge<'_> {
         self.amount(&exclude);
     }
 
+    /// Whether a local target that is still empty has room for the source.
+    fn room(&mut self, needed: u64) {
+        let Ok(Location::Local(target)) = self.location() else { return };
+        let Some(free) = facts::free_bytes(&target).filter(|_| !facts::is_filled(&target)) else {
+            return;
+        };
+        if needed > free {
+            let text = format!("has room for {}, the source holds {}", bytes(free), bytes(needed));
+            let finding = self.about(&["target"], text);
+            self.found.push(finding.fix("make room there").fatal());
+        }
+    }
+
     fn amount(&mut self, exclude: &Exclude) {
         let size = match facts::directory(&self.config.source) {
             Ok(()) => facts::size_up(&self.config.source, exclude),
             Err(_) => Default::default(),
         };
+        self.room(size.bytes);
         let rate = self.config.options.bwlimit;
         let hours = size.bytes.checked_div(rate).unwrap_or(0) / 3600;
         let slow = (1..=SLOW_BYTES).contains(&rate) && !size.complete;

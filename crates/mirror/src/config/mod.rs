@@ -2,9 +2,12 @@
 //!
 //! Made by [`toml`] from a file or by a program from its command line; read by `run`.
 
+pub mod export;
+pub mod foreign;
 pub mod lsyncd;
 pub mod options;
 pub mod origin;
+pub mod sersync;
 pub mod toml;
 
 use rsync::options::Options;
@@ -58,6 +61,8 @@ pub struct SyncConfig {
     pub delay_ms: u64,
     /// Changes from which on that time is over.
     pub max_delays: usize,
+    /// Milliseconds between comparisons of everything, beside those that are needed; 0 for none.
+    pub compare_every_ms: u64,
     /// Nothing is compared at the start: only what changes from then on is sent.
     pub skip_first: bool,
     /// Options of every transfer; what a sync decides itself (recursion, names, deletion) is set
@@ -134,6 +139,7 @@ impl SyncConfig {
             quiet_ms: QUIET_MS,
             delay_ms: 0,
             max_delays: usize::MAX,
+            compare_every_ms: 0,
             skip_first: false,
             options,
         }

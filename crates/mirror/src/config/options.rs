@@ -47,10 +47,10 @@ pub fn from_words(
 
 /// Reads words that should all be options: also gives those that are none.
 pub fn from_options(words: &[Vec<u8>]) -> Result<(Options, Vec<Vec<u8>>), BadWords> {
-    // The parser wants to know of a source and a target.
-    let ends = [b".".to_vec(), b".".to_vec()];
+    // The parser wants to know of a source and a target, and of the recursion that is always there.
+    let ends = [b"-r".to_vec(), b".".to_vec(), b".".to_vec()];
     let read = from_words(&[&ends[..], words].concat(), &|_| None)?;
-    Ok((read.options, read.words.into_iter().skip(ends.len()).collect()))
+    Ok((read.options, read.words.into_iter().skip(2).collect()))
 }
 
 fn meaningless(name: &str) -> BadWords {
@@ -66,7 +66,10 @@ fn for_mirror(mut options: Options) -> Result<Options, BadWords> {
         (options.relative, "--relative"),
         (options.existing, "--existing"),
         (options.ignore_existing, "--ignore-existing"),
-        (options.deletes(), "--delete-during (write --delete)"),
+        (
+            options.deletes(),
+            "--delete-during or the like (deletions are a setting of the mirror itself)",
+        ),
         (options.delete_excluded, "--delete-excluded"),
         (options.max_delete.is_some(), "--max-delete"),
         (options.follows_links(), "--copy-links (or the like)"),

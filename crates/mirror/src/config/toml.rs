@@ -10,6 +10,7 @@ use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 use rsync::options::FilterArg;
 
+use super::options::from_options;
 use super::origin::SyncOrigin;
 use super::{Config, DeleteOnly, SyncConfig};
 use crate::watch::BackendChoice;
@@ -358,6 +359,9 @@ pub const ROWS: &[KeyRow] = &[
     row!("max_delays", "Changes that end this time early", |sync, v| {
         sync.max_delays = usize::try_from(number(v, 1 << 30)?).unwrap_or(usize::MAX)
     }),
+    row!("compare_every", "Time between comparisons of everything (none)", |sync, v| {
+        sync.compare_every_ms = milliseconds(v)?
+    }),
     row!("skip_first", "Send only what changes from the start on (false)", |sync, v| {
         sync.skip_first = boolean(v)?
     }),
@@ -385,6 +389,21 @@ pub const ROWS: &[KeyRow] = &[
     row!("filter", "Rules, as rsync's --filter", |sync, v| {
         sync.options.filters.extend(list(v)?.into_iter().map(FilterArg::Rule))
     }),
+    row!(
+        "options",
+        "Words of rsync's command line, in the place of -a; keys below add to them",
+        |sync, v| {
+            let (options, stray) = from_options(&list(v)?).map_err(|bad| bad.text)?;
+            if !stray.is_empty() {
+                return Err("must all be options".into());
+            }
+            let timeout_s = match options.timeout_s {
+                0 => sync.options.timeout_s,
+                given => given,
+            };
+            sync.options = rsync::options::Options { timeout_s, ..options }
+        }
+    ),
     switch!("links", links, "Symbolic links as such (true)"),
     switch!("perms", perms, "Modes (true)"),
     switch!("times", times, "Modification times (true)"),

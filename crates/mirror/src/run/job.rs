@@ -122,17 +122,13 @@ impl Job {
         Err(outcome)
     }
 
-    /// How many entries of the target a comparison of everything would delete, by a run that changes
-    /// nothing; `None` when it did not come to an end.
-    pub fn would_delete(&self, control: &Arc<Control>) -> Option<u64> {
-        let options = Options {
-            recurse: true,
-            delete: DeleteMode::During,
-            dry_run: true,
-            ..self.options.clone()
-        };
+    /// What a comparison of everything would do, by a run that changes nothing: files it would send,
+    /// entries it would delete. `None` when it did not come to an end.
+    pub fn would_do(&self, control: &Arc<Control>) -> Option<(u64, u64)> {
+        let delete = if self.delete_whole { DeleteMode::During } else { DeleteMode::Off };
+        let options = Options { recurse: true, delete, dry_run: true, ..self.options.clone() };
         let outcome = self.run(options, &self.whole, control);
-        (outcome.exit == ExitCode::Ok).then_some(outcome.deleted)
+        (outcome.exit == ExitCode::Ok).then_some((outcome.files, outcome.deleted))
     }
 
     fn run(&self, options: Options, source: &[u8], control: &Arc<Control>) -> Outcome {

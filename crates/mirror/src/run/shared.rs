@@ -27,6 +27,7 @@ pub struct Shared {
     after_killed: bool,
     delay_ms: Millis,
     max_delays: usize,
+    compare_every_ms: Millis,
 }
 
 /// What the lock holds.
@@ -38,6 +39,8 @@ pub struct State {
     pub lost: Option<String>,
     /// The numbers, those of the queue left out.
     pub numbers: SyncStatus,
+    /// When everything is compared though nothing asks for it.
+    pub compare_at: Option<Millis>,
     /// No transfer before this time.
     pub blocked_until: Millis,
     /// That of the transfer under way.
@@ -75,6 +78,7 @@ impl Shared {
                 queue: Queue::new(config.quiet_ms, Caps::default()),
                 lost: None,
                 numbers,
+                compare_at: (config.compare_every_ms > 0).then_some(config.compare_every_ms),
                 blocked_until: 0,
                 control: Arc::default(),
             }),
@@ -84,6 +88,7 @@ impl Shared {
             after_killed: false,
             delay_ms: config.delay_ms,
             max_delays: config.max_delays,
+            compare_every_ms: config.compare_every_ms,
         }
     }
 
@@ -176,6 +181,10 @@ impl Shared {
                 return Next::Lost(text);
             }
             let now = self.now();
+            if state.compare_at.is_some_and(|at| at <= now) {
+                state.compare_at = Some(now.saturating_add(self.compare_every_ms));
+                state.queue.doubt(now);
+            }
             let due = state.queue.due(now);
             let blocked = state.blocked_until > now;
             let held = match due {

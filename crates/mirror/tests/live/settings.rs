@@ -58,3 +58,14 @@ fn without_a_first_pass_only_changes_are_sent() {
     live.until("it arrives", || scratch.dst("after").exists());
     assert!(!scratch.dst("before").exists());
 }
+
+#[test]
+fn everything_is_compared_from_time_to_time() {
+    // A failure would never mend what somebody else did at the target.
+    let scratch = Scratch::new();
+    fs::write(scratch.src("file"), b"x").unwrap();
+    let live = Live::start_own(SyncConfig { compare_every_ms: 300, ..scratch.config() });
+    live.until("the first pass is done", || live.shared.status().passes == 1);
+    fs::remove_file(scratch.dst("file")).unwrap();
+    live.until("it is back", || scratch.dst("file").exists());
+}

@@ -257,12 +257,17 @@ fn watch_globals(lua: &Lua, ear: &Ear) -> mlua::Result<()> {
     lua.globals().set_metatable(Some(meta))
 }
 
-/// What older versions of Lua had.
+/// What older versions of Lua had, and lsyncd has; `print` leaves standard output to the program.
 fn former_names(lua: &Lua) -> mlua::Result<()> {
     lua.load(
         "unpack = table.unpack; loadstring = load\n\
          table.getn = function(t) return #t end\n\
          math.pow = function(a, b) return a ^ b end\n\
+         print = function(...)\n\
+         local all = table.pack(...)\n\
+         for i = 1, all.n do all[i] = tostring(all[i]) end\n\
+         io.stderr:write(table.concat(all, '\\t'), '\\n')\n\
+         end\n\
          string.starts = function(s, part) return s:sub(1, #part) == part end\n\
          string.ends = function(s, part) return part == '' or s:sub(-#part) == part end\n",
     )

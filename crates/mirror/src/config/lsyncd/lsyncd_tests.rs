@@ -100,6 +100,7 @@ fn rules_and_deletions() {
         ("false", false, None),
         ("'startup'", true, Some(DeleteOnly::Whole)),
         ("'running'", true, Some(DeleteOnly::Changes)),
+        ("false, rsync = { _extra = { '--delete', '-P' } }", true, None),
     ] {
         let sync = one(&text(&format!("delete = {word}")));
         assert_eq!((sync.delete, sync.delete_only), (delete, only), "{word}");
@@ -126,6 +127,10 @@ fn mistakes_and_refusals_have_their_line() {
         (
             "\nsettings.nodaemon = true",
             "c.lua:2: settings.nodaemon = ... is an old form: write settings { nodaemon = ... }",
+        ),
+        (
+            "settings { logfacility = 'frob' }",
+            "c.lua:1: logfacility = \"frob\" is none of the system's log",
         ),
         ("x = 1", "c.lua: nothing to watch: no sync { ... } was called"),
         (

@@ -21,43 +21,8 @@ mod value;
 
 use std::path::Path;
 
-use super::origin::SyncOrigin;
+use super::foreign::ForeignConfig;
 use super::toml::ConfigError;
-use super::{Config, StatusFile};
-
-/// How the process that runs a configuration is to behave.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ProcessSettings {
-    /// Where the log goes.
-    pub log_file: Option<Vec<u8>>,
-    /// Where the process number goes.
-    pub pid_file: Option<Vec<u8>>,
-    /// The process stays in the foreground.
-    pub foreground: bool,
-    /// The status file.
-    pub status_file: Option<StatusFile>,
-    /// Name in syslog.
-    pub log_ident: Option<Vec<u8>>,
-    /// Facility in syslog.
-    pub log_facility: Option<Vec<u8>>,
-    /// Where these were written.
-    pub origin: Option<SyncOrigin>,
-    /// What the command line sets for every sync, in milliseconds.
-    pub delay_ms: Option<u64>,
-}
-
-/// A configuration of another program, understood.
-#[derive(Clone, Debug)]
-pub struct ForeignConfig {
-    /// What to mirror.
-    pub config: Config,
-    /// Where each sync was written.
-    pub origins: Vec<SyncOrigin>,
-    /// How to run.
-    pub process: ProcessSettings,
-    /// What is no mistake, and seldom meant.
-    pub remarks: Vec<ConfigError>,
-}
 
 /// Loads a file. Errors: all that was found.
 pub fn load(path: &Path) -> Result<ForeignConfig, Vec<ConfigError>> {

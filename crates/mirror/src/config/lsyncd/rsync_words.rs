@@ -32,6 +32,10 @@ impl Reader<'_> {
                 Err(bad) => self.bad_words(&format!("rsync.{key}"), &key, &bad),
             }
         }
+        let extra = table.named.get("_extra").and_then(LuaData::texts).unwrap_or_default();
+        if extra.iter().any(|word| word == b"--delete") {
+            (sync.delete, sync.delete_only) = (true, None);
+        }
         let on = |key: &str| table.named.get(key).map(|value| *value == LuaData::Bool(true));
         let archive = on("archive") == Some(true);
         let copied = layer == "direct" && table.named.is_empty();
@@ -52,7 +56,8 @@ impl Reader<'_> {
             words.push(b"-D".to_vec());
         }
         words.extend(self.shell(layer, &table));
-        match from_options(&words) {
+        self.words = words;
+        match from_options(&self.words) {
             Ok((options, stray)) => {
                 let timeout_s = match options.timeout_s {
                     0 => sync.options.timeout_s,
@@ -117,7 +122,8 @@ impl Reader<'_> {
                 None
             }
             "_extra" => match value.texts() {
-                Some(words) => named(words),
+                // This switches on what `delete` is for, whatever that says.
+                Some(words) => named(words.into_iter().filter(|w| w != b"--delete").collect()),
                 None => {
                     self.wrong(&full, "_extra in rsync must be a list of strings".into());
                     None

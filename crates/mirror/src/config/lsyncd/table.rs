@@ -7,10 +7,11 @@
 use super::keys::{FORMER, KeySupport, Keys, LAYER, SETTINGS, SYNC};
 use super::places::{LuaEntry, entries};
 use super::value::{Evaluated, LuaCall, LuaData, LuaTable};
-use super::{ForeignConfig, ProcessSettings};
+use crate::config::foreign::{ForeignConfig, ProcessSettings, mirror_name};
 use crate::config::origin::SyncOrigin;
 use crate::config::toml::{ConfigError, nearest};
 use crate::config::{Config, DeleteOnly, StatusFile, SyncConfig};
+use rsync::daemon::params::{ParamKind, parse_value};
 use rsync::options::FilterArg;
 
 /// Makes a configuration of what a program said. Errors: all mistakes.
@@ -25,7 +26,7 @@ pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError
         reader.settings(&mut process, &mut whole);
         process.origin = Some(reader.origin);
     }
-    let (mut syncs, mut origins) = (Vec::new(), Vec::new());
+    let (mut syncs, mut origins, mut words) = (Vec::new(), Vec::new(), Vec::new());
     for (at, call) in said.syncs.iter().enumerate() {
         let mut reader = Reader::new(&said, call, &mut errors);
         let mut sync = SyncConfig::new(b"/", b"");
@@ -34,13 +35,14 @@ pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError
         reader.sync(&mut sync);
         syncs.push(sync);
         origins.push(reader.origin);
+        words.push(reader.words);
     }
     if syncs.is_empty() && errors.is_empty() {
         let text = "nothing to watch: no sync { ... } was called".into();
         errors.push(ConfigError::new(&said.file, 0, text));
     }
     let mut config = Config::new(syncs);
-    config.name = socket_name(&said.file);
+    config.name = mirror_name(&said.file);
     config.status_file = process.status_file.clone();
     if errors.is_empty()
         && let Err(text) = config.check()
@@ -48,7 +50,7 @@ pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError
         errors.push(ConfigError::new(&said.file, 0, text));
     }
     match errors.is_empty() {
-        true => Ok(ForeignConfig { config, origins, process, remarks }),
+        true => Ok(ForeignConfig { config, origins, words, process, remarks }),
         false => Err(errors),
     }
 }
@@ -57,21 +59,6 @@ pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError
 #[derive(Default)]
 struct WholeSettings {
     max_delays: Option<usize>,
-}
-
-/// The name of the mirror: the file's, and a mark of its path, since several files have one name.
-fn socket_name(file: &str) -> String {
-    let base = file.rsplit('/').next().unwrap_or_default();
-    let stem = base.split('.').find(|part| !part.is_empty()).unwrap_or("lsyncd");
-    let fine = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
-    let stem: String = stem.chars().map(fine).collect();
-    let path = std::path::absolute(file).unwrap_or_else(|_| file.into());
-    let bytes = path.as_os_str().as_encoded_bytes();
-    // FNV-1a: the mark must be the same at the next start.
-    let mark = bytes
-        .iter()
-        .fold(0x811c_9dc5_u32, |hash, &b| (hash ^ u32::from(b)).wrapping_mul(0x0100_0193));
-    format!("{stem}-{mark:08x}")
 }
 
 /// Names without a value in the table of a call: mostly a string without its quotes.
@@ -106,6 +93,8 @@ fn undefined(said: &Evaluated, errors: &mut Vec<ConfigError>, remarks: &mut Vec<
 pub(super) struct Reader<'a> {
     call: &'a LuaCall,
     pub(super) table: LuaTable,
+    /// What the options were said in.
+    pub(super) words: Vec<Vec<u8>>,
     places: Vec<LuaEntry>,
     origin: SyncOrigin,
     errors: &'a mut Vec<ConfigError>,
@@ -119,7 +108,14 @@ impl<'a> Reader<'a> {
         for place in places.iter().filter(|place| place.keyed) {
             origin.add(&place.key, place.line, &place.value);
         }
-        Reader { call, table: call.table.clone().inherit(), places, origin, errors }
+        Reader {
+            call,
+            table: call.table.clone().inherit(),
+            places,
+            origin,
+            errors,
+            words: Vec::new(),
+        }
     }
 
     fn line(&self, key: &str) -> usize {
@@ -222,6 +218,7 @@ impl<'a> Reader<'a> {
         process.log_file = self.text("logfile").or(process.log_file.take());
         process.pid_file = self.text("pidfile").or(process.pid_file.take());
         process.log_ident = self.text("logident").or(process.log_ident.take());
+        self.facility();
         process.log_facility = self.text("logfacility").or(process.log_facility.take());
         process.foreground = self.flag("nodaemon").unwrap_or(process.foreground);
         // The start is always insisted on here; what is written must be a switch all the same.
@@ -236,6 +233,19 @@ impl<'a> Reader<'a> {
         self.inotify_mode();
         self.processes();
         whole.max_delays = self.number("maxDelays", 1e9).map(|n| n as usize).or(whole.max_delays);
+    }
+
+    fn facility(&mut self) {
+        let Some(word) = self.table.named.get("logfacility").and_then(LuaData::text) else {
+            return;
+        };
+        if parse_value(ParamKind::Facility, &word).is_err() {
+            let word = String::from_utf8_lossy(&word).into_owned();
+            self.wrong(
+                "logfacility",
+                format!("logfacility = \"{word}\" is none of the system's log"),
+            );
+        }
     }
 
     /// Files are sent when they are closed, and also when they stay open and nothing is written any
