@@ -228,6 +228,10 @@ impl Generator {
 
     fn later_phases(&mut self) -> Result<(), Fatal> {
         self.mark_done();
+        // The answer comes when all files that were held back have their places.
+        while self.recv.opts.delay_updates && self.answers < 2 {
+            self.wait()?;
+        }
         self.mark_done();
         if self.deletes_late() {
             while !self.data_ended {

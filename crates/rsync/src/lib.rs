@@ -19,6 +19,7 @@ pub mod create;
 pub mod daemon;
 pub mod daemon_login;
 pub mod daemon_session;
+pub mod delayed;
 pub mod delete;
 pub mod delete_when;
 pub mod dest;

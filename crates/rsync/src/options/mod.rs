@@ -105,6 +105,9 @@ pub enum Append {
     Verified,
 }
 
+/// Where `--delay-updates` keeps finished files, unless `--partial-dir` says.
+pub const DELAYED_DIR: &[u8] = b".~tmp~";
+
 /// What becomes of a file that an alternate basis directory has as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum BasisKind {
@@ -181,6 +184,8 @@ pub struct Given {
     pub dirs: bool,
     /// One of the options that say when to delete, as opposed to plain `--delete`.
     pub delete_when: bool,
+    /// `--partial-dir`, as opposed to the directory of `--delay-updates`.
+    pub partial_dir: bool,
     /// `-z` without a choice of method, or with zlib: the letter `z` is sent.
     pub plain_compress: bool,
     /// Value of `--compress-choice`, or the name an alias stands for; not `auto`.
@@ -313,6 +318,8 @@ pub struct Options {
     pub fsync: bool,
     /// `--partial`, `--partial-dir`.
     pub partial: Partial,
+    /// `--delay-updates`; `partial` is a directory then.
+    pub delay_updates: bool,
     /// `--temp-dir`.
     pub temp_dir: Option<Vec<u8>>,
     /// `-b`.
@@ -471,6 +478,7 @@ impl Default for Options {
             preallocate: false,
             fsync: false,
             partial: Partial::Discard,
+            delay_updates: false,
             temp_dir: None,
             backup: false,
             backup_dir: None,
@@ -542,8 +550,9 @@ impl Options {
 
     /// Whether these options allow file lists in segments.
     pub fn may_recurse_in_segments(&self, receiving: bool) -> bool {
-        let whole =
-            matches!(self.delete, DeleteMode::Before | DeleteMode::After) || self.prune_empty_dirs;
+        let whole = matches!(self.delete, DeleteMode::Before | DeleteMode::After)
+            || self.prune_empty_dirs
+            || self.delay_updates;
         self.recurse && self.inc_recurse && !(receiving && whole)
     }
 

@@ -381,6 +381,7 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::IgnoreExisting => o.ignore_existing = true,
         Opt::WholeFile => o.whole_file = Some(on),
         Opt::Inplace => o.inplace = on,
+        Opt::DelayUpdates => o.delay_updates = on,
         Opt::Append => {
             // A server hears of verification by the word said twice.
             let again = draft.server && o.append != Append::Off;

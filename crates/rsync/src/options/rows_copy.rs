@@ -153,7 +153,13 @@ pub const ROWS: &[Row] = &[
         "DIR",
         "put a partially transferred file into DIR",
     ),
-    Row::refused(Flag, &["delay-updates"], b"", &["delay-updates"], "put files in place at end"),
+    Row::flag(
+        Opt::DelayUpdates,
+        &["delay-updates"],
+        b"",
+        &["delay-updates"],
+        "put all updated files into place at end",
+    ),
     Row::value(
         Opt::TempDir,
         Text,

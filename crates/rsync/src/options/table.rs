@@ -82,6 +82,7 @@ pub enum Opt {
     AppendVerify,
     Partial,
     PartialDir,
+    DelayUpdates,
     PartialProgress,
     Progress,
     TempDir,
