@@ -18,13 +18,13 @@ use std::sync::atomic::Ordering;
 
 use tree::cache::DirCache;
 use tree::dir::Dir;
-use tree::path::{Name, RelPathBuf};
+use tree::path::{Name, NameBuf, RelPathBuf};
 use tree::stage::Stage;
 use wire::checksum::strong::FileHasher;
 use wire::codec::ByteSource;
 use wire::error::Error;
 use wire::exchange::goodbye::{DelStats, Stats};
-use wire::exchange::request::ItemHead;
+use wire::exchange::request::{BASIS_FUZZY, ItemHead};
 use wire::exit::ExitCode;
 use wire::filter::Side;
 use wire::flist::decode::Decoder;
@@ -216,7 +216,7 @@ impl ReceiverRole {
 
     fn item(&mut self, index: i32, phase: u8) -> Result<(), Fatal> {
         let head = ItemHead::decode_after_ndx(&mut self.reader, index)?;
-        head.check_basis(self.recv.opts.basis_dirs.len(), false)?;
+        head.check_basis(self.recv.opts.basis_dirs.len(), self.recv.opts.fuzzy > 0)?;
         let (segment, place) = match self.recv.lists.lock() {
             Ok(lists) => lists.find(index)?,
             Err(_) => return Err(Fatal::silent(ExitCode::Crashed)),
@@ -338,7 +338,10 @@ impl ReceiverRole {
                 return Target::Discard;
             }
         };
-        let basis = self.open_basis(&place, &dir, base, head);
+        let basis = match head.basis {
+            Some(kind @ BASIS_FUZZY..) => self.open_similar(&place, &dir, kind, head),
+            _ => self.open_basis(&place, &dir, base, head),
+        };
         let own = head.basis.unwrap_or(BASIS_FILE) == BASIS_FILE;
         let opened = if self.recv.opts.inplace {
             let again = self.failed_once.contains(&head.ndx);
@@ -413,6 +416,25 @@ impl ReceiverRole {
             BASIS_PARTIAL => crate::partial::open(&self.recv, &mut self.cache, place),
             number @ 0..BASIS_FILE => self.basis.open(usize::from(number), place),
             _ => None,
+        }
+    }
+
+    /// Opens the file of another name that our generator told of; a name that it cannot have told,
+    /// or that the daemon hides, is none.
+    fn open_similar(
+        &mut self,
+        place: &RelPathBuf,
+        dir: &Dir,
+        kind: u8,
+        head: &ItemHead,
+    ) -> Option<File> {
+        let name = NameBuf::new(head.xname.as_deref()?).ok()?;
+        if self.recv.hidden_by_daemon(place.parent().join(&name).as_bytes(), false) {
+            return None;
+        }
+        match kind.checked_sub(BASIS_FUZZY + 1) {
+            None => dir.open_read(&name).ok(),
+            Some(number) => self.basis.parent(usize::from(number), place)?.open_read(&name).ok(),
         }
     }
 

@@ -188,7 +188,14 @@ impl Generator {
             }
             return Ok(());
         }
-        let basis = self.choose_basis(path, meta.is_some(), alternate);
+        let mut basis = self.choose_basis(path, meta.is_some(), alternate);
+        if basis.is_none()
+            && compared.is_none()
+            && let Some(similar) = self.similar(path, entry)
+        {
+            basis = similar.open().and_then(|file| basis_of(file, similar.kind));
+            head.xname = basis.as_ref().map(|_| similar.name.as_bytes().to_vec());
+        }
         name_basis(&mut head, basis.as_ref().map(|(_, kind, _)| *kind));
         self.requested_leader(entry, index);
         self.owe(index);
@@ -216,8 +223,7 @@ impl Generator {
     ) -> Option<(std::fs::File, u8, u64)> {
         let partial = crate::partial::open(&self.recv, &mut self.cache, path);
         if let Some(file) = partial {
-            let len = file.metadata().ok()?.len();
-            return Some((file, BASIS_PARTIAL, len));
+            return basis_of(file, BASIS_PARTIAL);
         }
         let base = path.name()?;
         if let Some(found) = alternate.filter(|_| !exists) {
@@ -228,8 +234,7 @@ impl Generator {
             return None;
         }
         let file = self.cache.parent(path).and_then(|dir| dir.open_read(base)).ok()?;
-        let len = file.metadata().ok()?.len();
-        Some((file, BASIS_FILE, len))
+        basis_of(file, BASIS_FILE)
     }
 
     /// How a basis of `len` bytes is cut into blocks; empty where it has too many.
@@ -319,10 +324,19 @@ impl Generator {
     }
 }
 
+/// A basis of a kind, with its length.
+fn basis_of(file: std::fs::File, kind: u8) -> Option<(std::fs::File, u8, u64)> {
+    let len = file.metadata().ok()?.len();
+    Some((file, kind, len))
+}
+
 /// Says which file is the basis, where it is not the destination itself.
 fn name_basis(head: &mut ItemHead, kind: Option<u8>) {
     if let Some(kind) = kind.filter(|kind| *kind != BASIS_FILE) {
         head.basis = Some(kind);
         head.iflags |= ItemFlags::BASIS_TYPE_FOLLOWS;
+    }
+    if head.xname.is_some() {
+        head.iflags |= ItemFlags::XNAME_FOLLOWS;
     }
 }

@@ -328,6 +328,8 @@ pub struct Options {
     pub backup_dir: Option<Vec<u8>>,
     /// Suffix in force: given, else `~`, or empty with a backup directory.
     pub suffix: Vec<u8>,
+    /// `-y`, counted: 1 looks beside the file, 2 in the basis directories too.
+    pub fuzzy: u8,
     /// Of which kind the directories of `basis_dirs` are.
     pub basis_kind: BasisKind,
     /// `--compare-dest`, `--copy-dest` or `--link-dest`, in order; at most [`wire::limits::BASIS_DIRS_MAX`].
@@ -483,6 +485,7 @@ impl Default for Options {
             backup: false,
             backup_dir: None,
             suffix: b"~".to_vec(),
+            fuzzy: 0,
             basis_kind: BasisKind::Compare,
             basis_dirs: Vec::new(),
             delete: DeleteMode::Off,

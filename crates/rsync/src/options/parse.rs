@@ -334,6 +334,7 @@ fn apply_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::Dirs => draft.dirs = Some(on),
         Opt::Relative => draft.relative = Some(on),
         Opt::ImpliedDirs => o.implied_dirs = on,
+        Opt::Fuzzy => o.fuzzy = if on { count(o.fuzzy).min(2) } else { 0 },
         Opt::OneFileSystem => o.one_file_system = count(o.one_file_system).min(2),
         Opt::PerDirFilter => {
             draft.per_dir_filters = count(draft.per_dir_filters);

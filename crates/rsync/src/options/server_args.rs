@@ -133,6 +133,8 @@ fn bundle(o: &Options, sending: bool) -> Vec<u8> {
     letters((!sending && o.copy_dirlinks).into(), b'k');
     letters((sending && o.omit_dir_times).into(), b'O');
     letters((sending && o.omit_link_times).into(), b'J');
+    let fuzzy = if o.basis_dirs.is_empty() { o.fuzzy.min(1) } else { o.fuzzy };
+    letters(if sending { fuzzy } else { 0 }, b'y');
     letters((o.whole_file == Some(true)).into(), b'W');
     letters(o.given.hard_links.clamp(o.hard_links.into(), 2), b'H');
     letters(o.owner.into(), b'o');

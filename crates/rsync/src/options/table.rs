@@ -86,6 +86,7 @@ pub enum Opt {
     PartialProgress,
     Progress,
     TempDir,
+    Fuzzy,
     CompareDest,
     CopyDest,
     LinkDest,
