@@ -5,6 +5,7 @@
 //! first file is missing in it.
 
 use std::fs::File;
+use std::io;
 
 use tree::dir::Dir;
 use tree::path::{NameBuf, RelPath, RelPathBuf};
@@ -12,6 +13,7 @@ use wire::exchange::request::BASIS_FUZZY;
 use wire::flist::list::EntryView;
 
 use crate::generator::Generator;
+use crate::options::Options;
 use crate::quick_check::same_time;
 use crate::similar_name::{DISTANCE_MAX, distance};
 
@@ -47,8 +49,8 @@ pub struct Similar {
 
 impl Similar {
     /// Opens it.
-    pub fn open(&self) -> Option<File> {
-        self.dir.open_read(&self.name).ok()
+    pub fn open(&self, opts: &Options) -> io::Result<File> {
+        opts.opened(self.dir.open_read(&self.name)?)
     }
 }
 

@@ -159,7 +159,7 @@ impl Generator {
         {
             self.delete_pass(&segment)?;
         }
-        if self.recv.opts.verbose > 1 && !self.recv.opts.list_only {
+        if self.recv.opts.verbose > 1 {
             let line: &[u8] = if self.recv.whole_file {
                 b"delta-transmission disabled for local transfer or --whole-file\n"
             } else {

@@ -138,7 +138,7 @@ impl ItemPrinter {
     /// Whether lines need numbers that are known only after the transfer.
     pub fn after_transfer(&self) -> bool {
         let needs = |f: &Option<Arc<OutFormat>>| f.as_ref().is_some_and(|f| f.needs_transfer());
-        needs(&self.format) || needs(&self.log_format)
+        needs(&self.format) || self.log_format.is_some()
     }
 
     /// Shows one item as its record passes by.
@@ -178,7 +178,9 @@ impl ItemPrinter {
                 reporter.info(&line);
             }
         }
+        // The log tells what has arrived.
         if let Some(format) = &self.log_format
+            && done.is_some()
             && head.iflags.contains(ItemFlags::TRANSFER)
             && let Some(log) = &reporter.log
         {

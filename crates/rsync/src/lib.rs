@@ -56,6 +56,7 @@ pub mod scan;
 pub mod sender;
 pub mod server;
 pub mod session;
+pub mod settled;
 pub mod setup;
 pub mod similar_name;
 pub mod symlinks;

@@ -264,7 +264,11 @@ impl ReceiverRole {
         head: &ItemHead,
         done: Option<&ItemLine>,
     ) {
-        self.printer.item(&self.recv.reporter, segment, place, head, done, &|_| &b""[..]);
+        let shown: &[u8] = match self.recv.start.module() {
+            Some(_) => &self.recv.shown,
+            None => b"",
+        };
+        self.printer.item(&self.recv.reporter, segment, place, head, done, &|_| shown);
     }
 
     /// Takes one file's tokens.
@@ -412,7 +416,7 @@ impl ReceiverRole {
         head: &ItemHead,
     ) -> Option<File> {
         match head.basis.unwrap_or(BASIS_FILE) {
-            BASIS_FILE => dir.open_read(base).ok(),
+            BASIS_FILE => dir.open_read(base).and_then(|file| self.recv.opts.opened(file)).ok(),
             BASIS_PARTIAL => crate::partial::open(&self.recv, &mut self.cache, place),
             number @ 0..BASIS_FILE => self.basis.open(usize::from(number), place),
             _ => None,

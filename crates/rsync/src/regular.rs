@@ -117,8 +117,9 @@ impl Generator {
         let buffer = &mut self.buffer;
         unchanged(&recv.opts, entry, meta, || {
             let file = dir.and_then(|dir| dir.open_read(base));
-            let digest =
-                file.and_then(|file| crate::hash::hash_file(&file, recv.agreed.list_sum, buffer));
+            let digest = file.and_then(|file| {
+                crate::hash::hash_file(&recv.opts.opened(file)?, recv.agreed.list_sum, buffer)
+            });
             match (digest, entry.digest()) {
                 (Ok(ours), Some(theirs)) => ours.as_bytes() == theirs,
                 _ => false,
@@ -167,6 +168,16 @@ impl Generator {
         index: i32,
         name: &[u8],
     ) -> Result<(), Fatal> {
+        let missing = meta.is_none() && alternate.is_none();
+        let (meta, mut basis) = match self.choose_basis(path, meta.is_some(), alternate) {
+            Ok(basis) => (meta, basis),
+            Err(error) => {
+                // What cannot be read is as if it were not there.
+                let shown = self.recv.shown_path(name);
+                self.recv.reporter.basis_unreadable(&shown, &error);
+                (None, None)
+            }
+        };
         let mut head =
             ItemHead { ndx: index, iflags: ItemFlags::TRANSFER, basis: None, xname: None };
         let compared = meta.or(alternate.map(|found| &found.meta));
@@ -188,12 +199,12 @@ impl Generator {
             }
             return Ok(());
         }
-        let mut basis = self.choose_basis(path, meta.is_some(), alternate);
-        if basis.is_none()
-            && compared.is_none()
+        if missing
+            && basis.is_none()
             && let Some(similar) = self.similar(path, entry)
+            && let Ok(found) = similar.open(&self.recv.opts)
         {
-            basis = similar.open().and_then(|file| basis_of(file, similar.kind));
+            basis = basis_of(found, similar.kind).ok();
             head.xname = basis.as_ref().map(|_| similar.name.as_bytes().to_vec());
         }
         name_basis(&mut head, basis.as_ref().map(|(_, kind, _)| *kind));
@@ -220,21 +231,25 @@ impl Generator {
         path: &RelPath,
         exists: bool,
         alternate: Option<&Alternate>,
-    ) -> Option<(std::fs::File, u8, u64)> {
+    ) -> io::Result<Option<(std::fs::File, u8, u64)>> {
+        if self.recv.opts.dry_run {
+            return Ok(None);
+        }
         let partial = crate::partial::open(&self.recv, &mut self.cache, path);
         if let Some(file) = partial {
-            return basis_of(file, BASIS_PARTIAL);
+            return basis_of(file, BASIS_PARTIAL).map(Some);
         }
-        let base = path.name()?;
+        let Some(base) = path.name() else { return Ok(None) };
         if let Some(found) = alternate.filter(|_| !exists) {
-            let file = found.dir.open_read(base).ok()?;
-            return Some((file, u8::try_from(found.number).ok()?, found.meta.size));
+            let file = self.recv.opts.opened(found.dir.open_read(base)?)?;
+            let number = u8::try_from(found.number).map_err(io::Error::other)?;
+            return Ok(Some((file, number, found.meta.size)));
         }
         if !exists || self.recv.whole_file {
-            return None;
+            return Ok(None);
         }
-        let file = self.cache.parent(path).and_then(|dir| dir.open_read(base)).ok()?;
-        basis_of(file, BASIS_FILE)
+        let file = self.cache.parent(path).and_then(|dir| dir.open_read(base))?;
+        basis_of(self.recv.opts.opened(file)?, BASIS_FILE).map(Some)
     }
 
     /// How a basis of `len` bytes is cut into blocks; empty where it has too many.
@@ -308,7 +323,9 @@ impl Generator {
                 None => ItemFlags::IS_NEW,
             };
         let mut head = ItemHead { ndx: index, iflags, basis: None, xname: None };
-        let basis = self.choose_basis(&path, meta.is_some(), alternate.as_ref());
+        // Why it cannot be read was told the first time.
+        let basis =
+            self.choose_basis(&path, meta.is_some(), alternate.as_ref()).unwrap_or_default();
         name_basis(&mut head, basis.as_ref().map(|(_, kind, _)| *kind));
         self.owe(index);
         self.request_head(&head)?;
@@ -325,9 +342,9 @@ impl Generator {
 }
 
 /// A basis of a kind, with its length.
-fn basis_of(file: std::fs::File, kind: u8) -> Option<(std::fs::File, u8, u64)> {
-    let len = file.metadata().ok()?.len();
-    Some((file, kind, len))
+fn basis_of(file: std::fs::File, kind: u8) -> io::Result<(std::fs::File, u8, u64)> {
+    let len = file.metadata()?.len();
+    Ok((file, kind, len))
 }
 
 /// Says which file is the basis, where it is not the destination itself.

@@ -16,7 +16,7 @@ use crate::report;
 use crate::report::format::OutFormat;
 
 /// Longest `--temp-dir`, in bytes: a path of the system less a temporary name.
-const TEMP_DIR_MAX: usize = 4085;
+pub(crate) const TEMP_DIR_MAX: usize = 4085;
 /// Longest `--backup-dir`, in bytes.
 const BACKUP_DIR_MAX: usize = 3968;
 

@@ -314,6 +314,8 @@ pub struct Options {
     pub sparse: bool,
     /// `--preallocate`.
     pub preallocate: bool,
+    /// `--open-noatime`: leave the access times of files that are read.
+    pub open_noatime: bool,
     /// `--fsync`.
     pub fsync: bool,
     /// `--partial`, `--partial-dir`.
@@ -478,6 +480,7 @@ impl Default for Options {
             append: Append::Off,
             sparse: false,
             preallocate: false,
+            open_noatime: false,
             fsync: false,
             partial: Partial::Discard,
             delay_updates: false,
@@ -538,6 +541,15 @@ impl Options {
     /// Whether anything at the destination may be deleted by a rule or a list.
     pub fn deletes(&self) -> bool {
         self.delete != DeleteMode::Off
+    }
+
+    /// A file that was opened to be read, so that reading leaves its access time where the options
+    /// ask for that. Errors: EPERM where that may not be asked for, and then the file is not read.
+    pub fn opened(&self, file: std::fs::File) -> std::io::Result<std::fs::File> {
+        if self.open_noatime {
+            tree::dir::leave_access_time(&file)?;
+        }
+        Ok(file)
     }
 
     /// Whether a sender follows some of the symlinks it meets.

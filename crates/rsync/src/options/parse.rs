@@ -395,6 +395,7 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::AppendVerify => o.append = Append::Verified,
         Opt::Sparse => o.sparse = on,
         Opt::Preallocate => o.preallocate = true,
+        Opt::OpenNoatime => o.open_noatime = on,
         Opt::Fsync => o.fsync = true,
         Opt::Partial => draft.partial = on,
         Opt::Progress => draft.progress = on,

@@ -250,6 +250,7 @@ fn late_words(words: &mut Words, o: &Options, sending: bool) {
         RemoveSource::Sent => words.push("--remove-sent-files"),
     }
     words.push_if(sending && o.preallocate, "--preallocate");
+    words.push_if(o.open_noatime, "--open-noatime");
     words.push_if(sending && o.mkpath, "--mkpath");
     for word in &o.remote_options {
         words.push(word);

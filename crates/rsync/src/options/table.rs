@@ -106,6 +106,7 @@ pub enum Opt {
     Mkpath,
     Sparse,
     Preallocate,
+    OpenNoatime,
     Fsync,
     Chown,
     Groupmap,
