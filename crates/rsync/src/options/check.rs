@@ -179,7 +179,7 @@ fn files(draft: &mut Draft, words: &[Vec<u8>]) -> Result<(), UsageError> {
     }
     o.list_only = o.given.list_only || (!server && words.len() == 1);
     // The recursion of -a is switched off by a list of names, that of -r is not.
-    o.recurse = if listed { draft.recurse == 2 } else { draft.recurse > 0 };
+    o.recurse = o.old_dirs || if listed { draft.recurse == 2 } else { draft.recurse > 0 };
     o.relative = draft.relative.unwrap_or(listed);
     o.given.dirs = draft.dirs == Some(true);
     o.dirs = draft.dirs.unwrap_or(listed || (o.list_only && !o.recurse));

@@ -242,6 +242,8 @@ pub struct Options {
     pub inc_recurse: bool,
     /// `-d`, given or implied by files-from.
     pub dirs: bool,
+    /// `--old-dirs`: recursion with a rule that keeps it at the top.
+    pub old_dirs: bool,
     /// `-R`.
     pub relative: bool,
     /// `--no-implied-dirs` is false here.
@@ -445,6 +447,7 @@ impl Default for Options {
             recurse: false,
             inc_recurse: true,
             dirs: false,
+            old_dirs: false,
             relative: false,
             implied_dirs: true,
             one_file_system: 0,

@@ -331,7 +331,14 @@ fn apply_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::Itemize => o.itemize = count(o.itemize),
         Opt::DryRun => o.dry_run = true,
         Opt::IncRecursive => o.inc_recurse = on,
-        Opt::Dirs => draft.dirs = Some(on),
+        Opt::Dirs => {
+            draft.dirs = Some(on);
+            o.old_dirs = false;
+        }
+        Opt::OldDirs => {
+            draft.dirs = None;
+            o.old_dirs = true;
+        }
         Opt::Relative => draft.relative = Some(on),
         Opt::ImpliedDirs => o.implied_dirs = on,
         Opt::Fuzzy => o.fuzzy = if on { count(o.fuzzy).min(2) } else { 0 },

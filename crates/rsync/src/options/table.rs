@@ -41,6 +41,7 @@ pub enum Opt {
     Recursive,
     IncRecursive,
     Dirs,
+    OldDirs,
     Relative,
     ImpliedDirs,
     OneFileSystem,
