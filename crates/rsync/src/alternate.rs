@@ -277,7 +277,7 @@ impl Generator {
         let (Some(base), false) = (path.name(), self.recv.opts.dry_run) else { return Ok(()) };
         let recv = self.recv.clone();
         let dir = self.parent_made(path)?;
-        let source = found.dir.open_read(base)?;
+        let source = recv.opts.opened(found.dir.open_read(base)?)?;
         let wanted = attributes::wanted(&recv, entry, None);
         let mut stage = self.new_stage(&dir, base, wanted.perm.unwrap_or(0o600))?;
         if recv.opts.sparse {

@@ -10,6 +10,7 @@ use wire::exit::ExitCode;
 
 use crate::fatal::{Fatal, errno_text};
 use crate::receiving::Receiving;
+use crate::report::messages::Role;
 
 /// Where the backup of an item goes.
 fn place(recv: &Receiving, dir: &Dir, base: &Name, path: &RelPath) -> io::Result<(Dir, NameBuf)> {
@@ -126,6 +127,27 @@ pub fn back_up(
         recv.reporter.info(&line);
     }
     Ok(())
+}
+
+/// Backs up what a finished file is to replace, if that is wanted. False when it failed, which has
+/// been told, and the file must not be replaced.
+pub fn make_way(
+    recv: &Receiving,
+    dir: &Dir,
+    old: Option<&Meta>,
+    path: &RelPath,
+    name: &[u8],
+) -> Result<bool, Fatal> {
+    let (Some(old), Some(base), true) = (old, path.name(), recv.opts.backup) else {
+        return Ok(true);
+    };
+    let Err(error) = back_up(recv, dir, base, old, path, true) else { return Ok(true) };
+    if let Some(fatal) = refused(recv, path, &error) {
+        return Err(fatal);
+    }
+    let shown = recv.shown_path(name);
+    recv.reporter.path_error(Role::Receiver, "make_backup", &shown, name, &error);
+    Ok(false)
 }
 
 /// The end of the run, where the backups would lie behind a symlink that is not followed: what is

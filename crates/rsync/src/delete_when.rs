@@ -77,6 +77,10 @@ impl Generator {
             let Some(path) = self.recv.dest_path(&name) else { continue };
             let Ok(dir) = self.cache.dir(&path).cloned() else { continue };
             for (item, is_dir) in items {
+                // The transfer may have made way for something of its own.
+                if matches!(dir.lstat(&item), Ok(None)) {
+                    continue;
+                }
                 let full = child_name(&name, &item);
                 self.delete_item(&dir, &item, is_dir, &full, true)?;
             }

@@ -89,7 +89,7 @@ impl DestStart {
                 text = format!("The {option} is not a directory: ").into_bytes();
             }
             match self {
-                DestStart::Module { .. } if !path.starts_with(b"/") => {
+                DestStart::Module { confined: false, .. } if !path.starts_with(b"/") => {
                     text.extend_from_slice(&module_path(path));
                 }
                 _ => text.extend_from_slice(path),
@@ -135,6 +135,9 @@ impl DestStart {
             // An operator may point anywhere, seen from the destination.
             DestStart::Operator { .. } if path.starts_with(b"/") => Root::open_trusted(path),
             DestStart::Operator { .. } => dest.below_trusted(path),
+            DestStart::Module { root, confined: true } if !path.starts_with(b"/") => {
+                root.dir_within(dest, path)
+            }
             DestStart::Module { root, .. } => {
                 let start = if path.starts_with(b"/") { root } else { dest };
                 root.dir_within(start, &module_path(path))

@@ -28,6 +28,7 @@ use wire::ndx::{self, NdxWriter};
 use crate::basis::BasisWalk;
 use crate::delete_when::DelayedDeletion;
 use crate::fatal::Fatal;
+use crate::fuzzy::Shelves;
 use crate::items::ItemPrinter;
 use crate::link::LinkWriter;
 use crate::lists::{Place, Segment};
@@ -57,6 +58,8 @@ pub struct Generator {
     pub cache: DirCache,
     /// Alternate basis directories.
     pub basis: BasisWalk,
+    /// Files that may be like a missing one.
+    pub shelves: Shelves,
     ndx: NdxWriter,
     notes: Receiver<Note>,
     walks: VecDeque<Walk>,
@@ -115,6 +118,7 @@ impl Generator {
         Generator {
             cache,
             basis: BasisWalk::new(&recv),
+            shelves: Shelves::default(),
             recv,
             writer,
             ndx: NdxWriter::new(),
@@ -228,6 +232,10 @@ impl Generator {
 
     fn later_phases(&mut self) -> Result<(), Fatal> {
         self.mark_done();
+        // The answer comes when all files that were held back have their places.
+        while self.recv.opts.delay_updates && self.answers < 2 {
+            self.wait()?;
+        }
         self.mark_done();
         if self.deletes_late() {
             while !self.data_ended {

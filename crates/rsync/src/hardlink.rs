@@ -93,6 +93,7 @@ impl Generator {
         let kind = entry.mode() & 0o170_000;
         matches!(self.look(&path), Ok(Some(meta)) if meta.mode & 0o170_000 == kind)
             || self.has_alternate(&path)
+            || self.similar(&path, entry).is_some()
     }
 
     /// Remembers that this member was asked for.

@@ -197,7 +197,11 @@ impl ItemPrinter {
     ) -> Item {
         let towards = if self.sending && !self.local { b'<' } else { b'>' };
         let target = match (&head.xname, view.link_target()) {
-            (Some(leader), _) if !leader.is_empty() => Some((true, leader.clone())),
+            (Some(leader), _)
+                if !leader.is_empty() && !head.iflags.contains(ItemFlags::TRANSFER) =>
+            {
+                Some((true, leader.clone()))
+            }
             (_, Some(text)) if self.opts.links => Some((false, text.to_vec())),
             _ => None,
         };

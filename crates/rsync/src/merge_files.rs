@@ -57,6 +57,9 @@ fn implied_rules(opts: &Options) -> Vec<Vec<u8>> {
     {
         rules.push([b"-p ".as_slice(), dir, b"/"].concat());
     }
+    if opts.old_dirs {
+        rules.push(b"- /*/*".to_vec());
+    }
     rules
 }
 

@@ -1,7 +1,6 @@
 //! The partial file of an interrupted transfer: finding it, keeping one, forgetting it.
 
 use std::fs::File;
-use std::io;
 
 use tree::cache::DirCache;
 use tree::dir::Dir;
@@ -20,11 +19,15 @@ fn directory(recv: &Receiving, cache: &mut DirCache, path: &RelPath, make: bool)
     let beside = relative_path(path, name)?;
     match cache.dir(&beside) {
         Ok(dir) => return Some(dir.clone()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && make => {}
+        Err(_) if make => {}
         Err(_) => return None,
     }
     let base = beside.name()?;
-    cache.parent(&beside).ok()?.mkdir(base, 0o700).ok()?;
+    let above = cache.parent(&beside).ok()?;
+    if above.lstat(base).ok()?.is_some_and(|found| !found.is_dir()) {
+        above.unlink(base).ok()?;
+    }
+    above.mkdir(base, 0o700).ok()?;
     cache.dir(&beside).ok().cloned()
 }
 
@@ -70,13 +73,41 @@ pub fn keeping_place(recv: &Receiving, cache: &mut DirCache, path: &RelPath) -> 
     }
 }
 
+/// The partial directory of `path`, if it is there.
+pub fn existing(recv: &Receiving, cache: &mut DirCache, path: &RelPath) -> Option<Dir> {
+    directory(recv, cache, path, false)
+}
+
+/// The partial file of `path` as messages show it.
+pub fn shown(recv: &Receiving, path: &RelPath) -> Vec<u8> {
+    let base = path.name().map(Name::as_bytes).unwrap_or_default();
+    let dir = match &recv.opts.partial {
+        Partial::Dir(name) if name.starts_with(b"/") => name.clone(),
+        Partial::Dir(name) => {
+            relative_path(path, name).map(|beside| beside.as_bytes().to_vec()).unwrap_or_default()
+        }
+        Partial::Keep | Partial::Discard => Vec::new(),
+    };
+    [dir.as_slice(), b"/", base].concat()
+}
+
 /// Removes the partial file of `path` and, if that leaves a relative partial directory empty, the
 /// directory too.
 pub fn forget(recv: &Receiving, cache: &mut DirCache, path: &RelPath) {
     let Partial::Dir(name) = &recv.opts.partial else { return };
+    // What has the name in a directory that all share may be another's, waiting for its place.
+    if recv.opts.delay_updates && name.starts_with(b"/") {
+        return;
+    }
     let Some(dir) = directory(recv, cache, path, false) else { return };
     let Some(base) = path.name() else { return };
     let _ = dir.unlink(base);
+    forget_directory(recv, cache, path);
+}
+
+/// Removes the relative partial directory of `path` unless something is in it.
+pub fn forget_directory(recv: &Receiving, cache: &mut DirCache, path: &RelPath) {
+    let Partial::Dir(name) = &recv.opts.partial else { return };
     if !name.starts_with(b"/")
         && let Some(beside) = relative_path(path, name)
         && let Some(dir_name) = beside.name().map(Name::to_owned)

@@ -18,13 +18,13 @@ use std::sync::atomic::Ordering;
 
 use tree::cache::DirCache;
 use tree::dir::Dir;
-use tree::path::{Name, RelPathBuf};
+use tree::path::{Name, NameBuf, RelPathBuf};
 use tree::stage::Stage;
 use wire::checksum::strong::FileHasher;
 use wire::codec::ByteSource;
 use wire::error::Error;
 use wire::exchange::goodbye::{DelStats, Stats};
-use wire::exchange::request::ItemHead;
+use wire::exchange::request::{BASIS_FUZZY, ItemHead};
 use wire::exit::ExitCode;
 use wire::filter::Side;
 use wire::flist::decode::Decoder;
@@ -38,6 +38,7 @@ use wire::token::{Received, TokenReader};
 use crate::attributes;
 use crate::basis::BasisWalk;
 use crate::counters::Counters;
+use crate::delayed::Delayed;
 use crate::fatal::Fatal;
 use crate::heading::Heading;
 use crate::items::{ItemLine, ItemPrinter};
@@ -58,6 +59,7 @@ pub struct ReceiverRole {
     tokens: TokenReader,
     cache: DirCache,
     basis: BasisWalk,
+    delayed: Delayed,
     printer: ItemPrinter,
     /// Numbers of the run.
     pub counters: Counters,
@@ -87,6 +89,7 @@ impl ReceiverRole {
         let tokens = TokenReader::new(recv.agreed.tokens, recv.agreed.protocol)?;
         Ok(ReceiverRole {
             basis: BasisWalk::new(&recv),
+            delayed: Delayed::default(),
             recv,
             reader,
             decoder,
@@ -125,7 +128,7 @@ impl ReceiverRole {
             let index = self.ndx.get(&mut self.reader)?;
             match index {
                 ndx::DONE => {
-                    if self.end_mark(&mut phase) {
+                    if self.end_mark(&mut phase)? {
                         break;
                     }
                 }
@@ -167,7 +170,7 @@ impl ReceiverRole {
     }
 
     /// Handles an end mark; true after the last one before the goodbye.
-    fn end_mark(&mut self, phase: &mut u8) -> bool {
+    fn end_mark(&mut self, phase: &mut u8) -> Result<bool, Fatal> {
         if *phase == 0
             && self.recv.agreed.inc()
             && let Ok(mut lists) = self.recv.lists.lock()
@@ -176,16 +179,19 @@ impl ReceiverRole {
             if more || !lists.complete {
                 self.printer.whole_progress(&self.recv.reporter, lists.left_ahead(), lists.bytes);
                 self.recv.note(Note::Answer);
-                return false;
+                return Ok(false);
             }
         }
         *phase += 1;
+        if *phase == 2 {
+            self.delayed.finish(&self.recv, &mut self.cache)?;
+        }
         if let Ok(lists) = self.recv.lists.lock() {
             let left = lists.left_ahead();
             self.printer.whole_progress(&self.recv.reporter, left, lists.bytes);
         }
         self.recv.note(Note::Answer);
-        *phase > 2
+        Ok(*phase > 2)
     }
 
     fn listed_bytes(&self) -> u64 {
@@ -210,7 +216,7 @@ impl ReceiverRole {
 
     fn item(&mut self, index: i32, phase: u8) -> Result<(), Fatal> {
         let head = ItemHead::decode_after_ndx(&mut self.reader, index)?;
-        head.check_basis(self.recv.opts.basis_dirs.len(), false)?;
+        head.check_basis(self.recv.opts.basis_dirs.len(), self.recv.opts.fuzzy > 0)?;
         let (segment, place) = match self.recv.lists.lock() {
             Ok(lists) => lists.find(index)?,
             Err(_) => return Err(Fatal::silent(ExitCode::Crashed)),
@@ -313,7 +319,9 @@ impl ReceiverRole {
             self.print(segment, &Place::Entry(pos), head, Some(&line));
         }
         self.recv.control.bytes.fetch_add(entry.len(), Ordering::Relaxed);
-        self.recv.note(Note::Done { ndx: head.ndx, ok: outcome });
+        if let Some(ok) = outcome {
+            self.recv.note(Note::Done { ndx: head.ndx, ok });
+        }
         Ok(())
     }
 
@@ -334,7 +342,10 @@ impl ReceiverRole {
                 return Target::Discard;
             }
         };
-        let basis = self.open_basis(&place, &dir, base, head);
+        let basis = match head.basis {
+            Some(kind @ BASIS_FUZZY..) => self.open_similar(&place, &dir, kind, head),
+            _ => self.open_basis(&place, &dir, base, head),
+        };
         let own = head.basis.unwrap_or(BASIS_FILE) == BASIS_FILE;
         let opened = if self.recv.opts.inplace {
             let again = self.failed_once.contains(&head.ndx);
@@ -409,6 +420,25 @@ impl ReceiverRole {
             BASIS_PARTIAL => crate::partial::open(&self.recv, &mut self.cache, place),
             number @ 0..BASIS_FILE => self.basis.open(usize::from(number), place),
             _ => None,
+        }
+    }
+
+    /// Opens the file of another name that our generator told of; a name that it cannot have told,
+    /// or that the daemon hides, is none.
+    fn open_similar(
+        &mut self,
+        place: &RelPathBuf,
+        dir: &Dir,
+        kind: u8,
+        head: &ItemHead,
+    ) -> Option<File> {
+        let name = NameBuf::new(head.xname.as_deref()?).ok()?;
+        if self.recv.hidden_by_daemon(place.parent().join(&name).as_bytes(), false) {
+            return None;
+        }
+        match kind.checked_sub(BASIS_FUZZY + 1) {
+            None => dir.open_read(&name).ok(),
+            Some(number) => self.basis.parent(usize::from(number), place)?.open_read(&name).ok(),
         }
     }
 
@@ -491,7 +521,7 @@ impl ReceiverRole {
         verified.is_ok() && there && stage.skip(start).is_ok()
     }
 
-    /// Backup, attributes, rename.
+    /// Backup, attributes, rename. Whether the file has its place; `None` when it waits for that.
     fn commit(
         &mut self,
         mut stage: Stage,
@@ -500,24 +530,19 @@ impl ReceiverRole {
         entry: &EntryView<'_>,
         name: &[u8],
         head: &ItemHead,
-    ) -> Result<bool, Fatal> {
-        let Some(base) = place.name() else { return Ok(false) };
+    ) -> Result<Option<bool>, Fatal> {
+        let Some(base) = place.name() else { return Ok(Some(false)) };
+        let waits = self.delayed.place(&self.recv, &mut self.cache, place);
         let old = if head.iflags.contains(ItemFlags::IS_NEW) && !self.recv.opts.backup {
             None
         } else {
             dir.lstat(base).ok().flatten()
         };
-        if let Some(old) = &old
-            && self.recv.opts.backup
+        if waits.is_none()
             && !self.recv.opts.inplace
-            && let Err(error) = crate::backup::back_up(&self.recv, dir, base, old, place, true)
+            && !crate::backup::make_way(&self.recv, dir, old.as_ref(), place, name)?
         {
-            if let Some(fatal) = crate::backup::refused(&self.recv, place, &error) {
-                return Err(fatal);
-            }
-            let shown = self.recv.shown_path(name);
-            self.recv.reporter.path_error(Role::Receiver, "make_backup", &shown, name, &error);
-            return Ok(false);
+            return Ok(Some(false));
         }
         let wanted = attributes::wanted(&self.recv, entry, old.as_ref().filter(|m| m.is_file()));
         for (what, error) in stage.set_attributes(wanted.uid, wanted.gid, wanted.mtime, wanted.perm)
@@ -532,7 +557,7 @@ impl ReceiverRole {
                 &error,
             );
         }
-        if let Err(error) = stage.commit(dir, base) {
+        if let Err(error) = stage.commit(waits.as_ref().unwrap_or(dir), base) {
             let mut line = b"rsync: [receiver] rename ".to_vec();
             line.extend_from_slice(&self.recv.reporter.quoted(&self.recv.shown_temp(name)));
             line.extend_from_slice(b" -> \"");
@@ -542,12 +567,16 @@ impl ReceiverRole {
             let text = String::from_utf8_lossy(&line).into_owned();
             self.recv.reporter.problem(name, ProblemKind::Failed, text);
             self.recv.reporter.error_line(&line);
-            return Ok(false);
+            return Ok(Some(false));
+        }
+        if waits.is_some() {
+            self.delayed.add(head.ndx, place);
+            return Ok(None);
         }
         if let Partial::Dir(_) = self.recv.opts.partial {
             crate::partial::forget(&self.recv, &mut self.cache, place);
         }
-        Ok(true)
+        Ok(Some(true))
     }
 
     /// The content does not match its digest: once more, or for good.

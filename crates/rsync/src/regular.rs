@@ -168,7 +168,8 @@ impl Generator {
         index: i32,
         name: &[u8],
     ) -> Result<(), Fatal> {
-        let (meta, basis) = match self.choose_basis(path, meta.is_some(), alternate) {
+        let missing = meta.is_none() && alternate.is_none();
+        let (meta, mut basis) = match self.choose_basis(path, meta.is_some(), alternate) {
             Ok(basis) => (meta, basis),
             Err(error) => {
                 // What cannot be read is as if it were not there.
@@ -197,6 +198,14 @@ impl Generator {
                 self.leader_assumed(entry, index, name)?;
             }
             return Ok(());
+        }
+        if missing
+            && basis.is_none()
+            && let Some(similar) = self.similar(path, entry)
+            && let Ok(found) = similar.open(&self.recv.opts)
+        {
+            basis = basis_of(found, similar.kind).ok();
+            head.xname = basis.as_ref().map(|_| similar.name.as_bytes().to_vec());
         }
         name_basis(&mut head, basis.as_ref().map(|(_, kind, _)| *kind));
         self.requested_leader(entry, index);
@@ -228,8 +237,7 @@ impl Generator {
         }
         let partial = crate::partial::open(&self.recv, &mut self.cache, path);
         if let Some(file) = partial {
-            let len = file.metadata()?.len();
-            return Ok(Some((file, BASIS_PARTIAL, len)));
+            return basis_of(file, BASIS_PARTIAL).map(Some);
         }
         let Some(base) = path.name() else { return Ok(None) };
         if let Some(found) = alternate.filter(|_| !exists) {
@@ -241,9 +249,7 @@ impl Generator {
             return Ok(None);
         }
         let file = self.cache.parent(path).and_then(|dir| dir.open_read(base))?;
-        let file = self.recv.opts.opened(file)?;
-        let len = file.metadata()?.len();
-        Ok(Some((file, BASIS_FILE, len)))
+        basis_of(self.recv.opts.opened(file)?, BASIS_FILE).map(Some)
     }
 
     /// How a basis of `len` bytes is cut into blocks; empty where it has too many.
@@ -335,10 +341,19 @@ impl Generator {
     }
 }
 
+/// A basis of a kind, with its length.
+fn basis_of(file: std::fs::File, kind: u8) -> io::Result<(std::fs::File, u8, u64)> {
+    let len = file.metadata()?.len();
+    Ok((file, kind, len))
+}
+
 /// Says which file is the basis, where it is not the destination itself.
 fn name_basis(head: &mut ItemHead, kind: Option<u8>) {
     if let Some(kind) = kind.filter(|kind| *kind != BASIS_FILE) {
         head.basis = Some(kind);
         head.iflags |= ItemFlags::BASIS_TYPE_FOLLOWS;
+    }
+    if head.xname.is_some() {
+        head.iflags |= ItemFlags::XNAME_FOLLOWS;
     }
 }

@@ -317,6 +317,17 @@ impl Drop for Stage {
     }
 }
 
+/// Gives a file another name, over what is there. Across file systems it is copied.
+pub fn move_over(from: &Dir, name: &Name, into: &Dir, base: &Name) -> io::Result<()> {
+    match from.rename(name, into, base) {
+        Err(error) if error.raw_os_error() == Some(libc::EXDEV) => {
+            copy_over(from, name, into, base)?;
+            from.unlink(name)
+        }
+        done => done,
+    }
+}
+
 /// Copies a finished temporary file to another file system, under a temporary name there.
 fn copy_over(from: &Dir, name: &Name, into: &Dir, base: &Name) -> io::Result<()> {
     let temp = temp_name(base)?;

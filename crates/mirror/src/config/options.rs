@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rsync::options::parse::{Action, Parsing, parse};
-use rsync::options::{FilterArg, Options, RemoveSource};
+use rsync::options::{Append, BasisKind, FilterArg, Options, RemoveSource};
 use wire::exit::ExitCode;
 
 /// Words understood: the options, and the words that are none.
@@ -59,6 +59,7 @@ fn meaningless(name: &str) -> BadWords {
 
 /// Refuses options of a single run that make no sense for a mirror; rule files are read once, now.
 fn for_mirror(mut options: Options) -> Result<Options, BadWords> {
+    let compares = options.basis_kind == BasisKind::Compare && !options.basis_dirs.is_empty();
     let refused = [
         (options.dry_run, "--dry-run"),
         (options.list_only, "--list-only"),
@@ -74,6 +75,10 @@ fn for_mirror(mut options: Options) -> Result<Options, BadWords> {
         (options.max_delete.is_some(), "--max-delete"),
         (options.follows_links(), "--copy-links (or the like)"),
         (options.prune_empty_dirs, "--prune-empty-dirs"),
+        (options.old_dirs, "--old-dirs"),
+        // These leave the target other than the source.
+        (options.append != Append::Off, "--append"),
+        (compares, "--compare-dest"),
         (options.remove_source != RemoveSource::Nothing, "--remove-source-files"),
     ];
     if let Some((_, name)) = refused.iter().find(|(given, _)| *given) {
@@ -104,4 +109,21 @@ fn for_mirror(mut options: Options) -> Result<Options, BadWords> {
 pub(super) fn read_rules(path: &[u8]) -> Result<Vec<u8>, String> {
     std::fs::read(Path::new(OsStr::from_bytes(path)))
         .map_err(|error| format!("{}: {error}", String::from_utf8_lossy(path)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_a_target_behind_is_refused() {
+        let read = |word: &str| from_options(&[b"-a".to_vec(), word.as_bytes().to_vec()]);
+        for word in ["--append", "--append-verify", "--compare-dest=x", "--old-dirs", "--dry-run"] {
+            let error = read(word).err().map(|error| error.exit);
+            assert_eq!(error, Some(ExitCode::Unsupported), "{word}");
+        }
+        for word in ["--link-dest=x", "--copy-dest=x", "--fuzzy", "--delay-updates"] {
+            assert!(read(word).is_ok(), "{word}");
+        }
+    }
 }

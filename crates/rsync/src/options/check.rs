@@ -10,7 +10,7 @@ use wire::token::TokenKind;
 use wire::version::Protocol;
 
 use super::parse::{Draft, UsageError};
-use super::{Append, DeleteMode, FilesFrom, Options, Partial, info};
+use super::{Append, DELAYED_DIR, DeleteMode, FilesFrom, Options, Partial, info};
 use crate::location::{self, Location, Plan, PlanKind};
 use crate::report;
 use crate::report::format::OutFormat;
@@ -179,7 +179,7 @@ fn files(draft: &mut Draft, words: &[Vec<u8>]) -> Result<(), UsageError> {
     }
     o.list_only = o.given.list_only || (!server && words.len() == 1);
     // The recursion of -a is switched off by a list of names, that of -r is not.
-    o.recurse = if listed { draft.recurse == 2 } else { draft.recurse > 0 };
+    o.recurse = o.old_dirs || if listed { draft.recurse == 2 } else { draft.recurse > 0 };
     o.relative = draft.relative.unwrap_or(listed);
     o.given.dirs = draft.dirs == Some(true);
     o.dirs = draft.dirs.unwrap_or(listed || (o.list_only && !o.recurse));
@@ -264,13 +264,23 @@ fn partial(draft: &mut Draft, env: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(
         draft.options.inplace = true;
         draft.options.whole_file = Some(false);
     }
-    if draft.options.inplace && dir.is_some() {
-        return Err(draft.error(format!("{name} cannot be used with --partial-dir")));
+    let delayed = draft.options.delay_updates;
+    if draft.options.inplace && (dir.is_some() || delayed) {
+        let other = if delayed { "delay-updates" } else { "partial-dir" };
+        return Err(draft.error(format!("{name} cannot be used with --{other}")));
     }
     if draft.partial && dir.is_none() && !draft.options.inplace && !draft.server {
         dir = env("RSYNC_PARTIAL_DIR");
     }
     let keep = draft.partial || dir.is_some();
+    draft.options.given.partial_dir = dir.is_some();
+    // Without a directory of their own, files cannot be held back.
+    if dir.as_deref().is_some_and(|dir| matches!(dir, b"" | b".")) {
+        draft.options.delay_updates = false;
+    }
+    if draft.options.delay_updates && dir.is_none() {
+        dir = Some(DELAYED_DIR.to_vec());
+    }
     let dir = dir.map(|mut dir| {
         while dir.len() > 1 && dir.last() == Some(&b'/') {
             dir.pop();

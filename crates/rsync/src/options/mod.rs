@@ -105,6 +105,9 @@ pub enum Append {
     Verified,
 }
 
+/// Where `--delay-updates` keeps finished files, unless `--partial-dir` says.
+pub const DELAYED_DIR: &[u8] = b".~tmp~";
+
 /// What becomes of a file that an alternate basis directory has as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum BasisKind {
@@ -181,6 +184,8 @@ pub struct Given {
     pub dirs: bool,
     /// One of the options that say when to delete, as opposed to plain `--delete`.
     pub delete_when: bool,
+    /// `--partial-dir`, as opposed to the directory of `--delay-updates`.
+    pub partial_dir: bool,
     /// `-z` without a choice of method, or with zlib: the letter `z` is sent.
     pub plain_compress: bool,
     /// Value of `--compress-choice`, or the name an alias stands for; not `auto`.
@@ -237,6 +242,8 @@ pub struct Options {
     pub inc_recurse: bool,
     /// `-d`, given or implied by files-from.
     pub dirs: bool,
+    /// `--old-dirs`: recursion with a rule that keeps it at the top.
+    pub old_dirs: bool,
     /// `-R`.
     pub relative: bool,
     /// `--no-implied-dirs` is false here.
@@ -315,6 +322,8 @@ pub struct Options {
     pub fsync: bool,
     /// `--partial`, `--partial-dir`.
     pub partial: Partial,
+    /// `--delay-updates`; `partial` is a directory then.
+    pub delay_updates: bool,
     /// `--temp-dir`.
     pub temp_dir: Option<Vec<u8>>,
     /// `-b`.
@@ -323,6 +332,8 @@ pub struct Options {
     pub backup_dir: Option<Vec<u8>>,
     /// Suffix in force: given, else `~`, or empty with a backup directory.
     pub suffix: Vec<u8>,
+    /// `-y`, counted: 1 looks beside the file, 2 in the basis directories too.
+    pub fuzzy: u8,
     /// Of which kind the directories of `basis_dirs` are.
     pub basis_kind: BasisKind,
     /// `--compare-dest`, `--copy-dest` or `--link-dest`, in order; at most [`wire::limits::BASIS_DIRS_MAX`].
@@ -436,6 +447,7 @@ impl Default for Options {
             recurse: false,
             inc_recurse: true,
             dirs: false,
+            old_dirs: false,
             relative: false,
             implied_dirs: true,
             one_file_system: 0,
@@ -474,10 +486,12 @@ impl Default for Options {
             open_noatime: false,
             fsync: false,
             partial: Partial::Discard,
+            delay_updates: false,
             temp_dir: None,
             backup: false,
             backup_dir: None,
             suffix: b"~".to_vec(),
+            fuzzy: 0,
             basis_kind: BasisKind::Compare,
             basis_dirs: Vec::new(),
             delete: DeleteMode::Off,
@@ -554,8 +568,9 @@ impl Options {
 
     /// Whether these options allow file lists in segments.
     pub fn may_recurse_in_segments(&self, receiving: bool) -> bool {
-        let whole =
-            matches!(self.delete, DeleteMode::Before | DeleteMode::After) || self.prune_empty_dirs;
+        let whole = matches!(self.delete, DeleteMode::Before | DeleteMode::After)
+            || self.prune_empty_dirs
+            || self.delay_updates;
         self.recurse && self.inc_recurse && !(receiving && whole)
     }
 

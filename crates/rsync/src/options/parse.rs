@@ -331,9 +331,17 @@ fn apply_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::Itemize => o.itemize = count(o.itemize),
         Opt::DryRun => o.dry_run = true,
         Opt::IncRecursive => o.inc_recurse = on,
-        Opt::Dirs => draft.dirs = Some(on),
+        Opt::Dirs => {
+            draft.dirs = Some(on);
+            o.old_dirs = false;
+        }
+        Opt::OldDirs => {
+            draft.dirs = None;
+            o.old_dirs = true;
+        }
         Opt::Relative => draft.relative = Some(on),
         Opt::ImpliedDirs => o.implied_dirs = on,
+        Opt::Fuzzy => o.fuzzy = if on { count(o.fuzzy).min(2) } else { 0 },
         Opt::OneFileSystem => o.one_file_system = count(o.one_file_system).min(2),
         Opt::PerDirFilter => {
             draft.per_dir_filters = count(draft.per_dir_filters);
@@ -381,6 +389,7 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::IgnoreExisting => o.ignore_existing = true,
         Opt::WholeFile => o.whole_file = Some(on),
         Opt::Inplace => o.inplace = on,
+        Opt::DelayUpdates => o.delay_updates = on,
         Opt::Append => {
             // A server hears of verification by the word said twice.
             let again = draft.server && o.append != Append::Off;

@@ -1,6 +1,6 @@
 //! Rows of the options that decide what is updated and how content is moved.
 
-use super::table::OptionKind::{Flag, Int, Size, Text};
+use super::table::OptionKind::{Int, Size, Text};
 use super::table::{Opt, Row};
 
 /// See [`super::table::ROWS`].
@@ -153,7 +153,13 @@ pub const ROWS: &[Row] = &[
         "DIR",
         "put a partially transferred file into DIR",
     ),
-    Row::refused(Flag, &["delay-updates"], b"", &["delay-updates"], "put files in place at end"),
+    Row::flag(
+        Opt::DelayUpdates,
+        &["delay-updates"],
+        b"",
+        &["delay-updates"],
+        "put all updated files into place at end",
+    ),
     Row::value(
         Opt::TempDir,
         Text,
@@ -163,7 +169,13 @@ pub const ROWS: &[Row] = &[
         "DIR",
         "create temporary files in directory DIR",
     ),
-    Row::refused(Flag, &["fuzzy"], b"y", &["fuzzy", "y"], "find similar file for basis"),
+    Row::flag(
+        Opt::Fuzzy,
+        &["fuzzy"],
+        b"y",
+        &["fuzzy", "y"],
+        "find similar file for basis if no dest file",
+    ),
     Row::value(
         Opt::CompareDest,
         Text,

@@ -29,7 +29,13 @@ pub const ROWS: &[Row] = &[
         "send implied directories with --relative",
     ),
     Row::flag(Opt::Dirs, &["dirs"], b"d", &["dirs", "d"], "transfer directories without recursing"),
-    Row::refused(Flag, &["old-dirs", "old-d"], b"", &[], "works like --dirs with old peers"),
+    Row::flag(
+        Opt::OldDirs,
+        &["old-dirs", "old-d"],
+        b"",
+        &[],
+        "works like --dirs when talking to old rsync",
+    ),
     Row::flag(
         Opt::Mkpath,
         &["mkpath"],

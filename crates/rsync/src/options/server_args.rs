@@ -133,6 +133,8 @@ fn bundle(o: &Options, sending: bool) -> Vec<u8> {
     letters((!sending && o.copy_dirlinks).into(), b'k');
     letters((sending && o.omit_dir_times).into(), b'O');
     letters((sending && o.omit_link_times).into(), b'J');
+    let fuzzy = if o.basis_dirs.is_empty() { o.fuzzy.min(1) } else { o.fuzzy };
+    letters(if sending { fuzzy } else { 0 }, b'y');
     letters((o.whole_file == Some(true)).into(), b'W');
     letters(o.given.hard_links.clamp(o.hard_links.into(), 2), b'H');
     letters(o.owner.into(), b'o');
@@ -202,14 +204,7 @@ fn late_words(words: &mut Words, o: &Options, sending: bool) {
     if o.checksum_seed != 0 {
         words.assign("--checksum-seed", o.checksum_seed.to_string());
     }
-    match &o.partial {
-        Partial::Dir(dir) if sending => {
-            words.push("--partial-dir");
-            words.push(dir);
-        }
-        Partial::Keep if sending && !o.inplace => words.push("--partial"),
-        _ => {}
-    }
+    partial_words(words, o, sending);
     words.push_if(o.ignore_errors, "--ignore-errors");
     words.push_if(o.copy_unsafe_links, "--copy-unsafe-links");
     words.push_if(o.safe_links, "--safe-links");
@@ -259,6 +254,21 @@ fn late_words(words: &mut Words, o: &Options, sending: bool) {
     words.push_if(sending && o.mkpath, "--mkpath");
     for word in &o.remote_options {
         words.push(word);
+    }
+}
+
+/// What becomes of unfinished files; where delayed ones wait by themselves needs no telling.
+fn partial_words(words: &mut Words, o: &Options, sending: bool) {
+    match &o.partial {
+        Partial::Dir(dir) if sending => {
+            if o.given.partial_dir {
+                words.push("--partial-dir");
+                words.push(dir);
+            }
+            words.push_if(o.delay_updates, "--delay-updates");
+        }
+        Partial::Keep if sending && !o.inplace => words.push("--partial"),
+        _ => {}
     }
 }
 

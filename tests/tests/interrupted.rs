@@ -1,0 +1,91 @@
+//! Runs that are ended in the middle, and the next ones: what is left, and what is made of it.
+
+// A case that cannot be set up is a failure.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use livemirror_tests::peer::{Programs, Side};
+
+/// Bytes of a file that takes longer than a test may.
+const LARGE: usize = 4_000_000;
+const LIMIT: Duration = Duration::from_secs(30);
+
+struct Place(PathBuf);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn run(programs: &Programs, place: &Path, words: &[&str]) -> Command {
+    let client = programs.words(Side::Ours);
+    let mut command = Command::new(&client[0]);
+    command.args(&client[1..]).args(words).current_dir(place);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// Runs until something is in the file `seen`, then ends the run with a signal.
+fn interrupt(programs: &Programs, place: &Path, words: &[&str], seen: &str) {
+    let mut child = run(programs, place, words).spawn().unwrap();
+    let begun = Instant::now();
+    let empty = || fs::metadata(place.join(seen)).map_or(true, |meta| meta.len() == 0);
+    while empty() && begun.elapsed() < LIMIT {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(20));
+}
+
+#[test]
+fn delayed_files_wait_until_a_run_comes_to_its_end() {
+    // A failure would show a half updated tree, or send again what had come.
+    let Some(programs) = Programs::find() else { return };
+    let name = format!("livemirror-interrupted-{}", std::process::id());
+    let place = Place(std::env::temp_dir().join(name));
+    let at = |name: &str| place.0.join(name);
+    fs::create_dir_all(at("src/d")).unwrap();
+    fs::create_dir_all(at("dst")).unwrap();
+    fs::write(at("src/a"), "new").unwrap();
+    fs::write(at("src/b"), vec![b'b'; LARGE]).unwrap();
+    fs::write(at("dst/a"), "older").unwrap();
+    let slowly = ["-a", "--delay-updates", "--bwlimit=200", "src/", "dst/"];
+    interrupt(programs, &place.0, &slowly, "dst/.~tmp~/a");
+    assert_eq!(fs::read_to_string(at("dst/a")).unwrap(), "older");
+    assert_eq!(fs::read_to_string(at("dst/.~tmp~/a")).unwrap(), "new");
+    assert!(!at("dst/b").exists());
+    let again = ["-a", "--delay-updates", "--delete", "src/", "dst/"];
+    assert!(run(programs, &place.0, &again).status().unwrap().success());
+    assert_eq!(fs::read_to_string(at("dst/a")).unwrap(), "new");
+    assert_eq!(fs::metadata(at("dst/b")).unwrap().len(), LARGE as u64);
+    assert!(!at("dst/.~tmp~").exists());
+}
+
+#[test]
+fn an_interrupted_file_is_appended_to() {
+    // A failure would send the beginning of a large file again, or leave a hole in it.
+    let Some(programs) = Programs::find() else { return };
+    let name = format!("livemirror-appended-{}", std::process::id());
+    let place = Place(std::env::temp_dir().join(name));
+    let at = |name: &str| place.0.join(name);
+    fs::create_dir_all(at("src")).unwrap();
+    fs::create_dir_all(at("dst")).unwrap();
+    let content: Vec<u8> = (0..LARGE).map(|at| (at % 251) as u8).collect();
+    fs::write(at("src/b"), &content).unwrap();
+    interrupt(programs, &place.0, &["-a", "--append", "--bwlimit=400", "src/", "dst/"], "dst/b");
+    let begun = fs::metadata(at("dst/b")).unwrap().len();
+    assert!(begun > 0 && begun < LARGE as u64, "{begun}");
+    let words = ["-a", "--append-verify", "--stats", "--no-h", "src/", "dst/"];
+    let output = run(programs, &place.0, &words).stdout(Stdio::piped()).output().unwrap();
+    assert!(output.status.success());
+    let literal = format!("Literal data: {} bytes", LARGE as u64 - begun);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains(&literal), "{literal} is not in {said}");
+    assert!(fs::read(at("dst/b")).unwrap() == content);
+}
