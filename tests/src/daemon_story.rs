@@ -91,6 +91,11 @@ impl DaemonStory {
         for output in [&run.stdout, &run.stderr] {
             seen.extend(lines::normalise(output, &place));
         }
+        // Whether the daemon's end or the client's greeting is first decides how the client notices.
+        let cut = ["did not see server greeting", "safe_read failed to read 1 bytes"];
+        if seen.iter().any(|line| cut.iter().any(|words| line.contains(words))) {
+            seen = vec!["cut off before the greeting".to_owned()];
+        }
         for dir in arrived {
             let lines = tree_text::dump(&self.dir.join(dir), self.fresh_from);
             seen.extend(lines.into_iter().map(|line| format!("{dir}: {line}")));

@@ -105,6 +105,80 @@ fn temp_dir_is_where_uploads_are_put_together() {
     same(temp_dirs);
 }
 
+const CONFINED: &str = "GLOBALS
+log file = PLACE/log
+motd file = /motd
+read only = no
+lock file = /tmp/lock
+[m]
+path = /m
+max connections = 3
+[outside]
+path = PLACE/tree/m
+[uid]
+path = /m
+uid = 1
+[named]
+path = /m
+uid = inner
+gid = inner
+[log]
+path = /m
+log file = /tmp/log
+[chroot]
+path = /m
+use chroot = yes
+[no chroot]
+path = /m
+use chroot = no
+";
+
+/// Every module under a set of global parameters; then who a file of a client belongs to.
+fn confined(programs: &Programs, side: Side, globals: &str) -> Vec<(String, Vec<String>)> {
+    let config = CONFINED.replace("GLOBALS", globals);
+    let mut story = DaemonStory::start(programs, side, "confined", &config, |dir| {
+        for name in ["tree", "tree/m", "tree/tmp", "tree/etc"] {
+            fs::create_dir(dir.join(name)).unwrap();
+            open_to_all(&dir.join(name));
+        }
+        fs::write(dir.join("tree/m/file"), "content").unwrap();
+        fs::write(dir.join("tree/motd"), "hello\n").unwrap();
+        fs::write(dir.join("tree/etc/passwd"), "inner:x:1234:1235::/:/\n").unwrap();
+        fs::write(dir.join("tree/etc/group"), "inner:x:1235:\n").unwrap();
+        fs::write(dir.join("new"), "new").unwrap();
+    });
+    for module in ["m", "outside", "uid", "named", "log", "chroot", "no chroot"] {
+        fs::create_dir(story.dir.join("got")).unwrap();
+        story.client(&["-r", &format!("HOST/{module}/"), "got/"], &["got"]);
+        fs::remove_dir_all(story.dir.join("got")).unwrap();
+        story.client(&["new", &format!("HOST/{module}/")], &["tree/m"]);
+        let _ = fs::remove_file(story.dir.join("tree/m/new"));
+    }
+    let mut log = fs::read_to_string(story.dir.join("tree/tmp/log")).unwrap_or_default();
+    log = log.lines().map(|line| line.split_once("] ").unwrap().1.to_string() + "\n").collect();
+    story.note(
+        "the module's log",
+        log.lines().filter(|l| !l.contains("sent ")).map(str::to_owned).collect(),
+    );
+    story.end()
+}
+
+#[test]
+fn daemon_chroot_uid_and_gid_hold_before_a_client_has_spoken() {
+    for globals in [
+        "daemon chroot = PLACE/tree\ndaemon uid = 1234\ndaemon gid = 1235",
+        "daemon chroot = PLACE/tree\ndaemon uid = inner\ndaemon gid = inner",
+        "daemon chroot = PLACE/tree",
+        "daemon chroot = PLACE/tree\ndaemon uid = 1234",
+        "daemon chroot = PLACE/nowhere",
+        "daemon chroot = PLACE/tree\ndaemon uid = nobody",
+        "daemon chroot = PLACE/tree\ndaemon gid = nogroup",
+        "daemon chroot = PLACE/tree\ndaemon gid = 1 2",
+    ] {
+        same(|programs, side| confined(programs, side, globals));
+    }
+}
+
 const NONREADABLE: &str = "uid = nobody
 gid = nogroup
 log file = PLACE/log

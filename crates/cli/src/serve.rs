@@ -218,5 +218,5 @@ fn attend(service: &Service, via_shell: bool) -> i32 {
         crate::signals::stop_on_signal(&control);
         rsync::daemon_session::run(session, Arc::new(Terminal), control)
     };
-    connection::run(arrival, &serve).code()
+    connection::run(arrival, &serve)
 }

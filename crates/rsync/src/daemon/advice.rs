@@ -52,9 +52,14 @@ const FREE_TEXT: &[Param] = &[
 
 /// All remarks about a configuration on this system.
 pub fn lint(config: &DaemonConfig) -> Vec<Advice> {
+    let root = config.globals.text(Param::DaemonChroot);
+    let inside = |path: &[u8]| match root.as_slice() {
+        [] => path.to_vec(),
+        root => [root, b"/", path].concat(),
+    };
     let facts = LintFacts {
-        directory: &files::check_directory,
-        secrets: &files::read_secrets,
+        directory: &|path| files::check_directory(&inside(path)),
+        secrets: &|path| files::read_secrets(&inside(path)),
         euid: tree::owner::effective_uid(),
     };
     lint_with(config, &facts)
