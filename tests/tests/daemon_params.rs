@@ -300,3 +300,43 @@ fn noatime(programs: &Programs, side: Side) -> Vec<(String, Vec<String>)> {
 fn open_noatime_leaves_access_times_alone() {
     same(noatime);
 }
+
+const EARLY: &str = "use chroot = no
+log file = PLACE/log
+path = PLACE/tree
+[m]
+early exec = cat > PLACE/tree/early
+";
+
+/// The client of a side against the reference's daemon.
+fn early(programs: &Programs, side: Side) -> Vec<(String, Vec<String>)> {
+    let mut story = DaemonStory::start(programs, Side::Theirs, "early", EARLY, |dir| {
+        fs::create_dir(dir.join("tree")).unwrap();
+        for (name, len) in [("short", 5), ("empty", 0), ("full", 5120), ("long", 5121)] {
+            fs::write(dir.join(name), vec![b'x'; len]).unwrap();
+        }
+        symlink("short", dir.join("link")).unwrap();
+        fs::create_dir(dir.join("got")).unwrap();
+    });
+    story.play(&programs.words(side));
+    for name in ["short", "empty", "full", "long", "link", "nowhere"] {
+        story.client(&[&format!("--early-input={name}"), "-r", "HOST/m/", "got/"], &["got"]);
+        let _ = fs::remove_file(story.dir.join("tree/early"));
+    }
+    story.client(&["--early-input=short", "HOST/"], &[]);
+    for options in ["SO_KEEPALIVE,TCP_NODELAY=0", "IPTOS_LOWDELAY", "FOO", "SO_RCVBUF=65536,BAR=1"]
+    {
+        story.client(&[&format!("--sockopts={options}"), "HOST/"], &[]);
+    }
+    for mode in ["N", "unbuffered", "l", "Line", "b", "FULL", "X", ""] {
+        story.client(&[&format!("--outbuf={mode}"), "-v", "short", "copy"], &[]);
+        let _ = fs::remove_file(story.dir.join("copy"));
+    }
+    story.end()
+}
+
+#[test]
+fn a_client_sends_early_input_and_sets_sockets_and_buffers() {
+    let Some(programs) = Programs::find() else { return };
+    assert_same(&early(programs, Side::Theirs), &early(programs, Side::Ours));
+}

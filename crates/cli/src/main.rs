@@ -31,6 +31,7 @@ fn main() {
     let base = called.rsplit(|&b| b == b'/').next().unwrap_or(b"").to_vec();
     args.remove(0);
     let code = if base == b"rsync" { rsync_door::run(&args) } else { door(&args) };
+    console::finish();
     std::process::exit(code);
 }
 

@@ -389,7 +389,7 @@ impl Client {
                 let line = format!("opening tcp connection to {host} port {port}\n");
                 self.reporter.info(line.as_bytes());
             }
-            tcp::connect(&self.opts, &host, port)?
+            tcp::connect(&self.opts, &host, port, &|text| self.reporter.warning(text.as_bytes()))?
         };
         let mut open = self.wrap(streams);
         let module = module_path.split(|&b| b == b'/').next().unwrap_or(b"").to_vec();

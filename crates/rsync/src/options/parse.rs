@@ -17,7 +17,7 @@ use super::info::{self, FLAG_COUNT, InfoWords};
 use super::scan::{Scanned, WordScanner};
 use super::size;
 use super::table::{Opt, Row};
-use super::{DeleteMode, FilterArg, Options, RemoveSource, StderrMode, check};
+use super::{DeleteMode, FilterArg, Options, Outbuf, RemoveSource, StderrMode, check};
 use crate::chmod::ChmodRules;
 use crate::report;
 
@@ -403,6 +403,8 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::Contimeout => o.contimeout_s = 0,
         Opt::Server => (draft.server, o.server) = (true, true),
         Opt::Sender => o.sender = true,
+        // The pipes to a remote shell block on both ends, whatever is asked for.
+        Opt::BlockingIo => {}
         // Every other row takes a value or has no negated form, so nothing is left to set.
         _ => {}
     }
@@ -518,6 +520,14 @@ fn apply_text(draft: &mut Draft, opt: Opt, value: Vec<u8>) -> Result<Applied, Us
         Opt::ChecksumChoice => draft.checksum_choice = Some(value),
         Opt::Address => o.address = Some(value),
         Opt::PasswordFile => o.password_file = Some(value),
+        Opt::EarlyInput => o.early_input = Some(value),
+        Opt::Sockopts => o.sockopts = Some(value),
+        Opt::Outbuf => match value.first().map(u8::to_ascii_uppercase) {
+            Some(b'N' | b'U') => o.outbuf = Outbuf::None,
+            Some(b'L') => o.outbuf = Outbuf::Line,
+            Some(b'B' | b'F') => o.outbuf = Outbuf::Block,
+            _ => return Err(draft.error("Invalid --outbuf setting -- specify N, L, or B.")),
+        },
         // No other row takes a text.
         _ => {}
     }
