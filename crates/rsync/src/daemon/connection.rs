@@ -36,8 +36,8 @@ use super::{files, login};
 /// How long a refused client may take to close its side, so that it reads why.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// What the process of a refused client ends with, which commands of the operator see.
-const REFUSED: i32 = 255;
+/// What the process of a client that gets no session ends with, be it an answer or a refusal.
+const NO_SESSION: i32 = 255;
 
 /// A connection to be served.
 pub struct Arrival<'a> {
@@ -67,7 +67,7 @@ pub(crate) enum End {
 impl End {
     /// A refusal with one text for both.
     pub(crate) fn refused(client: impl Into<Vec<u8>>, log: impl Into<Vec<u8>>) -> End {
-        End::Refused { client: client.into(), log: log.into(), exit: REFUSED }
+        End::Refused { client: client.into(), log: log.into(), exit: NO_SESSION }
     }
 
     pub(crate) fn dropped(log: impl Into<Vec<u8>>, exit: ExitCode) -> End {
@@ -422,7 +422,7 @@ impl Connection<'_> {
             End::Elsewhere(exit) => exit.code(),
             End::Answered => {
                 self.stream.linger(LINGER);
-                ExitCode::Ok.code()
+                NO_SESSION
             }
             End::Dropped { log, exit } => {
                 self.log_unless_empty(&log);
