@@ -5,6 +5,7 @@
 
 use std::io;
 
+use tree::dir::Dir;
 use tree::meta::Meta;
 use tree::path::{Name, RelPath};
 use wire::flist::entry::Entry;
@@ -113,7 +114,7 @@ impl Generator {
         }
         let flags = match &meta {
             Some(meta) if !new => attribute_flags(&self.recv, entry, meta, false),
-            _ => ItemFlags::LOCAL_CHANGE | ItemFlags::IS_NEW,
+            _ => self.alternate_directory(&path, entry, &name),
         };
         self.report_if_changed(index, flags, None)?;
         if let Some(meta) = meta
@@ -312,8 +313,9 @@ impl Generator {
         if self.skipped_by_presence(meta.as_ref(), &name) {
             return Ok(());
         }
+        let in_the_way = meta.is_some();
         if let Some(found) = &meta {
-            if self.same_value(&path, entry, found) {
+            if self.has_value(&path, entry, found) {
                 let flags = attribute_flags(&self.recv, entry, found, false);
                 self.report_if_changed(index, flags, None)?;
                 if !opts.dry_run {
@@ -334,7 +336,21 @@ impl Generator {
                 meta = None;
             }
         }
-        self.create(&path, entry, &name, index, meta.as_ref())
+        let flags = match meta {
+            Some(found) => {
+                ItemFlags::LOCAL_CHANGE
+                    | ItemFlags::REPORT_CHANGE
+                    | attribute_flags(&self.recv, entry, &found, true)
+            }
+            None if in_the_way => {
+                ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE | ItemFlags::IS_NEW
+            }
+            None => match self.alternate_other(&path, entry, index, &name)? {
+                Some(flags) => flags,
+                None => return Ok(()),
+            },
+        };
+        self.create(&path, entry, &name, index, flags)
     }
 
     /// `--safe-links`.
@@ -358,16 +374,8 @@ impl Generator {
         entry: &EntryView<'_>,
         name: &[u8],
         index: i32,
-        replaced: Option<&Meta>,
+        flags: ItemFlags,
     ) -> Result<(), Fatal> {
-        let flags = match replaced {
-            Some(meta) => {
-                ItemFlags::LOCAL_CHANGE
-                    | ItemFlags::REPORT_CHANGE
-                    | attribute_flags(&self.recv, entry, meta, true)
-            }
-            None => ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE | ItemFlags::IS_NEW,
-        };
         if !self.recv.opts.dry_run
             && let Err(error) = self.create_item(path, entry, name)
         {
@@ -431,17 +439,9 @@ impl Generator {
         Ok(())
     }
 
-    fn same_value(&mut self, path: &RelPath, entry: &EntryView<'_>, found: &Meta) -> bool {
-        if found.mode & 0o170_000 != entry.mode() & 0o170_000 {
-            return false;
-        }
-        if entry.is_link() {
-            let Some(base) = path.name() else { return false };
-            let text = self.cache.parent(path).and_then(|dir| dir.read_link(base));
-            let Some(target) = entry.link_target() else { return false };
-            return text.is_ok_and(|text| text == target);
-        }
-        !entry.is_device() || found.rdev == entry.rdev()
+    fn has_value(&mut self, path: &RelPath, entry: &EntryView<'_>, found: &Meta) -> bool {
+        let Some(base) = path.name() else { return false };
+        self.cache.parent(path).is_ok_and(|dir| same_value(dir, base, entry, found))
     }
 
     /// `--existing` and `--ignore-existing`.
@@ -468,6 +468,19 @@ impl Generator {
             self.recv.reporter.info(&line);
         }
     }
+}
+
+/// Whether the item `base` of `dir`, whose facts are `found`, is what a symlink, device or special
+/// entry describes.
+pub fn same_value(dir: &Dir, base: &Name, entry: &EntryView<'_>, found: &Meta) -> bool {
+    if found.mode & 0o170_000 != entry.mode() & 0o170_000 {
+        return false;
+    }
+    if entry.is_link() {
+        let Some(target) = entry.link_target() else { return false };
+        return dir.read_link(base).is_ok_and(|text| text == target);
+    }
+    !entry.is_device() || found.rdev == entry.rdev()
 }
 
 /// What a new item is called when room must be made for it.

@@ -72,7 +72,10 @@ impl Ending {
                     self.reporter.final_error(line.as_bytes());
                 }
             }
-            let said = self.reporter.cause_said().unwrap_or_else(|| reason.clone());
+            let cause = self.reporter.cause_said();
+            let ended = !matches!(exit, ExitCode::Partial | ExitCode::Vanished);
+            let trouble = self.reporter.trouble_said().filter(|_| ended);
+            let said = cause.or(trouble).unwrap_or_else(|| reason.clone());
             if let Some(hint) = crate::hints::for_client(&said, &self.opts) {
                 self.reporter.final_error(format!("livemirror: {hint}").as_bytes());
             }

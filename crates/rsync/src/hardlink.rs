@@ -92,6 +92,7 @@ impl Generator {
         let Some(path) = self.recv.dest_path(&entry.name()) else { return false };
         let kind = entry.mode() & 0o170_000;
         matches!(self.look(&path), Ok(Some(meta)) if meta.mode & 0o170_000 == kind)
+            || self.has_alternate(&path)
     }
 
     /// Remembers that this member was asked for.
@@ -198,13 +199,20 @@ impl Generator {
             self.recv.reporter.error_line(&line);
             return Ok(());
         }
-        let flags = match &found {
+        let (news, flags) = match &found {
             Some(found) if !found.is_dir() => {
-                ItemFlags::LOCAL_CHANGE | attribute_flags(&self.recv, entry, found, false)
+                (true, attribute_flags(&self.recv, entry, found, false))
             }
-            _ => ItemFlags::LOCAL_CHANGE | ItemFlags::IS_NEW,
+            _ => self.alternate_link(&path, entry, &to, head.as_ref()),
         };
-        self.report(index, flags, Some(crate::scan::trim_root(leader).to_vec()))?;
+        let opts = &self.recv.opts;
+        let letters = opts.itemize > 1 || opts.info.name > 1 && opts.shows_letters();
+        if news || letters || flags.is_reportable() {
+            let leader = crate::scan::trim_root(leader).to_vec();
+            self.report(index, ItemFlags::LOCAL_CHANGE | flags, Some(leader))?;
+        } else {
+            self.say_up_to_date(&name, false);
+        }
         if let Ok(Some(meta)) = self.look(&path)
             && !self.recv.opts.dry_run
         {

@@ -36,6 +36,8 @@ const HINTS: &[(&str, &str)] = &[
         "access denied to",
         "this address is not admitted: see hosts allow and hosts deny of the module",
     ),
+    ("no space left on device", "the target's file system is full: make room there"),
+    ("disk quota exceeded", "the quota of the user that the target writes as is used up"),
     ("max connections", "all slots of the module are taken: raise max connections there, or wait"),
     (
         "chdir failed",

@@ -6,8 +6,10 @@
 //! [`console::Console`], and every path's fate is a value in [`problem`].
 
 pub mod accept;
+pub mod alternate;
 pub mod attributes;
 pub mod backup;
+pub mod basis;
 pub mod chmod;
 pub mod client;
 pub mod console;
@@ -52,6 +54,7 @@ pub mod scan;
 pub mod sender;
 pub mod server;
 pub mod session;
+pub mod settled;
 pub mod setup;
 pub mod symlinks;
 pub mod transport;

@@ -27,6 +27,7 @@ use crate::merge_files::read_in_walk;
 use crate::options::{FilesFrom, Options};
 use crate::problem::ProblemKind;
 use crate::report::messages::{IO_GENERAL, IO_VANISHED, Reporter, Role};
+use crate::settled;
 
 /// A directory that source arguments are relative to.
 pub struct SourceRoot {
@@ -87,6 +88,7 @@ pub struct Scanner {
     /// A name list has named its top directory.
     top_listed: bool,
     munge: bool,
+    settle: bool,
     ignore_nonreadable: bool,
     umask: u32,
     buffer: Vec<u8>,
@@ -115,6 +117,8 @@ pub struct ScanRules {
     pub daemon_chmod: Option<ChmodRules>,
     /// Whether symlink texts lose the munging prefix.
     pub munge: bool,
+    /// Whether a file that changes in this moment is waited for ([`crate::settled`]).
+    pub settle: bool,
     /// Whether a walk leaves out what cannot be read, without a word.
     pub ignore_nonreadable: bool,
 }
@@ -149,6 +153,7 @@ impl Scanner {
             filter_root: None,
             top_listed: false,
             munge: rules.munge,
+            settle: rules.settle,
             ignore_nonreadable: rules.ignore_nonreadable,
             umask: tree::owner::umask(),
             buffer: Vec::new(),
@@ -410,7 +415,7 @@ impl Scanner {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let meta = dir.lstat(name)?;
+        let meta = self.lstat(&dir, name)?;
         match meta {
             Some(meta) if self.opts.copy_links && meta.is_link() => {
                 match self.roots[usize::from(root)].root.stat_through(path) {
@@ -418,12 +423,18 @@ impl Scanner {
                     other => other.map(Some),
                 }
             }
-            Some(meta) if follow && meta.is_link() => match source.cache.dir(path) {
-                Ok(target) => target.stat_self().map(Some),
-                Err(_) => Ok(Some(meta)),
-            },
+            Some(meta) if follow && meta.is_link() => {
+                match self.roots[usize::from(root)].cache.dir(path) {
+                    Ok(target) => target.stat_self().map(Some),
+                    Err(_) => Ok(Some(meta)),
+                }
+            }
             other => Ok(other),
         }
+    }
+
+    fn lstat(&self, dir: &Dir, name: &Name) -> io::Result<Option<Meta>> {
+        if self.settle { settled::lstat(dir, name) } else { dir.lstat(name) }
     }
 
     /// [`Self::followed`] for an argument.
@@ -592,7 +603,7 @@ impl Scanner {
     }
 
     fn child(&mut self, root: u16, dir: &Dir, base: &Name, name: &[u8], out: &mut Vec<Entry>) {
-        let meta = match dir.lstat(base) {
+        let meta = match self.lstat(dir, base) {
             Ok(Some(meta)) => meta,
             Ok(None) => return,
             Err(error) => return self.link_stat_failed(root, name, &error),

@@ -231,9 +231,8 @@ impl Server {
             None => {
                 let printer = ItemPrinter::server(self.opts.clone(), true, None);
                 crate::munge::check(&self.opts)?;
-                let munge = self.opts.munge_links;
-                let rules = ScanRules { filters, munge, ..ScanRules::default() };
-                (SourceStart::Operator { cwd: crate::client::cwd() }, printer, rules)
+                let own = ScanRules { filters, munge: self.opts.munge_links, ..Default::default() };
+                (SourceStart::Operator { cwd: crate::client::cwd() }, printer, own)
             }
             Some(daemon) => (
                 SourceStart::Module { root: daemon.root.clone(), confined: daemon.confined },
@@ -244,6 +243,7 @@ impl Server {
                     module: Some(daemon.root),
                     daemon_chmod: daemon.outgoing_chmod,
                     munge: daemon.munge,
+                    settle: false,
                     ignore_nonreadable: daemon.ignore_nonreadable,
                 },
             ),

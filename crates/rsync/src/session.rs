@@ -347,6 +347,7 @@ fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
     recv.dest_missing = chosen.missing;
     recv.dest_made = chosen.made;
     recv.side = side_dirs(recv, &start)?;
+    recv.side.basis = crate::basis::open_all(recv, dest)?;
     Ok(false)
 }
 

@@ -73,6 +73,16 @@ impl End {
     pub(crate) fn dropped(log: impl Into<Vec<u8>>, exit: ExitCode) -> End {
         End::Dropped { log: log.into(), exit }
     }
+
+    /// What the log is told.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            End::Refused { log, .. } | End::Dropped { log, .. } => {
+                String::from_utf8_lossy(log).into_owned()
+            }
+            End::Answered | End::Elsewhere(_) => String::new(),
+        }
+    }
 }
 
 impl From<PhaseError> for End {

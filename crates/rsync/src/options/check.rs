@@ -10,7 +10,7 @@ use wire::token::TokenKind;
 use wire::version::Protocol;
 
 use super::parse::{Draft, UsageError};
-use super::{DeleteMode, FilesFrom, Options, Partial, info};
+use super::{Append, DeleteMode, FilesFrom, Options, Partial, info};
 use crate::location::{self, Location, Plan, PlanKind};
 use crate::report;
 use crate::report::format::OutFormat;
@@ -255,8 +255,17 @@ fn backups(draft: &mut Draft) -> Result<(), UsageError> {
 
 fn partial(draft: &mut Draft, env: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), UsageError> {
     let mut dir = draft.partial_dir.take();
+    let mut name = "--inplace";
+    if draft.options.append != Append::Off {
+        if draft.options.whole_file == Some(true) {
+            return Err(draft.error("--append cannot be used with --whole-file"));
+        }
+        name = "--append";
+        draft.options.inplace = true;
+        draft.options.whole_file = Some(false);
+    }
     if draft.options.inplace && dir.is_some() {
-        return Err(draft.error("--inplace cannot be used with --partial-dir"));
+        return Err(draft.error(format!("{name} cannot be used with --partial-dir")));
     }
     if draft.partial && dir.is_none() && !draft.options.inplace && !draft.server {
         dir = env("RSYNC_PARTIAL_DIR");

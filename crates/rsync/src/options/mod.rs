@@ -105,6 +105,41 @@ pub enum Outbuf {
     Block,
 }
 
+/// `--append`, `--append-verify`: only what a longer source has more is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Append {
+    /// Neither.
+    #[default]
+    Off,
+    /// What is there is believed.
+    Blindly,
+    /// What is there takes part in the digest.
+    Verified,
+}
+
+/// What becomes of a file that an alternate basis directory has as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum BasisKind {
+    /// `--compare-dest`: it is left out.
+    #[default]
+    Compare,
+    /// `--copy-dest`: it is copied.
+    Copy,
+    /// `--link-dest`: it is linked.
+    Link,
+}
+
+impl BasisKind {
+    /// The option's name.
+    pub fn option(self) -> &'static str {
+        match self {
+            BasisKind::Compare => "--compare-dest",
+            BasisKind::Copy => "--copy-dest",
+            BasisKind::Link => "--link-dest",
+        }
+    }
+}
+
 /// How a client's standard error relates to a server's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum StderrMode {
@@ -280,6 +315,8 @@ pub struct Options {
     pub whole_file: Option<bool>,
     /// `--inplace`.
     pub inplace: bool,
+    /// `--append`, which implies `inplace`, and `--append-verify`.
+    pub append: Append,
     /// `-S`.
     pub sparse: bool,
     /// `--preallocate`.
@@ -298,6 +335,10 @@ pub struct Options {
     pub backup_dir: Option<Vec<u8>>,
     /// Suffix in force: given, else `~`, or empty with a backup directory.
     pub suffix: Vec<u8>,
+    /// Of which kind the directories of `basis_dirs` are.
+    pub basis_kind: BasisKind,
+    /// `--compare-dest`, `--copy-dest` or `--link-dest`, in order; at most [`wire::limits::BASIS_DIRS_MAX`].
+    pub basis_dirs: Vec<Vec<u8>>,
     /// `--delete` and the options that say when.
     pub delete: DeleteMode,
     /// `--delete-excluded`.
@@ -445,6 +486,7 @@ impl Default for Options {
             modify_window: 0,
             whole_file: None,
             inplace: false,
+            append: Append::Off,
             sparse: false,
             preallocate: false,
             open_noatime: false,
@@ -454,6 +496,8 @@ impl Default for Options {
             backup: false,
             backup_dir: None,
             suffix: b"~".to_vec(),
+            basis_kind: BasisKind::Compare,
+            basis_dirs: Vec::new(),
             delete: DeleteMode::Off,
             delete_excluded: false,
             max_delete: None,

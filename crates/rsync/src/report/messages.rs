@@ -89,6 +89,8 @@ pub struct Reporter {
     pub module: Option<Vec<u8>>,
     line_open: AtomicBool,
     cause: Mutex<Option<String>>,
+    /// What was said last of trouble with a path.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Reporter {
@@ -107,6 +109,7 @@ impl Reporter {
             module: None,
             line_open: AtomicBool::new(false),
             cause: Mutex::new(None),
+            trouble: Mutex::new(None),
         }
     }
 
@@ -220,6 +223,7 @@ impl Reporter {
     /// An error that makes the run end with 23: a complete line without newline.
     pub fn error_line(&self, line: &[u8]) {
         self.transfer_error.store(true, Ordering::Relaxed);
+        self.note_trouble(line);
         let mut line = line.to_vec();
         line.push(b'\n');
         self.say_error(line, Message::ErrorXfer);
@@ -279,8 +283,11 @@ impl Reporter {
         text
     }
 
-    /// Passes on what decides the exit code, from the other half of a local copy.
+    /// Passes on what decides and explains the exit code, from the other half of a local copy.
     pub fn hand_over(&self, to: &Reporter) {
+        if let Some(trouble) = self.trouble_said() {
+            to.note_trouble(trouble.as_bytes());
+        }
         to.add_io_error(self.io_error());
         if self.transfer_error.load(Ordering::Relaxed) {
             to.transfer_error.store(true, Ordering::Relaxed);
@@ -310,6 +317,17 @@ impl Reporter {
     /// Why the peer refuses or gives up, as it said first.
     pub fn cause_said(&self) -> Option<String> {
         self.cause.lock().ok().and_then(|cause| cause.clone())
+    }
+
+    fn note_trouble(&self, line: &[u8]) {
+        if let Ok(mut trouble) = self.trouble.lock() {
+            *trouble = Some(String::from_utf8_lossy(line).trim_end().to_string());
+        }
+    }
+
+    /// What was said last of trouble with a path: why a side gives up that does so at once.
+    pub fn trouble_said(&self) -> Option<String> {
+        self.trouble.lock().ok().and_then(|trouble| trouble.clone())
     }
 
     /// Remembers trouble with a path for the caller of the run.
@@ -351,6 +369,7 @@ impl Reporter {
             }
             Message::ErrorXfer(text) => {
                 self.transfer_error.store(true, Ordering::Relaxed);
+                self.note_trouble(text);
                 self.say_error(text.clone(), Message::ErrorXfer);
             }
             Message::IoError(bits) => self.add_io_error(*bits),

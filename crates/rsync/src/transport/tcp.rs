@@ -24,9 +24,11 @@ pub fn connect(
     host: &str,
     port: u16,
     tell: &dyn Fn(&str),
-) -> Result<Streams, Fatal> {
+) -> Result<TcpStream, Fatal> {
     let addresses = (host, port).to_socket_addrs().map_err(|error| {
-        Fatal::new(ExitCode::SocketIo, format!("getaddrinfo: {host} {port}: {error}"))
+        let text = error.to_string();
+        let why = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+        Fatal::program(ExitCode::SocketIo, format!("getaddrinfo: {host} {port}: {why}"))
     })?;
     let wanted = addresses.filter(|a| match opts.family {
         Some(4) => a.is_ipv4(),
@@ -42,8 +44,7 @@ pub fn connect(
                 sockopts::apply(&SockRef::from(&stream), options)
                     .iter()
                     .for_each(|text| tell(text));
-                let fd = Arc::new(OwnedFd::from(stream));
-                return Ok(Streams { input: fd.clone(), output: fd, child: None });
+                return Ok(stream);
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut && opts.contimeout_s > 0 => {
                 return Err(Fatal::new(
@@ -61,6 +62,12 @@ pub fn connect(
         lines.join("\nrsync: ")
     };
     Err(Fatal::new(ExitCode::SocketIo, text))
+}
+
+/// Both directions of a connection.
+pub fn streams(connection: TcpStream) -> Streams {
+    let fd = Arc::new(OwnedFd::from(connection));
+    Streams { input: fd.clone(), output: fd, child: None }
 }
 
 fn refused(host: &str, ip: &IpAddr, error: &io::Error) -> String {
