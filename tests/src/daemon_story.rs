@@ -21,7 +21,7 @@ pub struct DaemonStory {
     pub dir: PathBuf,
     /// The daemon.
     pub server: Server,
-    client: PathBuf,
+    client: Vec<String>,
     fresh_from: i64,
     seen: Vec<(String, Vec<String>)>,
 }
@@ -53,7 +53,7 @@ impl DaemonStory {
         let says = |text: &[u8]| String::from_utf8_lossy(text).contains(" starting, listening on ");
         let ready = || std::fs::read(&log).is_ok_and(|text| says(&text));
         let server = Server::run_until(&words, port, &out, ready);
-        let client = PathBuf::from(&programs.words(Side::Theirs)[0]);
+        let client = programs.words(Side::Theirs);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
         let server = server.expect("a daemon");
         // Whatever is made from here on is as new as what was made for the story.
@@ -68,12 +68,17 @@ impl DaemonStory {
         [(format!("{dir}/tree/"), "/"), (dir.to_string(), "PLACE")]
     }
 
+    /// Lets another program be the client.
+    pub fn play(&mut self, client: &[String]) {
+        self.client = client.to_vec();
+    }
+
     /// Notes something that was seen.
     pub fn note(&mut self, what: &str, lines: Vec<String>) {
         self.seen.push((what.to_owned(), lines));
     }
 
-    /// Runs the reference's client in the directory; `HOST` is the daemon's URL. Notes its exit code
+    /// Runs the client, the reference's if none was chosen, in the directory; `HOST` is the daemon's URL. Notes its exit code
     /// and words, and what `arrived` then holds.
     pub fn client(&mut self, args: &[&str], arrived: &[&str]) {
         self.client_of(self.server.port, args, arrived);
@@ -81,7 +86,8 @@ impl DaemonStory {
 
     /// The same with a client that takes another port for the daemon's.
     pub fn client_of(&mut self, port: u16, args: &[&str], arrived: &[&str]) {
-        let mut command = Command::new(&self.client);
+        let mut command = Command::new(&self.client[0]);
+        command.args(&self.client[1..]);
         let url = format!("rsync://127.0.0.1:{port}");
         command.args(args.iter().map(|arg| arg.replace("HOST", &url)));
         command.current_dir(&self.dir).env("LC_ALL", "C").env("TZ", "UTC");
@@ -90,6 +96,11 @@ impl DaemonStory {
         let mut seen = vec![format!("exit {:?}", run.code)];
         for output in [&run.stdout, &run.stderr] {
             seen.extend(lines::normalise(output, &place));
+        }
+        // Whether the daemon's end or the client's greeting is first decides how the client notices.
+        let cut = ["did not see server greeting", "safe_read failed to read 1 bytes"];
+        if seen.iter().any(|line| cut.iter().any(|words| line.contains(words))) {
+            seen = vec!["cut off before the greeting".to_owned()];
         }
         for dir in arrived {
             let lines = tree_text::dump(&self.dir.join(dir), self.fresh_from);

@@ -435,6 +435,65 @@ fn a_directory_that_turns_into_a_link_meanwhile_leads_nowhere() {
     }
 }
 
+/// How long an attacker swaps directories of a daemon, for each direction.
+const RACE: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_module_whose_directories_turn_into_links_hands_out_and_takes_nothing_else() {
+    // A failure would let who owns a directory of a module read or write anything through root's
+    // daemon.
+    let Some(programs) = Programs::find() else { return };
+    for push in [true, false] {
+        let place = Place::new("daemon-race");
+        for top in ["src/d/sub", "m/d/sub", "out/sub"] {
+            fs::create_dir_all(place.0.join(top)).unwrap();
+            for n in 0..40 {
+                let content = if top.starts_with("out") { "intact" } else { top };
+                fs::write(place.0.join(top).join(format!("f{n}")), content).unwrap();
+            }
+        }
+        let server = place.daemon(programs, "use chroot = no\nmunge symlinks = no");
+        let url = |path: &str| format!("rsync://127.0.0.1:{}/m/{path}", server.port);
+        let before = tree_of(&place, "out");
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let (swaps, rounds) = std::thread::scope(|scope| {
+            let ended = Stop(&stop);
+            let swapper = scope.spawn(|| swap(&place, "m/d", &stop));
+            let start = std::time::Instant::now();
+            let mut rounds = 0;
+            while start.elapsed() < RACE {
+                let _ = fs::remove_dir_all(place.0.join("dst"));
+                fs::create_dir(place.0.join("dst")).unwrap();
+                let (whole, below, inside) = (url(""), url("./d/sub/"), url("d/sub/"));
+                let words: [&[&str]; 3] = match push {
+                    true => [
+                        &["-rlt", "--ignore-times", "src/", &whole],
+                        &["-rlt", "--ignore-times", "--delete", "--force", "src/d/sub/", &inside],
+                        &["-rltb", "--ignore-times", "--inplace", "src/", &whole],
+                    ],
+                    // Without links: one that is copied leads the reader of this test out.
+                    false => [
+                        &["-rt", &whole, "dst/"],
+                        &["-rtR", &below, "dst/"],
+                        &["-rtc", &inside, "dst/"],
+                    ],
+                };
+                let run = place.run(programs, words[rounds % 3]);
+                let said = String::from_utf8_lossy(&run.stderr);
+                assert!(matches!(run.code, Some(0 | 3 | 11 | 23 | 24)), "{words:?}: {said}");
+                let got = tree_of(&place, "dst");
+                let strange = got.iter().find(|(_, content)| content.as_deref() == Some("intact"));
+                assert_eq!(strange, None, "{:?}", words[rounds % 3]);
+                rounds += 1;
+            }
+            drop(ended);
+            (swapper.join().unwrap(), rounds)
+        });
+        assert!(swaps > 100 && rounds > 10, "{swaps} swaps, {rounds} rounds");
+        assert_eq!(tree_of(&place, "out"), before);
+    }
+}
+
 /// Every path below a directory with its content.
 fn tree_of(place: &Place, dir: &str) -> Vec<(String, Option<String>)> {
     let mut found = Vec::new();

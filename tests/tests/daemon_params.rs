@@ -105,6 +105,80 @@ fn temp_dir_is_where_uploads_are_put_together() {
     same(temp_dirs);
 }
 
+const CONFINED: &str = "GLOBALS
+log file = PLACE/log
+motd file = /motd
+read only = no
+lock file = /tmp/lock
+[m]
+path = /m
+max connections = 3
+[outside]
+path = PLACE/tree/m
+[uid]
+path = /m
+uid = 1
+[named]
+path = /m
+uid = inner
+gid = inner
+[log]
+path = /m
+log file = /tmp/log
+[chroot]
+path = /m
+use chroot = yes
+[no chroot]
+path = /m
+use chroot = no
+";
+
+/// Every module under a set of global parameters; then who a file of a client belongs to.
+fn confined(programs: &Programs, side: Side, globals: &str) -> Vec<(String, Vec<String>)> {
+    let config = CONFINED.replace("GLOBALS", globals);
+    let mut story = DaemonStory::start(programs, side, "confined", &config, |dir| {
+        for name in ["tree", "tree/m", "tree/tmp", "tree/etc"] {
+            fs::create_dir(dir.join(name)).unwrap();
+            open_to_all(&dir.join(name));
+        }
+        fs::write(dir.join("tree/m/file"), "content").unwrap();
+        fs::write(dir.join("tree/motd"), "hello\n").unwrap();
+        fs::write(dir.join("tree/etc/passwd"), "inner:x:1234:1235::/:/\n").unwrap();
+        fs::write(dir.join("tree/etc/group"), "inner:x:1235:\n").unwrap();
+        fs::write(dir.join("new"), "new").unwrap();
+    });
+    for module in ["m", "outside", "uid", "named", "log", "chroot", "no chroot"] {
+        fs::create_dir(story.dir.join("got")).unwrap();
+        story.client(&["-r", &format!("HOST/{module}/"), "got/"], &["got"]);
+        fs::remove_dir_all(story.dir.join("got")).unwrap();
+        story.client(&["new", &format!("HOST/{module}/")], &["tree/m"]);
+        let _ = fs::remove_file(story.dir.join("tree/m/new"));
+    }
+    let mut log = fs::read_to_string(story.dir.join("tree/tmp/log")).unwrap_or_default();
+    log = log.lines().map(|line| line.split_once("] ").unwrap().1.to_string() + "\n").collect();
+    story.note(
+        "the module's log",
+        log.lines().filter(|l| !l.contains("sent ")).map(str::to_owned).collect(),
+    );
+    story.end()
+}
+
+#[test]
+fn daemon_chroot_uid_and_gid_hold_before_a_client_has_spoken() {
+    for globals in [
+        "daemon chroot = PLACE/tree\ndaemon uid = 1234\ndaemon gid = 1235",
+        "daemon chroot = PLACE/tree\ndaemon uid = inner\ndaemon gid = inner",
+        "daemon chroot = PLACE/tree",
+        "daemon chroot = PLACE/tree\ndaemon uid = 1234",
+        "daemon chroot = PLACE/nowhere",
+        "daemon chroot = PLACE/tree\ndaemon uid = nobody",
+        "daemon chroot = PLACE/tree\ndaemon gid = nogroup",
+        "daemon chroot = PLACE/tree\ndaemon gid = 1 2",
+    ] {
+        same(|programs, side| confined(programs, side, globals));
+    }
+}
+
 const NONREADABLE: &str = "uid = nobody
 gid = nogroup
 log file = PLACE/log
@@ -225,4 +299,44 @@ fn noatime(programs: &Programs, side: Side) -> Vec<(String, Vec<String>)> {
 #[test]
 fn open_noatime_leaves_access_times_alone() {
     same(noatime);
+}
+
+const EARLY: &str = "use chroot = no
+log file = PLACE/log
+path = PLACE/tree
+[m]
+early exec = cat > PLACE/tree/early
+";
+
+/// The client of a side against the reference's daemon.
+fn early(programs: &Programs, side: Side) -> Vec<(String, Vec<String>)> {
+    let mut story = DaemonStory::start(programs, Side::Theirs, "early", EARLY, |dir| {
+        fs::create_dir(dir.join("tree")).unwrap();
+        for (name, len) in [("short", 5), ("empty", 0), ("full", 5120), ("long", 5121)] {
+            fs::write(dir.join(name), vec![b'x'; len]).unwrap();
+        }
+        symlink("short", dir.join("link")).unwrap();
+        fs::create_dir(dir.join("got")).unwrap();
+    });
+    story.play(&programs.words(side));
+    for name in ["short", "empty", "full", "long", "link", "nowhere"] {
+        story.client(&[&format!("--early-input={name}"), "-r", "HOST/m/", "got/"], &["got"]);
+        let _ = fs::remove_file(story.dir.join("tree/early"));
+    }
+    story.client(&["--early-input=short", "HOST/"], &[]);
+    for options in ["SO_KEEPALIVE,TCP_NODELAY=0", "IPTOS_LOWDELAY", "FOO", "SO_RCVBUF=65536,BAR=1"]
+    {
+        story.client(&[&format!("--sockopts={options}"), "HOST/"], &[]);
+    }
+    for mode in ["N", "unbuffered", "l", "Line", "b", "FULL", "X", ""] {
+        story.client(&[&format!("--outbuf={mode}"), "-v", "short", "copy"], &[]);
+        let _ = fs::remove_file(story.dir.join("copy"));
+    }
+    story.end()
+}
+
+#[test]
+fn a_client_sends_early_input_and_sets_sockets_and_buffers() {
+    let Some(programs) = Programs::find() else { return };
+    assert_same(&early(programs, Side::Theirs), &early(programs, Side::Ours));
 }

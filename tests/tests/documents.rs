@@ -97,3 +97,47 @@ fn the_readmes_mirror_configuration_is_one() {
     assert!(errors.is_empty(), "{errors:?}");
     assert_eq!(config.map(|config| config.syncs.len()).ok(), Some(1));
 }
+
+/// Every test function of the sources, by name.
+fn tests_below(dir: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+            tests_below(&path, found);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let source = std::fs::read_to_string(&path).unwrap();
+            let mut lines = source.lines().map(str::trim);
+            while let Some(line) = lines.next() {
+                if line != "#[test]" {
+                    continue;
+                }
+                let function = lines.find_map(|line| line.strip_prefix("fn ")).unwrap();
+                found.insert(function.split('(').next().unwrap().to_string());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_table_of_vulnerabilities_names_files_and_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut tests = BTreeSet::new();
+    tests_below(&root.join("crates"), &mut tests);
+    tests_below(&root.join("tests"), &mut tests);
+    let document = text("docs/vulnerabilities.md");
+    let rows: Vec<Vec<&str>> = document
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| Class"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    assert!(rows.len() > 30, "the table was read");
+    for row in rows {
+        let [class, _, file, named] = row.as_slice() else { panic!("{row:?}") };
+        assert!(root.join(file.trim_matches('`')).is_file(), "{class}: {file}");
+        let named: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "{class} has no test");
+        for name in named {
+            assert!(tests.contains(name), "{class}: there is no test {name}");
+        }
+    }
+}

@@ -43,6 +43,7 @@ fn main() {
         b"sersync" | b"sersync2" => sersync_door::run(&args),
         _ => door(&args),
     };
+    console::finish();
     std::process::exit(code);
 }
 

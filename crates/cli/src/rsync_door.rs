@@ -54,6 +54,7 @@ fn start(args: &[Vec<u8>]) -> Result<i32, UsageError> {
 
 fn client(parsed: Parsed) -> Result<i32, UsageError> {
     let mut options = parsed.options;
+    console::set_buffering(options.outbuf);
     options.list_only |= parsed.words.len() == 1;
     let plan = rsync::location::plan(&parsed.words, &options)?;
     rsync::options::check::with_locations(&mut options, &plan)?;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use rsync::control::Control;
 use rsync::daemon::connection::{self, Arrival};
-use rsync::daemon::listen::{self, ListenArgs, ListenerContext, Respawn};
+use rsync::daemon::listen::{self, Asked, ListenArgs, ListenerContext, Respawn};
 use rsync::daemon::module::ServeFlags;
 use rsync::daemon::peer;
 use rsync::daemon::service::{ConfigSource, Service, default_config};
@@ -29,7 +29,8 @@ livemirror serve --module NAME=PATH... [--user NAME --secrets FILE] [--port N] [
 
 The receiving daemon: an rsync daemon for clients of any age. CONFIG is an rsyncd.conf; with
 --module no file is needed, and the modules may be written to. It stays in the foreground unless
---detach is given; --check reads the configuration, says what is wrong or risky, and ends.
+--detach is given. HUP reads the configuration anew (each connection does so too), TERM ends the
+listener and lets connections finish; a manager of services is told when it is ready. --check reads the configuration, says what is wrong or risky, and ends.
 ";
 
 /// `rsync --daemon`.
@@ -60,7 +61,7 @@ pub(crate) fn rsync_daemon(args: &DaemonArgs) -> i32 {
         return attend(&service, args.server);
     }
     let listen = ListenArgs { address: args.address.clone(), port: args.port, family: args.family };
-    listen_until_signal(&service, &listen, args.no_detach)
+    listen_until_signal(&service, &listen, args.no_detach, false)
 }
 
 /// `livemirror serve`.
@@ -71,7 +72,9 @@ pub(crate) fn serve(args: &[Vec<u8>]) -> i32 {
             0
         }
         Ok(Wanted::Check(service)) => check(&service),
-        Ok(Wanted::Serve(service, listen, stay)) => listen_until_signal(&service, &listen, stay),
+        Ok(Wanted::Serve(service, listen, stay)) => {
+            listen_until_signal(&service, &listen, stay, true)
+        }
         Err(text) => {
             console::err(format!("livemirror: {text}\n").as_bytes());
             ExitCode::Syntax.code()
@@ -153,7 +156,8 @@ fn check(service: &Service) -> i32 {
     }
 }
 
-fn listen_until_signal(service: &Service, args: &ListenArgs, stay: bool) -> i32 {
+/// `reloads`: HUP has the configuration read anew, where the reference ends.
+fn listen_until_signal(service: &Service, args: &ListenArgs, stay: bool, reloads: bool) -> i32 {
     let Ok((readable, wake)) = UnixStream::pair() else { return ExitCode::Ipc.code() };
     let last = Arc::new(AtomicI32::new(0));
     for signal in [SIGTERM, SIGINT, SIGHUP] {
@@ -178,9 +182,10 @@ fn listen_until_signal(service: &Service, args: &ListenArgs, stay: bool) -> i32 
         detach: &tree::jail::detach,
         stay,
         stop: readable.as_fd(),
-        stop_code: &|| match last.load(Ordering::Acquire) {
-            SIGTERM => ExitCode::Ok,
-            _ => ExitCode::Signal,
+        signal: &|| match last.load(Ordering::Acquire) {
+            SIGTERM => Asked::End(ExitCode::Ok),
+            SIGHUP if reloads => Asked::Reload,
+            _ => Asked::End(ExitCode::Signal),
         },
     };
     listen::serve(service, args, &respawn, &around).code()
@@ -214,5 +219,5 @@ fn attend(service: &Service, via_shell: bool) -> i32 {
         crate::signals::stop_on_signal(&control);
         rsync::daemon_session::run(session, Arc::new(Terminal), control)
     };
-    connection::run(arrival, &serve).code()
+    connection::run(arrival, &serve)
 }

@@ -396,7 +396,8 @@ impl Client {
                     self.reporter.info(format!("{line}\n").as_bytes());
                 }
             };
-            detour::open(&self.opts, &host, port, &explain)?
+            let warn = |line: &str| self.reporter.warning(line.as_bytes());
+            detour::open(&self.opts, &host, port, &explain, &warn)?
         };
         let mut open = self.wrap(streams);
         let module = module_path.split(|&b| b == b'/').next().unwrap_or(b"").to_vec();

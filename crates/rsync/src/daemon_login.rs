@@ -35,6 +35,9 @@ pub fn enter(
     let peer = greeting::parse_greeting(&line)
         .map_err(|defect| Fatal::program(ExitCode::StartClient, defect.client_text(&line)))?;
     let protocol = peer.negotiate(opts.protocol)?;
+    if let Some(file) = &opts.early_input {
+        send_early_input(file, writer)?;
+    }
     writer.data.extend_from_slice(if module.is_empty() { b"#list" } else { module });
     writer.data.push(b'\n');
     writer.flush()?;
@@ -55,6 +58,30 @@ pub fn enter(
             reporter.info(&[line.as_slice(), b"\n"].concat());
         }
     }
+}
+
+/// Sends what the daemon's early command is to read, if it is anything.
+fn send_early_input(file: &[u8], writer: &mut LinkWriter) -> Result<(), Fatal> {
+    let failed = |error: std::io::Error| {
+        let mut text = b"failed to open ".to_vec();
+        text.extend_from_slice(file);
+        text.extend_from_slice(b": ");
+        text.extend_from_slice(errno_text(&error).as_bytes());
+        Fatal::new(ExitCode::StartClient, text)
+    };
+    let max = wire::limits::EARLY_INPUT_MAX;
+    let opened = tree::operator::open_trusted(file).map_err(failed)?;
+    let mut content = Vec::new();
+    opened.take(max as u64 + 1).read_to_end(&mut content).map_err(failed)?;
+    if content.len() > max {
+        let text = [file, format!(" is > {max} bytes.").as_bytes()].concat();
+        return Err(Fatal::bare(ExitCode::StartClient, text));
+    }
+    if !content.is_empty() {
+        writer.data.extend_from_slice(format!("#early_input={}\n", content.len()).as_bytes());
+        writer.data.extend_from_slice(&content);
+    }
+    Ok(())
 }
 
 /// A line of the daemon. Errors: `missing` where it has ended before.

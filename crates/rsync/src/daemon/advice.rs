@@ -103,9 +103,14 @@ const GUESSED: &[&[u8]] =
 
 /// All remarks about a configuration on this system.
 pub fn lint(config: &DaemonConfig) -> Vec<Advice> {
+    let root = config.globals.text(Param::DaemonChroot);
+    let inside = |path: &[u8]| match root.as_slice() {
+        [] => path.to_vec(),
+        root => [root, b"/", path].concat(),
+    };
     let facts = LintFacts {
-        directory: &files::look_at_directory,
-        secrets: &files::read_secrets,
+        directory: &|path| files::look_at_directory(&inside(path)),
+        secrets: &|path| files::read_secrets(&inside(path)),
         ids: &|module| enter::ids(module).map_err(|end| end.reason()),
         euid: tree::owner::effective_uid(),
     };

@@ -36,6 +36,9 @@ use super::{files, login};
 /// How long a refused client may take to close its side, so that it reads why.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// What the process of a client that gets no session ends with, be it an answer or a refusal.
+const NO_SESSION: i32 = 255;
+
 /// A connection to be served.
 pub struct Arrival<'a> {
     /// What the daemon was started with.
@@ -52,7 +55,7 @@ pub struct Arrival<'a> {
 #[derive(Debug)]
 pub(crate) enum End {
     /// The client is told (behind `@ERROR: `), and the log with its own words.
-    Refused { client: Vec<u8>, log: Vec<u8>, exit: ExitCode },
+    Refused { client: Vec<u8>, log: Vec<u8>, exit: i32 },
     /// Nothing more is said to the client.
     Dropped { log: Vec<u8>, exit: ExitCode },
     /// The client has its answer: the list, or what is wrong with its greeting.
@@ -64,7 +67,7 @@ pub(crate) enum End {
 impl End {
     /// A refusal with one text for both.
     pub(crate) fn refused(client: impl Into<Vec<u8>>, log: impl Into<Vec<u8>>) -> End {
-        End::Refused { client: client.into(), log: log.into(), exit: ExitCode::StartClient }
+        End::Refused { client: client.into(), log: log.into(), exit: NO_SESSION }
     }
 
     pub(crate) fn dropped(log: impl Into<Vec<u8>>, exit: ExitCode) -> End {
@@ -98,7 +101,7 @@ impl From<PhaseError> for End {
 }
 
 /// Serves one client and gives the exit code of its process. `serve` runs the session.
-pub fn run(arrival: Arrival<'_>, serve: &dyn Fn(DaemonSession) -> ExitCode) -> ExitCode {
+pub fn run(arrival: Arrival<'_>, serve: &dyn Fn(DaemonSession) -> ExitCode) -> i32 {
     let addr = peer::address(&arrival.input, arrival.via_shell);
     let stream = TextStream::new(arrival.input, arrival.output, !arrival.via_shell);
     let system = |name: &[u8]| files::system_variable(name);
@@ -109,7 +112,7 @@ pub fn run(arrival: Arrival<'_>, serve: &dyn Fn(DaemonSession) -> ExitCode) -> E
             let target = LogTarget { file, facility: 3, tag: b"rsyncd".to_vec() };
             let (log, _) = DaemonLog::open(&target, files::open_log);
             log.warning(error.to_string());
-            return error.exit_code();
+            return error.exit_code().code();
         }
     };
     let log = open_log(arrival.service, &globals.defaults);
@@ -124,7 +127,7 @@ pub fn run(arrival: Arrival<'_>, serve: &dyn Fn(DaemonSession) -> ExitCode) -> E
         early_input: Vec::new(),
     };
     match connection.admit() {
-        Ok(admitted) => serve(connection.into_session(admitted)),
+        Ok(admitted) => serve(connection.into_session(admitted)).code(),
         Err(end) => connection.end(end),
     }
 }
@@ -180,6 +183,7 @@ impl Connection<'_> {
         if self.globals.defaults.reverse_lookup {
             self.look_up_name();
         }
+        enter::confine(&self.globals)?;
         self.set_variable("RSYNC_PID", std::process::id().to_string().into_bytes());
         self.set_variable("RSYNC_HOST_ADDR", self.peer.addr.to_string().into_bytes());
         self.log.info([b"connect from ", self.client().as_slice()].concat());
@@ -204,7 +208,7 @@ impl Connection<'_> {
             self.log.warning(text);
             module.temp_dir.clear();
         }
-        let plan = enter::plan(&module)?;
+        let plan = enter::plan(&module, &self.log)?;
         self.switch_log(&module);
         let hooks = Hooks::ready(&module, &self.environment())?;
         let variables = self.hook_variables();
@@ -213,7 +217,7 @@ impl Connection<'_> {
         }
         hooks.run_early(&variables, &self.early_input)?;
         let pre = hooks.start_pre()?;
-        let entered = enter::enter(&module, plan, &self.log)?;
+        let entered = enter::enter(&module, plan)?;
         self.stream.begin_phase();
         self.stream.write(b"@RSYNCD: OK\n")?;
         let arguments = arguments::read(&mut self.stream)?;
@@ -423,16 +427,16 @@ impl Connection<'_> {
         }
     }
 
-    fn end(mut self, end: End) -> ExitCode {
+    fn end(mut self, end: End) -> i32 {
         match end {
-            End::Elsewhere(exit) => exit,
+            End::Elsewhere(exit) => exit.code(),
             End::Answered => {
                 self.stream.linger(LINGER);
-                ExitCode::Ok
+                NO_SESSION
             }
             End::Dropped { log, exit } => {
                 self.log_unless_empty(&log);
-                exit
+                exit.code()
             }
             End::Refused { client, log, exit } => {
                 self.log_unless_empty(&log);
@@ -466,7 +470,10 @@ impl Connection<'_> {
         self.log.info([direction, &request, b" from ", &client].concat());
         let dot = std::iter::once(b".".to_vec());
         let args: Vec<_> = arguments.options.into_iter().chain(dot).chain(paths).collect();
-        let refusal = pre.and_then(|pre| pre.finish(&variables, &arguments.paths, &args));
+        let refusal = pre.and_then(|pre| {
+            let shown = shown_args(&args, entered.confined);
+            pre.finish(&variables, &arguments.paths, &shown)
+        });
         let (input, output, ahead) = self.stream.into_parts();
         DaemonSession {
             input,
@@ -491,6 +498,18 @@ impl Connection<'_> {
             slot,
         }
     }
+}
+
+/// The words of a session as a command sees them: where the module is the root of the process, its
+/// paths begin there.
+fn shown_args(args: &[Vec<u8>], confined: bool) -> Vec<Vec<u8>> {
+    let first_path = args.iter().position(|word| word == b".").map_or(args.len(), |at| at + 1);
+    let shown = |(at, word): (usize, &Vec<u8>)| match word.as_slice() {
+        b"." if confined && at >= first_path => b"/".to_vec(),
+        path if confined && at >= first_path => [b"/", path].concat(),
+        word => word.to_vec(),
+    };
+    args.iter().enumerate().map(shown).collect()
 }
 
 fn unknown_module(name: &[u8]) -> Vec<u8> {

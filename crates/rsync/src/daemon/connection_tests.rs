@@ -47,7 +47,7 @@ impl Place {
     }
 
     /// Serves a connection; gives the exit code and the session that was admitted.
-    fn arrive(&self, ours: UnixStream) -> (ExitCode, Option<DaemonSession>) {
+    fn arrive(&self, ours: UnixStream) -> (i32, Option<DaemonSession>) {
         let path = self.0.join("conf").into_os_string().into_encoded_bytes();
         let service = Service::new(ConfigSource::File(path));
         let session = Mutex::new(None);
@@ -65,7 +65,7 @@ impl Place {
     }
 
     /// Lets a client say its lines; gives what it was told, the exit code and the session.
-    fn talk(&self, says: &[u8]) -> (String, ExitCode, Option<DaemonSession>) {
+    fn talk(&self, says: &[u8]) -> (String, i32, Option<DaemonSession>) {
         let (mut theirs, ours) = UnixStream::pair().unwrap();
         theirs.write_all(says).unwrap();
         theirs.shutdown(std::net::Shutdown::Write).unwrap();
@@ -177,7 +177,7 @@ fn an_admitted_client_becomes_a_session() {
         format!("{GREETING}m\n--server\0--sender\0-lre.iLsfxCIvu\0.\0m/a*\0m/../../sub/\0\0rest");
     let (told, exit, session) = place.talk(says.as_bytes());
     assert_eq!(told, format!("{GREETING}@RSYNCD: OK\n"));
-    assert_eq!(exit, ExitCode::Ok);
+    assert_eq!(exit, ExitCode::Ok.code());
     let session = session.unwrap();
     let words: Vec<_> = session.args.iter().map(|word| String::from_utf8_lossy(word)).collect();
     assert_eq!(words, ["--server", "--sender", "-lre.iLsfxCIvu", ".", "a.txt", "sub/"]);

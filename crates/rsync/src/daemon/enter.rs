@@ -12,15 +12,46 @@ use wire::exit::ExitCode;
 use wire::filter::FilterList;
 
 use super::connection::End;
-use super::log::{DaemonLog, cause};
-use super::module::Module;
+use super::log::{DaemonLog, cause, reason};
+use super::module::{Globals, Module};
 use super::{rules, secrets};
+
+/// Goes into the root directory of all connections and gives up rights, where the operator wants
+/// that before a client has said anything. Names of ids are those of the files that are then in
+/// reach.
+pub(crate) fn confine(globals: &Globals) -> Result<(), End> {
+    let dropped = |log: String| End::dropped(log, ExitCode::StartClient);
+    let failed = |call: String| move |error: std::io::Error| dropped(told(&call, &error));
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    if !globals.chroot.is_empty() {
+        let call = format!("daemon chroot(\"{}\")", text(&globals.chroot));
+        jail::chroot(&globals.chroot).map_err(failed(call))?;
+    }
+    let mut owners = owner::Owners::new();
+    if !globals.gid.is_empty() {
+        let gid = number(&globals.gid).or_else(|| owners.group_id(&globals.gid));
+        let invalid = || dropped(format!("Invalid daemon gid: {}", text(&globals.gid)));
+        let gid = gid.ok_or_else(invalid)?;
+        jail::set_groups(gid, &[gid]).map_err(failed(format!("setgid to daemon gid {gid}")))?;
+    }
+    if !globals.uid.is_empty() {
+        let uid = number(&globals.uid).or_else(|| owners.user_id(&globals.uid));
+        let invalid = || dropped(format!("Invalid daemon uid: {}", text(&globals.uid)));
+        let uid = uid.ok_or_else(invalid)?;
+        jail::set_user(uid).map_err(failed(format!("setuid to daemon uid {uid}")))?;
+    }
+    Ok(())
+}
 
 /// What was found out while the system's files were in reach.
 pub(crate) struct EntryPlan {
-    /// User to become, and groups: the first is the main one. `None` changes nothing.
+    /// User to become, and groups: the first is the main one, and none leaves them. `None` changes
+    /// nothing.
     ids: Option<(u32, Vec<u32>)>,
     filters: FilterList,
+    /// Directory that relative paths of the configuration begin at.
+    from: Vec<u8>,
+    chroot: bool,
 }
 
 /// A process inside its module.
@@ -32,8 +63,8 @@ pub(crate) struct Entered {
     pub(crate) numeric_ids: bool,
 }
 
-/// Resolves ids and filters.
-pub(crate) fn plan(module: &Module) -> Result<EntryPlan, End> {
+/// Resolves ids and filters, and decides about the root directory.
+pub(crate) fn plan(module: &Module, log: &DaemonLog) -> Result<EntryPlan, End> {
     let ids = ids(module)?;
     if module.path.is_empty() {
         let name = String::from_utf8_lossy(&module.name);
@@ -44,7 +75,9 @@ pub(crate) fn plan(module: &Module) -> Result<EntryPlan, End> {
     }
     let filters =
         rules::load(&module.rules).map_err(|error| End::dropped(error.text, error.exit))?;
-    Ok(EntryPlan { ids, filters })
+    let from = std::env::current_dir().unwrap_or_default().into_os_string().into_encoded_bytes();
+    let chroot = wants_chroot(module, log);
+    Ok(EntryPlan { ids, filters, from, chroot })
 }
 
 /// Whether the root directory is to be changed. Unset is tried with the directory it already is,
@@ -54,7 +87,7 @@ fn wants_chroot(module: &Module, log: &DaemonLog) -> bool {
     module.use_chroot.unwrap_or_else(|| {
         let tried = if divided { Ok(()) } else { jail::chroot(b"/") };
         if let Err(error) = &tried {
-            let cause = cause(error);
+            let cause = reason(error);
             let switching = "Switching 'use chroot' from unset to false.";
             log.warning(format!("chroot test failed: {cause}. {switching}"));
         }
@@ -95,10 +128,7 @@ pub(crate) fn ids(module: &Module) -> Result<Option<(u32, Vec<u32>)>, End> {
     }
     if groups.is_empty() && privileged {
         let found = owners.group_id(b"nobody").or_else(|| owners.group_id(b"nogroup"));
-        groups.push(found.ok_or_else(|| invalid("gid", b"nobody"))?);
-    }
-    if groups.is_empty() {
-        groups.push(rustix::process::getegid().as_raw());
+        groups.push(found.ok_or_else(|| invalid("gid", b"nogroup"))?);
     }
     Ok(Some((uid, groups)))
 }
@@ -111,9 +141,8 @@ fn number(text: &[u8]) -> Option<u32> {
 }
 
 /// Changes root directory, opens the module, gives up privileges.
-pub(crate) fn enter(module: &Module, plan: EntryPlan, log: &DaemonLog) -> Result<Entered, End> {
-    let from = std::env::current_dir().unwrap_or_default().into_os_string().into_encoded_bytes();
-    let chroot = wants_chroot(module, log);
+pub(crate) fn enter(module: &Module, plan: EntryPlan) -> Result<Entered, End> {
+    let (from, chroot) = (plan.from, plan.chroot);
     let absolute = |path: &[u8]| match path.first() {
         Some(b'/') => path.to_vec(),
         _ => [from.as_slice(), b"/", path].concat(),
@@ -123,15 +152,15 @@ pub(crate) fn enter(module: &Module, plan: EntryPlan, log: &DaemonLog) -> Result
     let shown = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
     let path = if chroot {
         jail::chroot(&outer).map_err(|error| {
-            let log = format!("chroot(\"{}\") failed: {}", shown(&outer), cause(&error));
-            End::refused("chroot failed", log)
+            let call = format!("chroot(\"{}\")", shown(&outer));
+            End::refused("chroot failed", told(&call, &error))
         })?;
         inner.clone()
     } else {
         absolute(&undivided(&module.path))
     };
     let root = Root::open_trusted(&path).map_err(|error| {
-        End::refused("chdir failed", format!("chdir {} failed: {}", shown(&path), cause(&error)))
+        End::refused("chdir failed", told(&format!("chdir {}", shown(&path)), &error))
     })?;
     let confined = chroot && inner == b"/";
     let munge = module.munge_symlinks.unwrap_or(!confined);
@@ -139,7 +168,7 @@ pub(crate) fn enter(module: &Module, plan: EntryPlan, log: &DaemonLog) -> Result
         return Err(End::Refused {
             client: b"daemon security issue -- contact admin".to_vec(),
             log: log.into(),
-            exit: ExitCode::Unsupported,
+            exit: ExitCode::Unsupported.code(),
         });
     }
     if let Some((uid, groups)) = &plan.ids {
@@ -150,15 +179,23 @@ pub(crate) fn enter(module: &Module, plan: EntryPlan, log: &DaemonLog) -> Result
 }
 
 fn become_user(uid: u32, groups: &[u32]) -> Result<(), End> {
-    let Some(gid) = groups.first() else { return Ok(()) };
-    let failed = |call: &str, id: u32| {
-        let call = call.to_string();
+    let failed = |call: String| {
         move |error: std::io::Error| {
-            End::refused(format!("{call} failed"), format!("{call} {id} failed: {}", cause(&error)))
+            let name = call.split(' ').next().unwrap_or_default();
+            End::refused(format!("{name} failed"), told(&call, &error))
         }
     };
-    jail::set_groups(*gid, groups).map_err(failed("setgroups", *gid))?;
-    jail::set_user(uid).map_err(failed("setuid", uid))
+    if let Some(gid) = groups.first() {
+        let again = rustix::process::getegid().as_raw() == *gid;
+        let call = if again { "setgroups".to_string() } else { format!("setgid {gid}") };
+        jail::set_groups(*gid, groups).map_err(failed(call))?;
+    }
+    jail::set_user(uid).map_err(failed(format!("setuid {uid}")))
+}
+
+/// A call that failed, for the log.
+fn told(call: &str, error: &std::io::Error) -> String {
+    format!("rsync: [Receiver] {call} failed: {}", cause(error))
 }
 
 /// A path without its dividing `.` elements.

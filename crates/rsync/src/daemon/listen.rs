@@ -27,7 +27,7 @@ use super::log::{DaemonLog, cause, reason};
 use super::module::Globals;
 use super::pidfile::{self, PidFile};
 use super::service::{ConfigSource, Service};
-use super::{files, sockopts};
+use super::{files, manager, sockopts};
 
 /// Used when neither file nor command line names one.
 pub const DEFAULT_PORT: u16 = 873;
@@ -56,10 +56,20 @@ pub struct ListenerContext<'a> {
     pub detach: &'a dyn Fn() -> io::Result<()>,
     /// Stay in the foreground.
     pub stay: bool,
-    /// Becomes readable when a signal asked for the end.
+    /// Becomes readable, a byte for each, when a signal came.
     pub stop: BorrowedFd<'a>,
-    /// The exit code for the signal that came: 0 for a request to end, 20 for others.
-    pub stop_code: &'a dyn Fn() -> ExitCode,
+    /// What the signal that came asks for.
+    pub signal: &'a dyn Fn() -> Asked,
+}
+
+/// What a signal asks of the listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To end, with this code. Connections are processes of their own and go on.
+    End(ExitCode),
+    /// To look at the configuration anew. Each connection does so anyway; here it is told what is
+    /// wrong with it while nobody waits for an answer.
+    Reload,
 }
 
 /// Where to listen, as the command line says it; what it does not say is in the configuration.
@@ -157,6 +167,7 @@ fn start(
     };
     let version = env!("CARGO_PKG_VERSION");
     log.info(format!("rsyncd version {version} starting, listening on port {port}"));
+    manager::tell(&format!("READY=1\nMAINPID={}", std::process::id()));
     Ok(Listener { sockets, pid_file, globals, port })
 }
 
@@ -252,8 +263,16 @@ impl Listener {
             children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
             match self.wait(around.stop, !children.is_empty()) {
                 Ok(Woken::Stop) => {
-                    self.pid_file.into_iter().for_each(PidFile::remove);
-                    return (around.stop_code)();
+                    // One byte more or less decides only how often the same is asked.
+                    let _ = rustix::io::read(around.stop, &mut [0; 64]);
+                    match (around.signal)() {
+                        Asked::Reload => self.reload(service),
+                        Asked::End(exit) => {
+                            manager::tell("STOPPING=1");
+                            self.pid_file.into_iter().for_each(PidFile::remove);
+                            return exit;
+                        }
+                    }
                 }
                 Ok(Woken::Ready(ready)) => {
                     for index in ready {
@@ -281,6 +300,25 @@ impl Listener {
                 }
             }
         }
+    }
+
+    /// Says what is wrong with a configuration that may have changed. Sockets stay what they are.
+    fn reload(&self, service: &Service) {
+        let system = |name: &[u8]| files::system_variable(name);
+        manager::tell("RELOADING=1");
+        match service.load(&system) {
+            Ok((config, globals)) => {
+                let log = open_log(service, &globals.defaults);
+                log.info("configuration read anew");
+                config.remarks.iter().for_each(|remark| log.warning(remark.to_string()));
+                advice::lint(&config).iter().for_each(|advice| log.warning(advice.to_string()));
+            }
+            Err(error) => {
+                let log = open_log(service, &self.globals.defaults);
+                log.warning(format!("{error}: no client can enter until that is right"));
+            }
+        }
+        manager::tell("READY=1");
     }
 
     /// Waits for connections or the end; with children, no longer than until they are collected.
@@ -313,6 +351,7 @@ impl Listener {
         Command::new(&respawn.program)
             .args(&respawn.args)
             .args(service.to_words())
+            .env_remove(manager::SOCKET)
             .stdin(Stdio::from(input))
             .stdout(Stdio::from(output))
             .stderr(if stay { Stdio::inherit() } else { Stdio::null() })

@@ -22,7 +22,7 @@ fn serve_once(service: &Service, stay: bool) -> (ExitCode, String, String, usize
         },
         stay,
         stop: stop.as_fd(),
-        stop_code: &|| ExitCode::Ok,
+        signal: &|| Asked::End(ExitCode::Ok),
     };
     let respawn = Respawn { program: "/none".into(), args: Vec::new() };
     let exit = serve(service, &ListenArgs::default(), &respawn, &around);

@@ -68,7 +68,11 @@ fn choose_digest(
         let names = AuthDigest::PREFERENCE.map(AuthDigest::name).join(" ");
         let text = "your client does not support one of our daemon-auth checksums";
         let client = format!("{text}: {names}").into_bytes();
-        return Err(End::Refused { log: client.clone(), client, exit: ExitCode::Unsupported });
+        return Err(End::Refused {
+            log: client.clone(),
+            client,
+            exit: ExitCode::Unsupported.code(),
+        });
     };
     let wanted = String::from_utf8_lossy(module.auth_digest.trim_ascii());
     if wanted.is_empty() {

@@ -19,6 +19,7 @@ mod hooks;
 pub mod listen;
 pub mod log;
 pub(crate) mod login;
+pub(crate) mod manager;
 pub mod module;
 pub mod params;
 pub mod peer;

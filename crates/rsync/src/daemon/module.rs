@@ -213,6 +213,12 @@ pub struct Globals {
     pub address: Vec<u8>,
     /// Port to listen on; 0 lets the system choose.
     pub port: u16,
+    /// Root directory of every connection, before anything is said; empty is none.
+    pub chroot: Vec<u8>,
+    /// User of every connection from then on; empty is no change.
+    pub uid: Vec<u8>,
+    /// Its group.
+    pub gid: Vec<u8>,
     /// Whether every connection comes from a proxy and begins with its header.
     pub proxy_protocol: bool,
     /// The proxies; nobody else may send one.
@@ -237,6 +243,9 @@ impl DaemonConfig {
         Ok(Globals {
             address: text(Param::Address)?,
             port: u16::try_from(int(Param::Port)).unwrap_or(0),
+            chroot: text(Param::DaemonChroot)?,
+            uid: text(Param::DaemonUid)?,
+            gid: text(Param::DaemonGid)?,
             proxy_protocol: self.globals.flag(Param::ProxyProtocol),
             proxy_hosts: text(Param::ProxyProtocolHosts)?,
             motd_file: text(Param::MotdFile)?,

@@ -94,9 +94,9 @@ macro_rules! params {
 params! {
     Address "address" Global Text "" Full,
     Port "port" Global Int "873" Full,
-    DaemonChroot "daemon chroot" Global Text "" Absent,
-    DaemonGid "daemon gid" Global Text "" Absent,
-    DaemonUid "daemon uid" Global Text "" Absent,
+    DaemonChroot "daemon chroot" Global Text "" Full,
+    DaemonGid "daemon gid" Global Text "" Full,
+    DaemonUid "daemon uid" Global Text "" Full,
     MotdFile "motd file" Global Text "" Full,
     PidFile "pid file" Global Text "" Full,
     ProxyProtocol "proxy protocol" Global Bool "no" Full,

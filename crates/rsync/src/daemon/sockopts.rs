@@ -1,6 +1,7 @@
 //! `socket options` and `--sockopts`: words to options of a socket.
 //!
-//! Called by `listen` for each socket it accepts from, and inherited by what it accepts.
+//! Called by `listen` for each socket it accepts from, and inherited by what it accepts, and by a
+//! client for the socket to a daemon.
 
 use std::time::Duration;
 

@@ -93,6 +93,18 @@ pub enum Partial {
     Dir(Vec<u8>),
 }
 
+/// When what is said on the standard output is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Outbuf {
+    /// At once.
+    #[default]
+    None,
+    /// With the end of a line.
+    Line,
+    /// When there is a block of it, and at the end.
+    Block,
+}
+
 /// `--append`, `--append-verify`: only what a longer source has more is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Append {
@@ -416,6 +428,12 @@ pub struct Options {
     pub family: Option<u8>,
     /// `--password-file`.
     pub password_file: Option<Vec<u8>>,
+    /// `--early-input`: a file for the early command of a daemon.
+    pub early_input: Option<Vec<u8>>,
+    /// `--sockopts`: options of the socket to a daemon.
+    pub sockopts: Option<Vec<u8>>,
+    /// `--outbuf`: when standard output is written.
+    pub outbuf: Outbuf,
     /// What the client's `-e` argument said (server only): the capability string.
     pub capabilities: Option<Vec<u8>>,
     /// What was typed, for the words sent to a server.
@@ -532,6 +550,9 @@ impl Default for Options {
             address: None,
             family: None,
             password_file: None,
+            early_input: None,
+            sockopts: None,
+            outbuf: Outbuf::default(),
             capabilities: None,
             given: Given::default(),
             names_hidden: false,

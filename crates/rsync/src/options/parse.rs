@@ -18,7 +18,9 @@ use super::info::{self, FLAG_COUNT, InfoWords};
 use super::scan::{Scanned, WordScanner};
 use super::size;
 use super::table::{Opt, Row};
-use super::{Append, BasisKind, DeleteMode, FilterArg, Options, RemoveSource, StderrMode, check};
+use super::{
+    Append, BasisKind, DeleteMode, FilterArg, Options, Outbuf, RemoveSource, StderrMode, check,
+};
 use crate::chmod::ChmodRules;
 use crate::report;
 
@@ -440,6 +442,8 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::Contimeout => o.contimeout_s = 0,
         Opt::Server => (draft.server, o.server) = (true, true),
         Opt::Sender => o.sender = true,
+        // The pipes to a remote shell block on both ends, whatever is asked for.
+        Opt::BlockingIo => {}
         // Every other row takes a value or has no negated form, so nothing is left to set.
         _ => {}
     }
@@ -497,6 +501,16 @@ fn stderr_mode(value: &[u8]) -> Option<StderrMode> {
         mode if b"client".starts_with(mode) => Some(StderrMode::Client),
         _ => None,
     }
+}
+
+/// The first letter of `none` (or `unbuffered`), `line`, `block` (or `full`).
+fn outbuf(value: &[u8]) -> Option<Outbuf> {
+    Some(match value.first()?.to_ascii_uppercase() {
+        b'N' | b'U' => Outbuf::None,
+        b'L' => Outbuf::Line,
+        b'B' | b'F' => Outbuf::Block,
+        _ => return None,
+    })
 }
 
 fn apply_text(draft: &mut Draft, opt: Opt, value: Vec<u8>) -> Result<Applied, UsageError> {
@@ -558,6 +572,12 @@ fn apply_text(draft: &mut Draft, opt: Opt, value: Vec<u8>) -> Result<Applied, Us
         Opt::ChecksumChoice => draft.checksum_choice = Some(value),
         Opt::Address => o.address = Some(value),
         Opt::PasswordFile => o.password_file = Some(value),
+        Opt::EarlyInput => o.early_input = Some(value),
+        Opt::Sockopts => o.sockopts = Some(value),
+        Opt::Outbuf => match outbuf(&value) {
+            Some(mode) => o.outbuf = mode,
+            None => return Err(draft.error("Invalid --outbuf setting -- specify N, L, or B.")),
+        },
         // No other row takes a text.
         _ => {}
     }

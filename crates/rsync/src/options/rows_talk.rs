@@ -1,6 +1,6 @@
 //! Rows of the options about output, the connection and the other side.
 
-use super::table::OptionKind::{Flag, Int, Size, Text};
+use super::table::OptionKind::{Int, Size, Text};
 use super::table::{Opt, Row};
 
 /// See [`super::table::ROWS`].
@@ -117,15 +117,31 @@ pub const ROWS: &[Row] = &[
         "PORT",
         "specify double-colon alternate port number",
     ),
-    Row::refused(Text, &["sockopts"], b"", &[], "specify custom TCP options"),
-    Row::refused(
-        Flag,
+    Row::value(
+        Opt::Sockopts,
+        Text,
+        &["sockopts"],
+        b"",
+        &[],
+        "OPTIONS",
+        "specify custom TCP options",
+    ),
+    Row::flag(
+        Opt::BlockingIo,
         &["blocking-io"],
         b"",
         &["blocking-io"],
         "use blocking I/O for the remote shell",
     ),
-    Row::refused(Text, &["outbuf"], b"", &[], "set out buffering to None, Line, or Block"),
+    Row::value(
+        Opt::Outbuf,
+        Text,
+        &["outbuf"],
+        b"",
+        &[],
+        "N|L|B",
+        "set out buffering to None, Line, or Block",
+    ),
     Row::value(
         Opt::PasswordFile,
         Text,
@@ -135,7 +151,15 @@ pub const ROWS: &[Row] = &[
         "FILE",
         "read daemon-access password from FILE",
     ),
-    Row::refused(Text, &["early-input"], b"", &[], "use FILE for daemon's early exec input"),
+    Row::value(
+        Opt::EarlyInput,
+        Text,
+        &["early-input"],
+        b"",
+        &[],
+        "FILE",
+        "use FILE for daemon's early exec input",
+    ),
     Row::value(Opt::Bwlimit, Size, &["bwlimit"], b"", &["bwlimit"], "RATE", "limit I/O bandwidth"),
     Row::value(
         Opt::Timeout,

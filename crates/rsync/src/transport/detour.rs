@@ -26,12 +26,13 @@ const LINE_MAX: usize = 1023;
 const LINES_MAX: usize = 256;
 
 /// Opens the connection to a daemon in the way that the environment asks for. `explain` takes lines
-/// for `-vv`. Errors: it cannot be opened, exit code 10 or 35.
+/// for `-vv`, `warn` those about socket options. Errors: it cannot be opened, exit code 10 or 35.
 pub fn open(
     opts: &Options,
     host: &str,
     port: u16,
     explain: &dyn Fn(&str),
+    warn: &dyn Fn(&str),
 ) -> Result<Streams, Fatal> {
     let named = |name| std::env::var_os(name).map(OsStringExt::into_vec).filter(|v| !v.is_empty());
     if let Some(line) = named("RSYNC_CONNECT_PROG") {
@@ -44,8 +45,8 @@ pub fn open(
     }
     explain(&format!("opening tcp connection to {host} port {port}"));
     match named("RSYNC_PROXY") {
-        Some(proxy) => through(opts, &proxy, (host, port), explain),
-        None => tcp::connect(opts, host, port).map(tcp::streams),
+        Some(proxy) => through(opts, &proxy, (host, port), explain, warn),
+        None => tcp::connect(opts, host, port, warn).map(tcp::streams),
     }
 }
 
@@ -105,6 +106,7 @@ fn through(
     proxy: &[u8],
     (host, port): (&str, u16),
     explain: &dyn Fn(&str),
+    warn: &dyn Fn(&str),
 ) -> Result<Streams, Fatal> {
     let bare = |text: &str| Fatal::bare(ExitCode::SocketIo, text);
     let (login, place) = match proxy.iter().rposition(|&b| b == b'@') {
@@ -125,7 +127,7 @@ fn through(
         Fatal::program(ExitCode::SocketIo, text)
     })?;
     explain(&format!("connection via http proxy {proxy_host} port {proxy_port}"));
-    let mut stream = tcp::connect(opts, proxy_host, proxy_port)?;
+    let mut stream = tcp::connect(opts, proxy_host, proxy_port, warn)?;
     let request = request(login, host, port).map_err(&bare)?;
     let said = |what: &str, error: &io::Error| {
         let text = format!("failed to {what} proxy: {}", errno_text(error));

@@ -6,18 +6,25 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use wire::exit::ExitCode;
 
 use super::Streams;
+use crate::daemon::sockopts;
 use crate::fatal::{Fatal, errno_text};
 use crate::options::Options;
 
 /// Port of the daemon protocol.
 pub const DAEMON_PORT: u16 = 873;
 
-/// Connects to `host`, trying each of its addresses in turn.
-pub fn connect(opts: &Options, host: &str, port: u16) -> Result<TcpStream, Fatal> {
+/// Connects to `host`, trying each of its addresses in turn. What is wrong with socket options is
+/// told, and no reason to stop.
+pub fn connect(
+    opts: &Options,
+    host: &str,
+    port: u16,
+    tell: &dyn Fn(&str),
+) -> Result<TcpStream, Fatal> {
     let addresses = (host, port).to_socket_addrs().map_err(|error| {
         let text = error.to_string();
         let why = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
@@ -33,6 +40,10 @@ pub fn connect(opts: &Options, host: &str, port: u16) -> Result<TcpStream, Fatal
         match connect_one(opts, address) {
             Ok(stream) => {
                 let _ = stream.set_nodelay(true);
+                let options = opts.sockopts.as_deref().unwrap_or_default();
+                sockopts::apply(&SockRef::from(&stream), options)
+                    .iter()
+                    .for_each(|text| tell(text));
                 return Ok(stream);
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut && opts.contimeout_s > 0 => {
