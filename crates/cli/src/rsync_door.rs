@@ -45,8 +45,8 @@ fn start(args: &[Vec<u8>]) -> Result<i32, UsageError> {
         Action::Help => rsync::report::help_text(),
         Action::DaemonHelp => rsync::report::daemon_help_text(),
         Action::InfoHelp => rsync::options::info::help(),
-        Action::Version => rsync::report::version_text(),
-        Action::VersionJson => rsync::report::version_json(),
+        Action::Version => rsync::report::version::version_text(),
+        Action::VersionJson => rsync::report::version::version_json(),
     };
     console::out(text.as_bytes());
     Ok(0)

@@ -10,9 +10,9 @@ pub mod messages;
 pub mod number;
 pub mod progress;
 pub mod summary;
+pub mod version;
 
 use wire::exit::ExitCode;
-use wire::version::Protocol;
 
 use crate::options::table;
 
@@ -37,55 +37,6 @@ pub fn unsupported(what: &str, server: bool) -> String {
     format!("livemirror: {place}{what} is not supported yet")
 }
 
-/// The first lines of `--version` and `--help`. Programs read the first line and the lists.
-pub fn version_text() -> String {
-    format!(
-        "rsync  version {VERSION}  protocol version {newest}\n\
-         livemirror {VERSION}, an independent implementation of the rsync protocol {oldest} to {newest}\n\
-         Capabilities:\n\
-         \x20   64-bit files, 64-bit inums, 64-bit timestamps, 64-bit long ints,\n\
-         \x20   no socketpairs, symlinks, symtimes, hardlinks, hardlink-specials,\n\
-         \x20   hardlink-symlinks, IPv6, no atimes, no batchfiles, inplace, append,\n\
-         \x20   no ACLs, no xattrs, optional secluded-args, no iconv, no prealloc,\n\
-         \x20   no stop-at, no crtimes\n\
-         Checksum list:\n\
-         \x20   xxh128 xxh3 xxh64 (xxhash) md5 md4 sha1 none\n\
-         Compress list:\n\
-         \x20   zstd lz4 zlibx zlib none\n\
-         Daemon auth list:\n\
-         \x20   sha512 sha256 sha1 md5 md4\n\
-         \n\
-         Licensed under MIT or Apache-2.0, at your choice, without warranty.\n",
-        newest = Protocol::NEWEST.number(),
-        oldest = Protocol::OLDEST.number(),
-    )
-}
-
-/// `-VV`: the same facts as one JSON object.
-pub fn version_json() -> String {
-    let newest = Protocol::NEWEST.number();
-    format!(
-        r#"{{
-  "program": "rsync",
-  "version": "{VERSION}",
-  "protocol": "{newest}.0",
-  "capabilities": {{
-    "file_bits": 64, "inum_bits": 64, "timestamp_bits": 64, "long_int_bits": 64,
-    "socketpairs": false, "symlinks": true, "symtimes": true, "hardlinks": true,
-    "hardlink_specials": true, "hardlink_symlinks": true, "IPv6": true, "atimes": false,
-    "batchfiles": false, "inplace": true, "append": true, "ACLs": false, "xattrs": false,
-    "secluded_args": "optional", "iconv": false, "prealloc": false, "stop_at": false,
-    "crtimes": false
-  }},
-  "checksum_list": [ "xxh128", "xxh3", "xxh64", "md5", "md4", "sha1", "none" ],
-  "compress_list": [ "zstd", "lz4", "zlibx", "zlib", "none" ],
-  "daemon_auth_list": [ "sha512", "sha256", "sha1", "md5", "md4" ],
-  "license": "MIT OR Apache-2.0"
-}}
-"#
-    )
-}
-
 /// The whole of `--help`.
 pub fn help_text() -> String {
     let usage = "
@@ -102,11 +53,11 @@ to an rsync daemon, and require SRC or DEST to start with a module name.
 Options (those marked so in the manual have a --no-OPTION form)
 ";
     let end = "\nUse \"rsync --daemon --help\" to see the daemon-mode command-line options.\n";
-    [&version_text(), usage, &table::help_lines(false), end].concat()
+    [&version::version_text(), usage, &table::help_lines(false), end].concat()
 }
 
 /// The whole of `--daemon --help`.
 pub fn daemon_help_text() -> String {
     let usage = "\nUsage: rsync --daemon [OPTION]...\n";
-    [&version_text(), usage, &table::help_lines(true)].concat()
+    [&version::version_text(), usage, &table::help_lines(true)].concat()
 }
