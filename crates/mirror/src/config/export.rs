@@ -6,7 +6,8 @@
 
 use std::fmt::Write as _;
 
-use rsync::options::{FilterArg, InfoLevels, Options};
+use rsync::options::info::InfoLevels;
+use rsync::options::{FilterArg, Options};
 
 use super::foreign::ForeignConfig;
 use super::options::from_options;

@@ -5,13 +5,42 @@
 //! Levels come from the verbosity, then from `--stats` and `--progress`, then from `--info`, each
 //! later source winning.
 
-use super::InfoLevels;
-
 /// Number of info flags.
 pub const FLAG_COUNT: usize = 13;
 
 /// Highest level a flag can take; larger numbers mean this one.
 pub const LEVEL_MAX: u8 = 4;
+
+/// What is printed, as levels of the info flags; the debug flags are not in this slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct InfoLevels {
+    /// Mention of backups made.
+    pub backup: u8,
+    /// Local copies of files made by the receiver.
+    pub copy: u8,
+    /// Deletions.
+    pub del: u8,
+    /// File-list lines.
+    pub flist: u8,
+    /// Miscellany.
+    pub misc: u8,
+    /// Mount points skipped.
+    pub mount: u8,
+    /// Names: 1 of changed items, 2 of unchanged ones too.
+    pub name: u8,
+    /// Non-regular files skipped.
+    pub nonreg: u8,
+    /// Progress: 1 per file, 2 of the whole.
+    pub progress: u8,
+    /// Files removed on the sending side.
+    pub remove: u8,
+    /// Files skipped for an option's sake.
+    pub skip: u8,
+    /// Closing statistics: 1 the two lines, 2 the block.
+    pub stats: u8,
+    /// Unsafe symbolic links.
+    pub symsafe: u8,
+}
 
 /// One info flag.
 pub struct InfoFlag {

@@ -17,6 +17,7 @@ pub mod server_args;
 pub mod size;
 pub mod table;
 
+use info::InfoLevels;
 use wire::checksum::strong::ChecksumKind;
 use wire::token::TokenKind;
 
@@ -153,37 +154,6 @@ pub enum StderrMode {
     All,
     /// Every message through the connection.
     Client,
-}
-
-/// What is printed, as levels of the info flags; the debug flags are not in this slice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct InfoLevels {
-    /// Mention of backups made.
-    pub backup: u8,
-    /// Local copies of files made by the receiver.
-    pub copy: u8,
-    /// Deletions.
-    pub del: u8,
-    /// File-list lines.
-    pub flist: u8,
-    /// Miscellany.
-    pub misc: u8,
-    /// Mount points skipped.
-    pub mount: u8,
-    /// Names: 1 of changed items, 2 of unchanged ones too.
-    pub name: u8,
-    /// Non-regular files skipped.
-    pub nonreg: u8,
-    /// Progress: 1 per file, 2 of the whole.
-    pub progress: u8,
-    /// Files removed on the sending side.
-    pub remove: u8,
-    /// Files skipped for an option's sake.
-    pub skip: u8,
-    /// Closing statistics: 1 the two lines, 2 the block.
-    pub stats: u8,
-    /// Unsafe symbolic links.
-    pub symsafe: u8,
 }
 
 /// What was typed rather than what it means: only [`server_args`] reads it, since the other side is

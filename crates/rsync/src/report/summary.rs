@@ -96,7 +96,7 @@ fn two_lines(text: &mut String, c: &Counters, options: &Options, elapsed: Durati
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::InfoLevels;
+    use crate::options::info::InfoLevels;
 
     #[test]
     fn block_as_the_reference_prints_it() {
