@@ -9,10 +9,11 @@
 //! - CONTENT is `"TEXT`, or `SIZE#SEED` for bytes that look random, followed by any of `~` (one
 //!   byte in the middle changed), `^` (bytes put in front), `$` (bytes put at the end); or `zSIZE`
 //!   for a file with one long hole.
-//! - Keys: `m=` mode in octal, `o=UID:GID`, `t=SECONDS[.NANOSECONDS]`, `n=` makes that many
+//! - Keys: `m=` mode in octal, `o=UID:GID`, `t=SECONDS[.NANOSECONDS]`, `a=` likewise, `n=` makes that many
 //!   entries, with `{}` in the name counted from 0.
 //!
-//! The full form does not hold access times, change times, or where the holes of a file are.
+//! The full form does not hold change times or where the holes of a file are, and access times only
+//! of what is no directory, where they are neither fresh nor the modification time.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -62,6 +63,7 @@ struct Wanted {
     mode: Option<u32>,
     owner: Option<(u32, u32)>,
     time: Option<(i64, i64)>,
+    access: Option<(i64, i64)>,
 }
 
 /// Makes the tree that `text` describes, below `root`, which exists.
@@ -88,10 +90,8 @@ fn make_line(root: &Path, line: &str, wanted: &mut BTreeMap<Vec<u8>, Wanted>) {
                 let (uid, gid) = value.split_once(':').unwrap();
                 attributes.owner = Some((uid.parse().unwrap(), gid.parse().unwrap()));
             }
-            "t" => {
-                let (seconds, nanos) = value.split_once('.').unwrap_or((value, "0"));
-                attributes.time = Some((seconds.parse().unwrap(), nanos.parse().unwrap()));
-            }
+            "t" => attributes.time = Some(time(value)),
+            "a" => attributes.access = Some(time(value)),
             "n" => count = Some(value.parse::<u32>().unwrap()),
             _ => break,
         }
@@ -107,6 +107,11 @@ fn make_line(root: &Path, line: &str, wanted: &mut BTreeMap<Vec<u8>, Wanted>) {
         make_entry(root, kind, &name, what);
         wanted.insert(name, attributes.clone());
     }
+}
+
+fn time(value: &str) -> (i64, i64) {
+    let (seconds, nanos) = value.split_once('.').unwrap_or((value, "0"));
+    (seconds.parse().unwrap(), nanos.parse().unwrap())
 }
 
 fn make_entry(root: &Path, kind: &str, name: &[u8], what: &str) {
@@ -184,8 +189,10 @@ fn settle(root: &Path, name: &[u8], wanted: &BTreeMap<Vec<u8>, Wanted>) {
         rustix::fs::chmod(&path, Mode::from_raw_mode(mode)).unwrap();
     }
     let (tv_sec, tv_nsec) = wanted.time.unwrap_or((TIME_DEFAULT, 0));
-    let time = Timespec { tv_sec, tv_nsec };
-    let times = Timestamps { last_access: time, last_modification: time };
+    let last_modification = Timespec { tv_sec, tv_nsec };
+    let access = wanted.access.map(|(tv_sec, tv_nsec)| Timespec { tv_sec, tv_nsec });
+    let last_access = access.unwrap_or(last_modification);
+    let times = Timestamps { last_access, last_modification };
     rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
@@ -247,6 +254,9 @@ fn dump_entry(
         seconds if seconds >= fresh_from => "now".to_owned(),
         seconds => format!("{seconds}.{:09}", meta.mtime_nsec()),
     };
+    let access = (meta.atime(), meta.atime_nsec());
+    let told = kind != 'd' && access.0 < fresh_from && access != (meta.mtime(), meta.mtime_nsec());
+    let access = if told { format!(" a={}.{:09}", access.0, access.1) } else { String::new() };
     let mode = if kind == 'l' { 0o777 } else { meta.mode() & 0o7777 };
     let link = match first_of.get(&(meta.dev(), meta.ino())) {
         Some(first) => format!(" == {first}"),
@@ -256,7 +266,9 @@ fn dump_entry(
         first_of.entry((meta.dev(), meta.ino())).or_insert_with(|| name.clone());
     }
     let (uid, gid) = (meta.uid(), meta.gid());
-    format!("{name}  {kind} {mode:04o} {uid}:{gid} {time} {what}{link}").trim_end().to_owned()
+    format!("{name}  {kind} {mode:04o} {uid}:{gid} {time}{access} {what}{link}")
+        .trim_end()
+        .to_owned()
 }
 
 fn dump_content(path: &Path, meta: &std::fs::Metadata) -> String {

@@ -156,6 +156,7 @@ pub(crate) fn flist_options(a: u8, b: u8) -> FlistOptions {
         safe_flist: bit(a, 3),
         id0_names: bit(a, 4),
         inc: bit(a, 5),
+        atimes: bit(b, 1) && bit(b, 6),
         owner: bit(a, 6),
         group: bit(a, 7),
         links: bit(b, 0),
@@ -254,7 +255,8 @@ fn written_again(entries: &[wire::flist::entry::Entry], opts: &FlistOptions) {
     for entry in entries {
         let again = decoder.next(&mut src).ok().flatten().unwrap_or_default();
         let facts = |e: &wire::flist::entry::Entry| {
-            (e.name.clone(), e.mode, e.len, e.mtime, e.mtime_nsec, e.link_target.clone())
+            let times = (e.mtime, e.mtime_nsec, e.atime);
+            (e.name.clone(), e.mode, e.len, times, e.link_target.clone())
         };
         assert_eq!(facts(&again), facts(entry));
     }

@@ -14,6 +14,7 @@ pub fn flist_options(opts: &Options, agreed: &Agreed) -> FlistOptions {
         safe_flist: agreed.compat.contains(CompatFlags::SAFE_FLIST),
         id0_names: agreed.compat.contains(CompatFlags::ID0_NAMES),
         inc: agreed.inc(),
+        atimes: opts.atimes,
         owner: opts.owner,
         group: opts.group,
         links: opts.links,

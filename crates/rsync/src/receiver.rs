@@ -16,6 +16,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tree::attrs::Times;
 use tree::cache::DirCache;
 use tree::dir::Dir;
 use tree::path::{Name, RelPathBuf};
@@ -480,8 +481,8 @@ impl ReceiverRole {
             return Ok(false);
         }
         let wanted = attributes::wanted(&self.recv, entry, old.as_ref().filter(|m| m.is_file()));
-        for (what, error) in stage.set_attributes(wanted.uid, wanted.gid, wanted.mtime, wanted.perm)
-        {
+        let times = wanted.times();
+        for (what, error) in stage.set_attributes(wanted.uid, wanted.gid, times, wanted.perm) {
             let recv = &self.recv;
             attributes::failed(
                 recv,
@@ -572,8 +573,9 @@ impl ReceiverRole {
         let wanted = attributes::wanted(&self.recv, entry, None);
         // A partial file under the final name must not pass for the whole one.
         let mtime = if to_dir { wanted.mtime } else { Some((0, 0)) };
+        let times = Times { mtime, ..wanted.times() };
         let _ = stage.finish_content();
-        let _ = stage.set_attributes(wanted.uid, wanted.gid, mtime, wanted.perm);
+        let _ = stage.set_attributes(wanted.uid, wanted.gid, times, wanted.perm);
         if let Some(base) = place.name()
             && let Some(keep) = crate::partial::keeping_place(&self.recv, &mut self.cache, place)
         {

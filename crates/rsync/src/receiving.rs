@@ -284,6 +284,11 @@ impl Receiving {
         self.opts.times && !omitted
     }
 
+    /// Whether the access time of this kind of item is kept.
+    pub fn keeps_atime(&self, entry: &EntryView<'_>) -> bool {
+        self.opts.atimes && !entry.is_dir() && !(entry.is_link() && self.opts.omit_link_times)
+    }
+
     /// Directory times are left alone when asked for, and when backups go beside the files.
     pub fn omits_dir_times(&self) -> bool {
         self.opts.omit_dir_times || (self.opts.backup && self.opts.backup_dir.is_none())

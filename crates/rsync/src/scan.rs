@@ -746,6 +746,7 @@ impl Scanner {
             len: if meta.is_file() || meta.is_dir() { meta.size } else { 0 },
             mtime: meta.mtime,
             mtime_nsec: meta.mtime_nsec,
+            atime: if self.opts.atimes && !meta.is_dir() { meta.atime } else { 0 },
             uid: meta.uid,
             gid: meta.gid,
             rdev: meta.rdev,

@@ -156,6 +156,8 @@ pub struct Given {
     pub info: [Option<u8>; info::FLAG_COUNT],
     /// `-H`, counted.
     pub hard_links: u8,
+    /// `-U`, counted.
+    pub atimes: u8,
     /// `--stats`, counted.
     pub stats: u8,
     /// The remote shell comes from the environment, which does not make a daemon connection use it.
@@ -227,6 +229,8 @@ pub struct Options {
     pub executability: bool,
     /// `-t`.
     pub times: bool,
+    /// `-U`.
+    pub atimes: bool,
     /// `-o`.
     pub owner: bool,
     /// `-g`.
@@ -405,6 +409,7 @@ impl Default for Options {
             perms: false,
             executability: false,
             times: false,
+            atimes: false,
             owner: false,
             group: false,
             devices: false,

@@ -111,9 +111,15 @@ pub const ROWS: &[Row] = &[
     Row::refused(Flag, &["drop-D"], b"", &["drop-D"], "receiver creates no devices or specials"),
     Row::flag(Opt::DevicesAndSpecials, &[], b"D", &["D"], "same as --devices --specials"),
     Row::flag(Opt::Times, &["times"], b"t", &["times", "t"], "preserve modification times"),
-    Row::refused(Flag, &["atimes"], b"U", &["atimes", "U"], "preserve access times"),
+    Row::flag(Opt::Atimes, &["atimes"], b"U", &["atimes", "U"], "preserve access (use) times"),
     Row::refused(Flag, &["open-noatime"], b"", &["open-noatime"], "leave the access time alone"),
-    Row::refused(Flag, &["crtimes"], b"N", &["crtimes", "N"], "preserve create times"),
+    Row::flag(
+        Opt::Crtimes,
+        &["crtimes"],
+        b"N",
+        &["crtimes", "N"],
+        "preserve create times (an error where none can be set, as on Linux)",
+    ),
     Row::flag(
         Opt::OmitDirTimes,
         &["omit-dir-times"],

@@ -139,6 +139,7 @@ fn bundle(o: &Options, sending: bool) -> Vec<u8> {
     letters(o.group.into(), b'g');
     letters(o.devices.into(), b'D');
     letters(o.times.into(), b't');
+    letters(o.given.atimes.min(2), b'U');
     letters(o.perms.into(), b'p');
     letters((sending && o.executability && !o.perms).into(), b'E');
     letters(o.recurse.into(), b'r');

@@ -59,6 +59,8 @@ pub enum Opt {
     Perms,
     Executability,
     Times,
+    Atimes,
+    Crtimes,
     Owner,
     Group,
     Devices,

@@ -142,6 +142,7 @@ impl Decoder {
         let entry = Entry { hard_link: group, ..leader.clone() };
         self.last.mode = entry.mode;
         self.last.mtime = entry.mtime;
+        self.last.atime = entry.atime;
         self.last.uid = entry.uid;
         self.last.gid = entry.gid;
         Ok(Some(entry))
@@ -175,6 +176,12 @@ impl Decoder {
             self.last.mode = get_i32(src)?.cast_unsigned();
         }
         entry.mode = self.last.mode;
+        if self.opts.atimes && !entry.is_dir() {
+            if !has(flags::SAME_ATIME) {
+                self.last.atime = get_varlong(src, 4)?;
+            }
+            entry.atime = self.last.atime;
+        }
         if self.opts.owner && !has(flags::SAME_UID) {
             self.last.uid = get_varint(src)?.cast_unsigned();
             if has(flags::USER_NAME_FOLLOWS) {

@@ -72,6 +72,9 @@ impl Encoder {
         }
         self.last.mode = entry.mode;
         self.last.mtime = entry.mtime;
+        if !entry.is_dir() {
+            self.last.atime = entry.atime;
+        }
         self.last.uid = entry.uid;
         self.last.gid = entry.gid;
         self.first = false;
@@ -123,6 +126,8 @@ impl Encoder {
         set(!self.opts.owner || later && entry.uid == self.last.uid, flags::SAME_UID);
         set(!self.opts.group || later && entry.gid == self.last.gid, flags::SAME_GID);
         set(later && entry.mtime == self.last.mtime, flags::SAME_TIME);
+        let timed = self.opts.atimes && !entry.is_dir();
+        set(timed && later && entry.atime == self.last.atime, flags::SAME_ATIME);
         set(entry.mtime_nsec != 0 && self.opts.protocol.has_nsec(), flags::MOD_NSEC);
         if self.opts.has_rdev(entry.mode) {
             let same = entry.is_special() || entry.rdev.0 == self.last.rdev_major;
@@ -173,6 +178,9 @@ impl Encoder {
         }
         if !has(flags::SAME_MODE) {
             put_i32(out, entry.mode.cast_signed());
+        }
+        if self.opts.atimes && !entry.is_dir() && !has(flags::SAME_ATIME) {
+            put_varlong(out, entry.atime, 4);
         }
         if !has(flags::SAME_UID) {
             put_varint(out, entry.uid.cast_signed());

@@ -39,6 +39,8 @@ pub struct Entry {
     pub mtime: i64,
     /// Its nanoseconds, 0..=999999999; from protocol 31. Source: [flist-nsec].
     pub mtime_nsec: u32,
+    /// Access time in seconds, of what is no directory. Source: [flist-atime].
+    pub atime: i64,
     /// Owner. Source: [flist-uid].
     pub uid: u32,
     /// Group. Source: [flist-gid].

@@ -30,6 +30,7 @@ struct Packed {
 
 /// What few entries have.
 struct Extra {
+    atime: i64,
     link: Option<Box<[u8]>>,
     rdev: (u32, u32),
     hard_link: Option<HardLink>,
@@ -81,6 +82,7 @@ impl FileList {
         }
         let plain = entry.link_target.is_none()
             && entry.rdev == (0, 0)
+            && entry.atime == 0
             && entry.hard_link.is_none()
             && entry.digest.is_none();
         let extra = if plain { NONE } else { self.extras.len() as u32 };
@@ -88,6 +90,7 @@ impl FileList {
         if !plain {
             self.extras.push(Extra {
                 link: entry.link_target.map(Vec::into_boxed_slice),
+                atime: entry.atime,
                 rdev: entry.rdev,
                 hard_link: entry.hard_link,
                 digest: entry.digest,
@@ -344,6 +347,11 @@ impl<'a> EntryView<'a> {
         self.packed.nsec
     }
 
+    /// Access time, seconds since the epoch.
+    pub fn atime(&self) -> i64 {
+        self.extra().map_or(0, |extra| extra.atime)
+    }
+
     /// Owner on the sender's side.
     pub fn uid(&self) -> u32 {
         self.packed.uid
@@ -423,6 +431,7 @@ impl<'a> EntryView<'a> {
             len: self.len(),
             mtime: self.mtime(),
             mtime_nsec: self.mtime_nsec(),
+            atime: self.atime(),
             uid: self.uid(),
             gid: self.gid(),
             rdev: self.rdev(),
