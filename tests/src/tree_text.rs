@@ -6,6 +6,7 @@
 //! themselves. Kinds:
 //! - `d NAME`: directory; `f NAME CONTENT`: regular file; `l NAME TARGET`: symbolic link;
 //!   `h NAME EXISTING`: hard link; `p NAME`: fifo; `s NAME`: socket; `c|b NAME MAJOR,MINOR`: device.
+//! - `x NAME KEY=CONTENT`: extended attribute of what a line before made.
 //! - CONTENT is `"TEXT`, or `SIZE#SEED` for bytes that look random, followed by any of `~` (one
 //!   byte in the middle changed), `^` (bytes put in front), `$` (bytes put at the end); or `zSIZE`
 //!   for a file with one long hole.
@@ -85,6 +86,7 @@ fn make_line(root: &Path, line: &str, wanted: &mut BTreeMap<Vec<u8>, Wanted>) {
     let (mut attributes, mut count) = (Wanted::default(), None);
     while let Some((key, value)) = words.last().and_then(|w| w.split_once('=')) {
         match key {
+            _ if words[0] == "x" => break,
             "m" => attributes.mode = Some(u32::from_str_radix(value, 8).unwrap()),
             "o" => {
                 let (uid, gid) = value.split_once(':').unwrap();
@@ -101,6 +103,13 @@ fn make_line(root: &Path, line: &str, wanted: &mut BTreeMap<Vec<u8>, Wanted>) {
     let [kind, name] = [words[0], words[1]];
     if kind == "h" {
         attributes = wanted.get(&unescape(what)).cloned().unwrap_or_default();
+    }
+    if kind == "x" {
+        let (key, value) = words[2].split_once('=').unwrap();
+        let path = root.join(OsString::from_vec(unescape(name)));
+        let none = rustix::fs::XattrFlags::empty();
+        rustix::fs::lsetxattr(&path, key, &content(value), none).expect("set an attribute");
+        return;
     }
     for number in 0..count.unwrap_or(1) {
         let name = unescape(&name.replace("{}", &number.to_string()));
@@ -266,9 +275,30 @@ fn dump_entry(
         first_of.entry((meta.dev(), meta.ino())).or_insert_with(|| name.clone());
     }
     let (uid, gid) = (meta.uid(), meta.gid());
-    format!("{name}  {kind} {mode:04o} {uid}:{gid} {time}{access} {what}{link}")
-        .trim_end()
-        .to_owned()
+    let attributes = dump_attributes(&path);
+    let line = format!("{name}  {kind} {mode:04o} {uid}:{gid} {time}{access} {what}{link}");
+    format!("{}{attributes}", line.trim_end())
+}
+
+fn dump_attributes(path: &Path) -> String {
+    let mut names = vec![0; 65_536];
+    let len = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
+    let mut names: Vec<&[u8]> = names[..len].split(|&b| b == 0).filter(|n| !n.is_empty()).collect();
+    names.sort_unstable();
+    let mut text = String::new();
+    for name in names {
+        let mut value = vec![0; 65_536];
+        let len = rustix::fs::lgetxattr(path, name, &mut value[..]).unwrap();
+        value.truncate(len);
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&value);
+        let shown = match value.len() {
+            0..=60 => value.escape_ascii().to_string(),
+            len => format!("{len} {:016x}", hasher.finish()),
+        };
+        text.push_str(&format!(" {}={shown}", name.escape_ascii()));
+    }
+    text
 }
 
 fn dump_content(path: &Path, meta: &std::fs::Metadata) -> String {

@@ -7,6 +7,7 @@ use std::io;
 
 use tree::meta::Meta;
 use tree::path::{Name, RelPath};
+use tree::xattr::XattrHolder;
 use wire::flist::entry::Entry;
 use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
@@ -112,8 +113,11 @@ impl Generator {
             };
         }
         let flags = match &meta {
-            Some(meta) if !new => attribute_flags(&self.recv, entry, meta, false),
-            _ => ItemFlags::LOCAL_CHANGE | ItemFlags::IS_NEW,
+            Some(meta) if !new => self.item_flags(&path, entry, Some(meta), false),
+            _ => {
+                let flags = self.item_flags(&path, entry, None, false);
+                flags | ItemFlags::LOCAL_CHANGE | ItemFlags::IS_NEW
+            }
         };
         self.report_if_changed(index, flags, None)?;
         if let Some(meta) = meta
@@ -314,7 +318,7 @@ impl Generator {
         }
         if let Some(found) = &meta {
             if self.same_value(&path, entry, found) {
-                let flags = attribute_flags(&self.recv, entry, found, false);
+                let flags = self.item_flags(&path, entry, Some(found), false);
                 self.report_if_changed(index, flags, None)?;
                 if !opts.dry_run {
                     let wanted = attributes::wanted(&self.recv, entry, Some(found));
@@ -360,14 +364,16 @@ impl Generator {
         index: i32,
         replaced: Option<&Meta>,
     ) -> Result<(), Fatal> {
-        let flags = match replaced {
-            Some(meta) => {
-                ItemFlags::LOCAL_CHANGE
-                    | ItemFlags::REPORT_CHANGE
-                    | attribute_flags(&self.recv, entry, meta, true)
-            }
-            None => ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE | ItemFlags::IS_NEW,
-        };
+        // What is replaced takes its extended attributes with it; a dry run still sees them.
+        let seen = replaced.filter(|_| self.recv.opts.dry_run);
+        let mut flags = self.item_flags(path, entry, seen, true);
+        if let Some(meta) = replaced {
+            flags |= attribute_flags(&self.recv, entry, meta, true);
+        }
+        flags |= ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE;
+        if replaced.is_none() {
+            flags |= ItemFlags::IS_NEW;
+        }
         if !self.recv.opts.dry_run
             && let Err(error) = self.create_item(path, entry, name)
         {
@@ -421,6 +427,11 @@ impl Generator {
         if let Some(made) = dir.lstat(target)? {
             let wanted = attributes::wanted(&self.recv, entry, None);
             attributes::apply(&self.recv, &dir, Some(target), &made, &wanted, name, true);
+            if let Some(number) = entry.xattrs() {
+                // Long values come later.
+                let new = XattrHolder::Item(&dir, target);
+                self.recv.set_xattrs(number, &new, None, (Role::Generator, name), true);
+            }
         }
         if temp.is_some()
             && let Err(error) = dir.rename(target, &dir, base)

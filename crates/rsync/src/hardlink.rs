@@ -16,7 +16,6 @@ use crate::attributes;
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::lists::Segment;
-use crate::quick_check::attribute_flags;
 
 /// A member that waits for its leader.
 struct Waiting {
@@ -173,7 +172,7 @@ impl Generator {
         if let (Some(found), Some(head)) = (&found, &head)
             && (found.dev, found.ino) == (head.dev, head.ino)
         {
-            let flags = attribute_flags(&self.recv, entry, found, false);
+            let flags = self.item_flags(&path, entry, Some(found), false);
             self.report_if_changed(index, flags, Some(Vec::new()))?;
             self.confirm(entry, index, false);
             return Ok(());
@@ -198,12 +197,12 @@ impl Generator {
             self.recv.reporter.error_line(&line);
             return Ok(());
         }
-        let flags = match &found {
-            Some(found) if !found.is_dir() => {
-                ItemFlags::LOCAL_CHANGE | attribute_flags(&self.recv, entry, found, false)
-            }
-            _ => ItemFlags::LOCAL_CHANGE | ItemFlags::IS_NEW,
-        };
+        let found = found.filter(|found| !found.is_dir());
+        let mut flags =
+            ItemFlags::LOCAL_CHANGE | self.item_flags(&path, entry, found.as_ref(), false);
+        if found.is_none() {
+            flags |= ItemFlags::IS_NEW;
+        }
         self.report(index, flags, Some(crate::scan::trim_root(leader).to_vec()))?;
         if let Ok(Some(meta)) = self.look(&path)
             && !self.recv.opts.dry_run

@@ -56,3 +56,4 @@ pub mod setup;
 pub mod symlinks;
 pub mod transport;
 pub mod window;
+pub mod xattrs;

@@ -19,8 +19,10 @@ use std::sync::atomic::Ordering;
 use tree::attrs::Times;
 use tree::cache::DirCache;
 use tree::dir::Dir;
+use tree::meta::Meta;
 use tree::path::{Name, RelPathBuf};
 use tree::stage::Stage;
+use tree::xattr::XattrHolder;
 use wire::codec::ByteSource;
 use wire::error::Error;
 use wire::exchange::goodbye::{DelStats, Stats};
@@ -29,6 +31,7 @@ use wire::exit::ExitCode;
 use wire::filter::Side;
 use wire::flist::decode::Decoder;
 use wire::flist::list::{EntryView, FileList};
+use wire::flist::xattrs::{self, Xattrs};
 use wire::itemize::ItemFlags;
 use wire::message::Message;
 use wire::ndx::{self, NdxReader};
@@ -214,8 +217,15 @@ impl ReceiverRole {
         if head.iflags.contains(ItemFlags::IS_NEW) && !self.failed_once.contains(&index) {
             self.counters.created.add(segment.mode(&place));
         }
+        let xattrs = match self.recv.agreed.xattrs_follow(&self.recv.opts, head.iflags) {
+            true => Some(self.take_xattrs(&segment, &place)?),
+            false => None,
+        };
         if !head.iflags.contains(ItemFlags::TRANSFER) {
             self.print(&segment, &place, &head, None);
+            if let Some((number, name, mode)) = xattrs {
+                self.set_xattrs_of(number, &name, mode);
+            }
             return Ok(());
         }
         let pos = segment.content(&place, index, phase)?;
@@ -230,6 +240,51 @@ impl ReceiverRole {
             return Ok(());
         }
         self.receive_file(&segment, pos, &head)
+    }
+
+    /// Reads the long values that come with an item; its list, name and mode.
+    fn take_xattrs(
+        &mut self,
+        segment: &Segment,
+        place: &Place,
+    ) -> Result<(u32, Vec<u8>, u32), Fatal> {
+        let (number, name, mode) = segment.xattrs(place)?;
+        let crashed = |_| Fatal::silent(ExitCode::Crashed);
+        let sent = self.recv.xattrs.lock().map(|store| store.sent(number)).unwrap_or_default();
+        let mut last = 0;
+        while let Some((item, value)) = xattrs::get_answer(&mut self.reader, last, sent)? {
+            let mut store = self.recv.xattrs.lock().map_err(|_| crashed(()))?;
+            store.fill(number, item, value)?;
+            last = item;
+        }
+        Ok((number, name, mode))
+    }
+
+    /// Sets the attributes of an item that the generator has made or found.
+    fn set_xattrs_of(&mut self, number: u32, name: &[u8], mode: u32) {
+        let rel = crate::scan::trim_root(name);
+        let is_dir = mode & 0o170_000 == 0o040_000;
+        if self.recv.hidden_by_daemon(rel, is_dir) || self.recv.opts.list_only {
+            return;
+        }
+        let Some(place) = self.recv.dest_path(name) else { return };
+        let who = (Role::Receiver, name);
+        let recv = self.recv.clone();
+        match place.name() {
+            None => {
+                if let Ok(dir) = self.cache.dir(&place) {
+                    recv.set_xattrs(number, &XattrHolder::Itself(dir), None, who, false);
+                }
+            }
+            Some(base) => {
+                let Ok(dir) = self.cache.parent(&place) else { return };
+                // What is of another kind was not made, and that has been told.
+                let found = dir.lstat(base).ok().flatten();
+                if found.is_some_and(|found| found.mode & 0o170_000 == mode & 0o170_000) {
+                    recv.set_xattrs(number, &XattrHolder::Item(dir, base), None, who, false);
+                }
+            }
+        }
     }
 
     /// Content that our own generator cannot have asked for ends the run: of what the daemon's rules
@@ -480,19 +535,7 @@ impl ReceiverRole {
             self.recv.reporter.path_error(Role::Receiver, "make_backup", &shown, name, &error);
             return Ok(false);
         }
-        let wanted = attributes::wanted(&self.recv, entry, old.as_ref().filter(|m| m.is_file()));
-        let times = wanted.times();
-        for (what, error) in stage.set_attributes(wanted.uid, wanted.gid, times, wanted.perm) {
-            let recv = &self.recv;
-            attributes::failed(
-                recv,
-                Role::Receiver,
-                what,
-                &self.recv.shown_temp(name),
-                name,
-                &error,
-            );
-        }
+        self.set_attributes(&mut stage, (dir, base), entry, old.as_ref(), name);
         if let Err(error) = stage.commit(dir, base) {
             let mut line = b"rsync: [receiver] rename ".to_vec();
             line.extend_from_slice(&self.recv.reporter.quoted(&self.recv.shown_temp(name)));
@@ -509,6 +552,44 @@ impl ReceiverRole {
             crate::partial::forget(&self.recv, &mut self.cache, place);
         }
         Ok(true)
+    }
+
+    /// Owner, extended attributes, times, permissions of a finished file.
+    fn set_attributes(
+        &self,
+        stage: &mut Stage,
+        (dir, base): (&Dir, &Name),
+        entry: &EntryView<'_>,
+        old: Option<&Meta>,
+        name: &[u8],
+    ) {
+        let wanted = attributes::wanted(&self.recv, entry, old.filter(|m| m.is_file()));
+        let mut failed = Vec::new();
+        if let Some(number) = entry.xattrs() {
+            // A change of owner takes capabilities away.
+            failed = stage.set_attributes(wanted.uid, wanted.gid, Times::default(), None);
+            let there = XattrHolder::Item(dir, base);
+            let there = (!stage.is_in_place()).then_some(&there);
+            let holder = XattrHolder::Open(stage.file());
+            self.recv.set_xattrs(number, &holder, there, (Role::Receiver, name), false);
+        }
+        let times = wanted.times();
+        if failed.is_empty() {
+            failed = stage.set_attributes(wanted.uid, wanted.gid, times, wanted.perm);
+        } else {
+            failed.extend(stage.set_attributes(None, None, times, wanted.perm));
+        }
+        for (what, error) in failed {
+            let recv = &self.recv;
+            attributes::failed(
+                recv,
+                Role::Receiver,
+                what,
+                &self.recv.shown_temp(name),
+                name,
+                &error,
+            );
+        }
     }
 
     /// The content does not match its digest: once more, or for good.
@@ -640,6 +721,11 @@ pub fn read_segment(
             crate::accept::check_parent(&entry, parent)?;
         }
         crate::accept::check_entry(recv, &mut entry)?;
+        if let Some(Xattrs::List(list)) = entry.xattrs.take_if(|x| matches!(x, Xattrs::List(_))) {
+            let store = recv.xattrs.lock().ok();
+            let number = store.map(|mut store| store.add(list, &|name| recv.counts_xattr(name)));
+            entry.xattrs = number.map(Xattrs::Number);
+        }
         recv.control.listed.fetch_add(1, Ordering::Relaxed);
         if let Ok(mut listed) = recv.listed.lock() {
             listed.add(entry.mode);

@@ -22,6 +22,7 @@ use crate::lists::{Lists, Segment};
 use crate::options::Options;
 use crate::report::messages::Reporter;
 use crate::setup::Agreed;
+use crate::xattrs::XattrStore;
 
 /// What the receiver tells the generator. The queue is unbounded by itself; what can stand in it
 /// is bounded by the live lists.
@@ -103,6 +104,8 @@ pub struct Receiving {
     pub dest_made: bool,
     /// Owners' names to local ids.
     pub ids: Mutex<IdMap>,
+    /// Lists of extended attributes that came.
+    pub xattrs: Mutex<XattrStore>,
     /// Who we are.
     pub privileges: Privileges,
     /// Directories named by options.

@@ -18,7 +18,7 @@ use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::lists::{Place, Segment};
 use crate::options::Partial;
-use crate::quick_check::{attribute_flags, same_time, unchanged};
+use crate::quick_check::{same_time, unchanged};
 
 /// Basis type of the destination file itself.
 pub const BASIS_FILE: u8 = 0x80;
@@ -117,7 +117,7 @@ impl Generator {
         index: i32,
         name: &[u8],
     ) -> Result<(), Fatal> {
-        let flags = attribute_flags(&self.recv, entry, meta, false);
+        let flags = self.item_flags(path, entry, Some(meta), false);
         self.report_if_changed(index, flags, None)?;
         if !self.recv.opts.dry_run {
             let mut wanted = attributes::wanted(&self.recv, entry, Some(meta));
@@ -152,10 +152,10 @@ impl Generator {
     ) -> Result<(), Fatal> {
         let mut head =
             ItemHead { ndx: index, iflags: ItemFlags::TRANSFER, basis: None, xname: None };
-        head.iflags |= match meta {
-            Some(meta) => attribute_flags(&self.recv, entry, meta, true),
-            None => ItemFlags::IS_NEW,
-        };
+        head.iflags |= self.item_flags(path, entry, meta, true);
+        if meta.is_none() {
+            head.iflags |= ItemFlags::IS_NEW;
+        }
         if self.recv.opts.checksum && meta.is_some() {
             head.iflags |= ItemFlags::REPORT_CHANGE;
         }
@@ -258,11 +258,10 @@ impl Generator {
         let name = entry.name();
         let Some(path) = self.path(&name) else { return Ok(()) };
         let meta = self.look(&path).ok().flatten().filter(Meta::is_file);
-        let iflags = ItemFlags::TRANSFER
-            | match &meta {
-                Some(meta) => attribute_flags(&self.recv, &entry, meta, true),
-                None => ItemFlags::IS_NEW,
-            };
+        let mut iflags = ItemFlags::TRANSFER | self.item_flags(&path, &entry, meta.as_ref(), true);
+        if meta.is_none() {
+            iflags |= ItemFlags::IS_NEW;
+        }
         let mut head = ItemHead { ndx: index, iflags, basis: None, xname: None };
         let basis = self.choose_basis(&path, meta.is_some());
         if let Some((_, BASIS_PARTIAL, _)) = &basis {

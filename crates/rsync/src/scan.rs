@@ -16,9 +16,11 @@ use tree::meta::Meta;
 use tree::owner::Owners;
 use tree::path::{Name, RelPath};
 use tree::root::Root;
+use tree::xattr::XattrHolder;
 use wire::checksum::strong::ChecksumKind;
 use wire::filter::{FilterList, Side};
 use wire::flist::entry::{Entry, HardLink};
+use wire::flist::xattrs::{Xattr, XattrValue, Xattrs};
 
 use crate::chmod::ChmodRules;
 use crate::fatal::Fatal;
@@ -196,7 +198,8 @@ impl Scanner {
         if let Ok(root) = self.root_for(start, base)
             && let Ok(meta) = self.roots[usize::from(root)].root.top().stat_self()
         {
-            let top = self.plain_entry(root, b".", &meta);
+            let top = self.entry(root, RelPath::top(), b".", &meta);
+            let Some(top) = top else { return };
             self.list(Entry { top_dir: true, content_dir: false, ..top }, out);
         }
     }
@@ -688,7 +691,10 @@ impl Scanner {
 
     fn entry(&mut self, root: u16, path: &RelPath, name: &[u8], meta: &Meta) -> Option<Entry> {
         match path.name() {
-            None => Some(self.plain_entry(root, name, meta)),
+            None => {
+                let entry = self.plain_entry(root, name, meta);
+                self.with_xattrs(entry)
+            }
             Some(base) => {
                 let dir = self.roots[usize::from(root)].cache.parent(path).ok()?.clone();
                 self.entry_in(root, &dir, base, name, meta)
@@ -723,7 +729,69 @@ impl Scanner {
             // A file that cannot be read is listed with zeros.
             entry.digest = self.digest(root, name);
         }
-        Some(entry)
+        self.with_xattrs(entry)
+    }
+
+    /// An entry with its extended attributes, those of kinds that are not kept left out; none when
+    /// they cannot be read, which is told.
+    fn with_xattrs(&mut self, mut entry: Entry) -> Option<Entry> {
+        let kept = match &entry {
+            entry if entry.is_link() => self.opts.links,
+            entry if entry.is_device() => self.opts.devices,
+            entry if entry.is_special() => self.opts.specials,
+            _ => true,
+        };
+        if self.opts.xattrs == 0 || !kept {
+            return Some(entry);
+        }
+        let (root, name) = (entry.root, entry.name.clone());
+        let shown = self.roots[usize::from(root)].shown_path(&name);
+        let level = self.opts.xattrs;
+        let (client, daemon) = (std::mem::take(&mut self.filters), self.daemon_filters.take());
+        let read = self.on_xattrs(root, &name, |holder| {
+            let lists: Vec<&FilterList> = daemon.iter().chain([&client]).collect();
+            crate::xattrs::read(&holder, &shown, &|name| {
+                crate::xattrs::counts(name, &lists, Side::Sender, false)
+                    && !crate::xattrs::is_private(name, level)
+            })
+        });
+        (self.filters, self.daemon_filters) = (client, daemon);
+        let (what, error) = match read {
+            Ok(Ok(values)) => {
+                let item = |(name, value): (Vec<u8>, Vec<u8>)| Xattr {
+                    value: XattrValue::of(&value),
+                    name,
+                };
+                entry.xattrs = Some(Xattrs::List(values.into_iter().map(item).collect()));
+                return Some(entry);
+            }
+            Ok(Err(failed)) => failed,
+            Err(error) => (b"get_xattr_names".to_vec(), error),
+        };
+        let mut line = [b"rsync: [sender] ".as_slice(), &what, b" failed: "].concat();
+        line.extend_from_slice(crate::fatal::errno_text(&error).as_bytes());
+        let text = String::from_utf8_lossy(&line).into_owned();
+        self.reporter.problem(&name, ProblemKind::Failed, text);
+        self.reporter.error_line(&line);
+        self.reporter.add_io_error(IO_GENERAL);
+        None
+    }
+
+    /// Runs `work` on what carries the extended attributes of an entry. Where a symlink was followed
+    /// that is the symlink all the same, as with the reference.
+    pub fn on_xattrs<T>(
+        &mut self,
+        root: u16,
+        name: &[u8],
+        work: impl FnOnce(XattrHolder<'_>) -> T,
+    ) -> io::Result<T> {
+        let path = RelPath::new(trim_root(name))
+            .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+        let source = &mut self.roots[usize::from(root)];
+        let Some(base) = path.name() else {
+            return Ok(work(XattrHolder::Itself(source.cache.dir(path)?)));
+        };
+        Ok(work(XattrHolder::Item(source.cache.parent(path)?, base)))
     }
 
     /// A symlink's text as it is sent.

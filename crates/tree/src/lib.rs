@@ -23,6 +23,7 @@ pub mod resolve;
 pub mod root;
 pub mod stage;
 pub mod window;
+pub mod xattr;
 
 #[cfg(test)]
 mod scratch;

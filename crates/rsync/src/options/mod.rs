@@ -231,6 +231,8 @@ pub struct Options {
     pub times: bool,
     /// `-U`.
     pub atimes: bool,
+    /// `-X`, counted.
+    pub xattrs: u8,
     /// `-o`.
     pub owner: bool,
     /// `-g`.
@@ -410,6 +412,7 @@ impl Default for Options {
             executability: false,
             times: false,
             atimes: false,
+            xattrs: 0,
             owner: false,
             group: false,
             devices: false,

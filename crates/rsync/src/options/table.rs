@@ -61,6 +61,7 @@ pub enum Opt {
     Times,
     Atimes,
     Crtimes,
+    Xattrs,
     Owner,
     Group,
     Devices,

@@ -9,7 +9,8 @@ use crate::exit::ExitCode;
 use crate::flist::entry::{Entry, HardLink};
 use crate::flist::flags::{self, Flags, FlistOptions, Previous};
 use crate::flist::ids::{self, IdNames};
-use crate::limits::{LINK_TARGET_MAX, NAME_MAX_LEN};
+use crate::flist::xattrs::{self, Xattrs};
+use crate::limits::{LINK_TARGET_MAX, NAME_MAX_LEN, XATTR_TABLE_BYTES_MAX};
 
 /// Bytes of names and texts one list may hold.
 const LIST_BYTES_MAX: usize = 1 << 31;
@@ -28,6 +29,9 @@ pub struct Decoder {
     leaders: HashMap<i32, Entry>,
     /// First members of groups in all lists.
     declared: HashSet<i32>,
+    /// Lists of extended attributes so far, and what they take in memory.
+    xattr_lists: u32,
+    xattr_bytes: usize,
 }
 
 impl Decoder {
@@ -42,6 +46,8 @@ impl Decoder {
             io_error: 0,
             leaders: HashMap::new(),
             declared: HashSet::new(),
+            xattr_lists: 0,
+            xattr_bytes: 0,
         }
     }
 
@@ -86,6 +92,9 @@ impl Decoder {
         if entry.is_dir() {
             entry.top_dir = word & flags::TOP_DIR != 0;
             entry.content_dir = word & flags::NO_CONTENT_DIR == 0;
+        }
+        if self.opts.xattrs {
+            entry.xattrs = Some(self.read_xattrs(src)?);
         }
         self.check(&entry)?;
         self.received += 1;
@@ -229,6 +238,20 @@ impl Decoder {
         }
         self.bytes += target.len();
         Ok(target)
+    }
+
+    fn read_xattrs<S: ByteSource>(&mut self, src: &mut S) -> Result<Xattrs, S::Error> {
+        let found = xattrs::get(src, self.xattr_lists)?;
+        if let Xattrs::List(list) = &found {
+            self.xattr_lists += 1;
+            self.xattr_bytes += size_of::<Xattrs>()
+                + list.iter().map(|x| x.name.len() + 2 * size_of::<Xattrs>()).sum::<usize>();
+            if self.xattr_bytes > XATTR_TABLE_BYTES_MAX {
+                let text = "lists of extended attributes have grown too large";
+                return Err(Error::misbehaved(ExitCode::Malloc, "flist-xattr", text).into());
+            }
+        }
+        Ok(found)
     }
 
     /// What no sender may send, whatever was asked for.

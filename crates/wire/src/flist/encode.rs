@@ -1,6 +1,7 @@
 //! Entries to bytes, each relative to the one before.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::codec::{put_i32, put_varint, put_varlong};
 use crate::error::Error;
@@ -8,6 +9,7 @@ use crate::exit::ExitCode;
 use crate::flist::entry::{Entry, HardLink};
 use crate::flist::flags::{self, FlistOptions, Previous};
 use crate::flist::ids::{self, IdKind};
+use crate::flist::xattrs::{self, Xattr, Xattrs};
 use crate::limits::{LINK_TARGET_MAX, NAME_MAX_LEN};
 
 /// Longest prefix shared with the name before, in bytes: its length travels in one byte.
@@ -23,6 +25,8 @@ pub struct Encoder {
     groups: HashMap<(u64, u64), i32>,
     users: BTreeSet<u32>,
     group_ids: BTreeSet<u32>,
+    xattrs: HashMap<Arc<[Xattr]>, u32>,
+    xattr_lists: Vec<Arc<[Xattr]>>,
 }
 
 impl Encoder {
@@ -37,6 +41,8 @@ impl Encoder {
             groups: HashMap::new(),
             users: BTreeSet::new(),
             group_ids: BTreeSet::new(),
+            xattrs: HashMap::new(),
+            xattr_lists: Vec::new(),
         }
     }
 
@@ -46,8 +52,14 @@ impl Encoder {
         self.sent = 0;
     }
 
-    /// Appends one entry. Errors: a name or symlink text too long to travel.
-    pub fn entry(&mut self, out: &mut Vec<u8>, entry: &Entry) -> Result<(), Error> {
+    /// The list of extended attributes that travelled under a number.
+    pub fn xattr_list(&self, number: u32) -> Option<&Arc<[Xattr]>> {
+        self.xattr_lists.get(number as usize)
+    }
+
+    /// Appends one entry; gives the number of its list of extended attributes, where those travel.
+    /// Errors: a name or symlink text too long to travel.
+    pub fn entry(&mut self, out: &mut Vec<u8>, entry: &Entry) -> Result<Option<u32>, Error> {
         let target = entry.link_target.as_deref().filter(|_| entry.is_link() && self.opts.links);
         if entry.name.len() > NAME_MAX_LEN || target.is_some_and(|t| t.len() > LINK_TARGET_MAX) {
             let text = "name too long to send".to_string();
@@ -79,7 +91,27 @@ impl Encoder {
         self.last.gid = entry.gid;
         self.first = false;
         self.sent = self.sent.saturating_add(1);
-        Ok(())
+        Ok(self.opts.xattrs.then(|| self.put_xattrs(out, entry)))
+    }
+
+    fn put_xattrs(&mut self, out: &mut Vec<u8>, entry: &Entry) -> u32 {
+        let list: &[Xattr] = match &entry.xattrs {
+            Some(Xattrs::List(list)) => list,
+            Some(Xattrs::Number(number)) if (*number as usize) < self.xattr_lists.len() => {
+                xattrs::put(out, &[], Some(*number));
+                return *number;
+            }
+            _ => &[],
+        };
+        let known = self.xattrs.get(list).copied();
+        xattrs::put(out, list, known);
+        known.unwrap_or_else(|| {
+            let number = self.xattr_lists.len() as u32;
+            let list: Arc<[Xattr]> = list.into();
+            self.xattr_lists.push(list.clone());
+            self.xattrs.insert(list, number);
+            number
+        })
     }
 
     /// The back reference of a later member of a hard-link group, and the flags of any member.

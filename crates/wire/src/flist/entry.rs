@@ -1,6 +1,7 @@
 //! One file-list entry, all fields typed with units.
 
 use crate::checksum::strong::Digest;
+use crate::flist::xattrs::Xattrs;
 
 /// Bits of the mode that tell the type.
 const TYPE: u32 = 0o170_000;
@@ -57,6 +58,8 @@ pub struct Entry {
     pub hard_link: Option<HardLink>,
     /// Digest of the content under `--checksum`. Source: [flist-digest].
     pub digest: Option<Digest>,
+    /// Extended attributes. Source: [flist-xattr].
+    pub xattrs: Option<Xattrs>,
     /// A directory that the user named, or an implied parent of one.
     pub top_dir: bool,
     /// A directory whose contents are in the transfer.

@@ -52,6 +52,8 @@ pub struct FlistOptions {
     pub specials: bool,
     /// Hard-link groups travel.
     pub hard_links: bool,
+    /// Extended attributes travel.
+    pub xattrs: bool,
     /// Length of the digest of regular files, where one travels.
     pub checksum_len: Option<usize>,
     /// Owners' names do not travel.
@@ -79,6 +81,7 @@ impl FlistOptions {
             devices: false,
             specials: false,
             hard_links: false,
+            xattrs: false,
             checksum_len: None,
             numeric_ids: false,
             relative: false,

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use crate::checksum::strong::Digest;
 use crate::flist::entry::{Entry, HardLink};
 use crate::flist::order::compare;
+use crate::flist::xattrs::Xattrs;
 
 const NONE: u32 = u32::MAX;
 const TOP: u8 = 1;
@@ -30,6 +31,7 @@ struct Packed {
 
 /// What few entries have.
 struct Extra {
+    xattrs: Option<u32>,
     atime: i64,
     link: Option<Box<[u8]>>,
     rdev: (u32, u32),
@@ -62,7 +64,7 @@ impl FileList {
         }
     }
 
-    /// Adds an entry. Names and texts of a list are at most 2 GiB, which both codecs see to.
+    /// Adds an entry; its extended attributes only by their number. Names and texts of a list are at most 2 GiB, which both codecs see to.
     pub fn push(&mut self, entry: Entry) {
         let cut = entry.name.iter().rposition(|&b| b == b'/');
         let (dir, base) = match cut {
@@ -80,7 +82,12 @@ impl FileList {
         if entry.content_dir {
             marks |= CONTENT;
         }
-        let plain = entry.link_target.is_none()
+        let xattrs = match entry.xattrs {
+            Some(Xattrs::Number(number)) => Some(number),
+            _ => None,
+        };
+        let plain = xattrs.is_none()
+            && entry.link_target.is_none()
             && entry.rdev == (0, 0)
             && entry.atime == 0
             && entry.hard_link.is_none()
@@ -90,6 +97,7 @@ impl FileList {
         if !plain {
             self.extras.push(Extra {
                 link: entry.link_target.map(Vec::into_boxed_slice),
+                xattrs,
                 atime: entry.atime,
                 rdev: entry.rdev,
                 hard_link: entry.hard_link,
@@ -387,6 +395,11 @@ impl<'a> EntryView<'a> {
         self.extra().and_then(|extra| extra.digest.as_ref()).map(|digest| digest.as_bytes())
     }
 
+    /// Number of the list of extended attributes.
+    pub fn xattrs(&self) -> Option<u32> {
+        self.extra().and_then(|extra| extra.xattrs)
+    }
+
     /// Named by the user, or implied parent of what is.
     pub fn top_dir(&self) -> bool {
         self.packed.marks & TOP != 0
@@ -437,6 +450,7 @@ impl<'a> EntryView<'a> {
             rdev: self.rdev(),
             link_target: self.link_target().map(<[u8]>::to_vec),
             hard_link: self.hard_link(),
+            xattrs: self.xattrs().map(Xattrs::Number),
             digest: self.digest().and_then(Digest::from_slice),
             top_dir: self.top_dir(),
             content_dir: self.content_dir(),

@@ -12,6 +12,7 @@ pub mod ids;
 pub mod list;
 pub mod order;
 pub mod segment;
+pub mod xattrs;
 
 #[cfg(test)]
 mod flist_tests;
