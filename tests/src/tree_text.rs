@@ -7,6 +7,8 @@
 //! - `d NAME`: directory; `f NAME CONTENT`: regular file; `l NAME TARGET`: symbolic link;
 //!   `h NAME EXISTING`: hard link; `p NAME`: fifo; `s NAME`: socket; `c|b NAME MAJOR,MINOR`: device.
 //! - `x NAME KEY=CONTENT`: extended attribute of what a line before made.
+//! - `A|D NAME u::7,u:ID:7,g::5,m::5,o::5`: access or default list of it, owner entries and mask
+//!   included. The mode (`m=`) should fit, since it is set last.
 //! - CONTENT is `"TEXT`, or `SIZE#SEED` for bytes that look random, followed by any of `~` (one
 //!   byte in the middle changed), `^` (bytes put in front), `$` (bytes put at the end); or `zSIZE`
 //!   for a file with one long hole.
@@ -104,6 +106,13 @@ fn make_line(root: &Path, line: &str, wanted: &mut BTreeMap<Vec<u8>, Wanted>) {
     if kind == "h" {
         attributes = wanted.get(&unescape(what)).cloned().unwrap_or_default();
     }
+    if kind == "A" || kind == "D" {
+        let path = root.join(OsString::from_vec(unescape(name)));
+        let key = format!("system.posix_acl_{}", if kind == "A" { "access" } else { "default" });
+        let none = rustix::fs::XattrFlags::empty();
+        rustix::fs::lsetxattr(&path, key, &access_list(words[2]), none).expect("set an ACL");
+        return;
+    }
     if kind == "x" {
         let (key, value) = words[2].split_once('=').unwrap();
         let path = root.join(OsString::from_vec(unescape(name)));
@@ -116,6 +125,26 @@ fn make_line(root: &Path, line: &str, wanted: &mut BTreeMap<Vec<u8>, Wanted>) {
         make_entry(root, kind, &name, what);
         wanted.insert(name, attributes.clone());
     }
+}
+
+/// The kernel's form of an access control list.
+fn access_list(text: &str) -> Vec<u8> {
+    let mut bytes = vec![2, 0, 0, 0];
+    for part in text.split(',') {
+        let fields: Vec<&str> = part.split(':').collect();
+        let tag: u16 = match (fields[0], fields[1].is_empty()) {
+            ("u", true) => 1,
+            ("u", false) => 2,
+            ("g", true) => 4,
+            ("g", false) => 8,
+            ("m", _) => 16,
+            _ => 32,
+        };
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend(fields[2].parse::<u16>().unwrap().to_le_bytes());
+        bytes.extend(fields[1].parse::<u32>().unwrap_or(u32::MAX).to_le_bytes());
+    }
+    bytes
 }
 
 fn time(value: &str) -> (i64, i64) {

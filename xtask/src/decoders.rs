@@ -166,6 +166,7 @@ pub(crate) fn flist_options(a: u8, b: u8) -> FlistOptions {
         devices: bit(b, 1),
         specials: bit(b, 2),
         hard_links: bit(b, 3),
+        acls: bit(a, 4) && bit(b, 2),
         xattrs: bit(a, 3) && bit(b, 2),
         checksum_len: bit(b, 4).then_some(16),
         numeric_ids: bit(b, 5),

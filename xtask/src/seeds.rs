@@ -6,6 +6,7 @@
 use wire::checksum::strong::{ChecksumKind, SumContext};
 use wire::exchange::request::ItemHead;
 use wire::filter::wire_form;
+use wire::flist::acls::{Acl, AclEntry, AclRef, Acls};
 use wire::flist::encode::Encoder;
 use wire::flist::entry::Entry;
 use wire::flist::flags::FlistOptions;
@@ -98,11 +99,14 @@ fn entries() -> Vec<Entry> {
     let attribute =
         |name: &str, value: &[u8]| Xattr { name: name.into(), value: XattrValue::of(value) };
     let attributes = vec![attribute("user.a", b"abc"), attribute("user.b", &[b'L'; 100])];
+    let named = vec![AclEntry { user: true, id: 1000, perm: 7, name: Some(b"u".to_vec()) }];
+    let acl = Acl { group: Some(4), named, ..Acl::default() };
     vec![
         Entry { top_dir: true, ..plain(".", 0o040_755, 4096) },
         Entry {
             mtime_nsec: 500,
             uid: 1000,
+            acls: Some(Acls { access: AclRef::List(acl), default: None }),
             xattrs: Some(Xattrs::List(attributes)),
             ..plain("a.txt", 0o100_644, 12)
         },

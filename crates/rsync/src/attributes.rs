@@ -7,7 +7,8 @@ use tree::attrs::Times;
 use tree::dir::Dir;
 use tree::meta::Meta;
 use tree::path::Name;
-use wire::flist::list::EntryView;
+use tree::xattr::XattrHolder;
+use wire::flist::list::{AclNumbers, EntryView};
 
 use crate::receiving::Receiving;
 use crate::report::messages::Role;
@@ -23,6 +24,8 @@ pub struct Wanted {
     pub gid: Option<u32>,
     /// Modification time: seconds, nanoseconds.
     pub mtime: Option<(i64, u32)>,
+    /// Numbers of access control lists.
+    pub acls: Option<AclNumbers>,
     /// Access time in seconds.
     pub atime: Option<i64>,
 }
@@ -41,6 +44,7 @@ pub fn wanted(recv: &Receiving, entry: &EntryView<'_>, existing: Option<&Meta>) 
         uid: recv.wanted_uid(entry),
         gid: recv.wanted_gid(entry),
         mtime: recv.keeps_time(entry).then(|| (entry.mtime(), entry.mtime_nsec())),
+        acls: entry.acls(),
         atime: recv.keeps_atime(entry).then(|| entry.atime()),
     }
 }
@@ -90,6 +94,18 @@ pub fn apply(
             trouble("failed to set times on", &error);
             return false;
         }
+    }
+    if let (Some(numbers), Some(perm)) = (wanted.acls, wanted.perm) {
+        let holder = match name {
+            Some(name) => XattrHolder::Item(dir, name),
+            None => XattrHolder::Itself(dir),
+        };
+        all &= recv.set_acls(numbers, &holder, perm, (Role::Generator, path));
+        let now = match name {
+            Some(name) => dir.lstat(name).ok().flatten(),
+            None => dir.stat_self().ok(),
+        };
+        mode = now.map_or(mode, |now| now.mode);
     }
     if let Some(perm) = wanted.perm
         && !meta.is_link()

@@ -248,6 +248,7 @@ impl Generator {
             let mut wanted = attributes::wanted(&self.recv, &view, Some(&meta));
             wanted.uid = None;
             wanted.gid = None;
+            wanted.acls = None;
             if !fix_perm {
                 wanted.perm = None;
             }

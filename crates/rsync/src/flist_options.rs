@@ -21,6 +21,7 @@ pub fn flist_options(opts: &Options, agreed: &Agreed) -> FlistOptions {
         devices: opts.devices,
         specials: opts.specials,
         hard_links: opts.hard_links,
+        acls: opts.acls,
         xattrs: opts.xattrs > 0,
         checksum_len: opts.checksum.then(|| agreed.list_sum.digest_len()),
         numeric_ids: opts.numeric_ids,

@@ -6,6 +6,7 @@
 //! [`console::Console`], and every path's fate is a value in [`problem`].
 
 pub mod accept;
+pub mod acls;
 pub mod attributes;
 pub mod backup;
 pub mod chmod;

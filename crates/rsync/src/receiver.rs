@@ -565,13 +565,20 @@ impl ReceiverRole {
     ) {
         let wanted = attributes::wanted(&self.recv, entry, old.filter(|m| m.is_file()));
         let mut failed = Vec::new();
-        if let Some(number) = entry.xattrs() {
+        let (acls, attributes) = (wanted.acls, entry.xattrs());
+        if acls.is_some() || attributes.is_some() {
             // A change of owner takes capabilities away.
             failed = stage.set_attributes(wanted.uid, wanted.gid, Times::default(), None);
-            let there = XattrHolder::Item(dir, base);
-            let there = (!stage.is_in_place()).then_some(&there);
             let holder = XattrHolder::Open(stage.file());
-            self.recv.set_xattrs(number, &holder, there, (Role::Receiver, name), false);
+            let who = (Role::Receiver, name);
+            if let Some(number) = attributes {
+                let there = XattrHolder::Item(dir, base);
+                let there = (!stage.is_in_place()).then_some(&there);
+                self.recv.set_xattrs(number, &holder, there, who, false);
+            }
+            if let (Some(numbers), Some(perm)) = (acls, wanted.perm) {
+                self.recv.set_acls(numbers, &holder, perm, who);
+            }
         }
         let times = wanted.times();
         if failed.is_empty() {
@@ -721,6 +728,9 @@ pub fn read_segment(
             crate::accept::check_parent(&entry, parent)?;
         }
         crate::accept::check_entry(recv, &mut entry)?;
+        if let Some(acls) = entry.acls.take() {
+            entry.acls = recv.acls.lock().ok().map(|mut store| store.add(acls));
+        }
         if let Some(Xattrs::List(list)) = entry.xattrs.take_if(|x| matches!(x, Xattrs::List(_))) {
             let store = recv.xattrs.lock().ok();
             let number = store.map(|mut store| store.add(list, &|name| recv.counts_xattr(name)));

@@ -11,6 +11,7 @@ use tree::root::Root;
 use wire::filter::{FilterList, RequestedNames, Side};
 use wire::flist::list::EntryView;
 
+use crate::acls::AclStore;
 use crate::chmod::ChmodRules;
 use crate::control::Control;
 use crate::counters::KindCounts;
@@ -104,6 +105,8 @@ pub struct Receiving {
     pub dest_made: bool,
     /// Owners' names to local ids.
     pub ids: Mutex<IdMap>,
+    /// Access control lists that came.
+    pub acls: Mutex<AclStore>,
     /// Lists of extended attributes that came.
     pub xattrs: Mutex<XattrStore>,
     /// Who we are.

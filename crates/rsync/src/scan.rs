@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
+use tree::acl::AclKind;
 use tree::cache::DirCache;
 use tree::dir::Dir;
 use tree::meta::Meta;
@@ -19,6 +20,7 @@ use tree::root::Root;
 use tree::xattr::XattrHolder;
 use wire::checksum::strong::ChecksumKind;
 use wire::filter::{FilterList, Side};
+use wire::flist::acls::{AclRef, Acls};
 use wire::flist::entry::{Entry, HardLink};
 use wire::flist::xattrs::{Xattr, XattrValue, Xattrs};
 
@@ -693,7 +695,7 @@ impl Scanner {
         match path.name() {
             None => {
                 let entry = self.plain_entry(root, name, meta);
-                self.with_xattrs(entry)
+                self.with_lists(entry)
             }
             Some(base) => {
                 let dir = self.roots[usize::from(root)].cache.parent(path).ok()?.clone();
@@ -729,7 +731,51 @@ impl Scanner {
             // A file that cannot be read is listed with zeros.
             entry.digest = self.digest(root, name);
         }
-        self.with_xattrs(entry)
+        self.with_lists(entry)
+    }
+
+    /// An entry with its access control lists and extended attributes; none when they cannot be
+    /// read, which is told.
+    fn with_lists(&mut self, mut entry: Entry) -> Option<Entry> {
+        if !self.opts.acls || entry.is_link() {
+            return self.with_xattrs(entry);
+        }
+        let (root, name, is_dir) = (entry.root, entry.name.clone(), entry.is_dir());
+        let read = self.on_xattrs(root, &name, |holder| {
+            let access = holder.acl(AclKind::Access)?;
+            Ok((access, if is_dir { holder.acl(AclKind::Default)? } else { None }))
+        });
+        match read.and_then(|read: io::Result<_>| read) {
+            Ok((access, default)) => {
+                let mut lists = [
+                    crate::acls::sent_access(access.as_ref(), entry.mode),
+                    crate::acls::sent_default(default.as_ref()),
+                ];
+                let named = lists.iter_mut().flat_map(|list| &mut list.named);
+                for one in named.filter(|_| self.inline_names && !self.opts.numeric_ids) {
+                    one.name = match one.user {
+                        _ if self.opts.names_hidden => None,
+                        true => self.owners.user_name(one.id),
+                        false => self.owners.group_name(one.id),
+                    };
+                }
+                let [access, default] = lists.map(AclRef::List);
+                entry.acls = Some(Acls { access, default: is_dir.then_some(default) });
+                self.with_xattrs(entry)
+            }
+            Err(error) => {
+                let shown = self.roots[usize::from(root)].shown_path(&name);
+                self.reporter.path_error(
+                    Role::Sender,
+                    "get_acl: sys_acl_get_file",
+                    &shown,
+                    &name,
+                    &error,
+                );
+                self.reporter.add_io_error(IO_GENERAL);
+                None
+            }
+        }
     }
 
     /// An entry with its extended attributes, those of kinds that are not kept left out; none when

@@ -8,6 +8,7 @@
 use std::io;
 use std::sync::Arc;
 
+use tree::acl::AclKind;
 use tree::meta::Meta;
 use tree::path::RelPath;
 use tree::xattr::XattrHolder;
@@ -284,8 +285,13 @@ fn xattr_call(call: &str, shown: &[u8], key: &[u8]) -> Vec<u8> {
     [call.as_bytes(), b"(\"", shown, b"\",\"", key, b"\")"].concat()
 }
 
-/// Copies all attributes that count from one item to another, as far as that goes.
+/// Copies access control lists and all attributes that count from one item to another, as far as that goes.
 pub fn copy(recv: &Receiving, from: &XattrHolder<'_>, to: &XattrHolder<'_>) {
+    for kind in [AclKind::Access, AclKind::Default].iter().filter(|_| recv.opts.acls) {
+        if let Ok(Some(acl)) = from.acl(*kind) {
+            let _ = to.set_acl(*kind, Some(&acl));
+        }
+    }
     if recv.opts.xattrs == 0 {
         return;
     }
@@ -311,26 +317,34 @@ impl Generator {
         };
         self.wanted_xattrs = None;
         let recv = self.recv.clone();
-        let Some(number) = entry.xattrs().filter(|_| recv.opts.xattrs > 0) else { return flags };
+        let numbers = entry.xattrs().filter(|_| recv.opts.xattrs > 0);
         let mut local = Values::new();
-        if meta.is_some() {
-            let shown = recv.shown_path(&entry.name());
-            let holder = match path.name() {
+        if let Some(meta) = meta.filter(|_| numbers.is_some() || entry.acls().is_some()) {
+            let found = match path.name() {
                 Some(name) => self.cache.parent(path).map(|dir| (dir.clone(), Some(name))),
                 None => self.cache.dir(path).map(|dir| (dir.clone(), None)),
             };
-            let Ok((dir, name)) = holder else { return flags };
+            let Ok((dir, name)) = found else { return flags };
             let holder = match name {
                 Some(name) => XattrHolder::Item(&dir, name),
                 None => XattrHolder::Itself(&dir),
             };
-            match read(&holder, &shown, &|name| recv.counts_xattr(name)) {
-                Ok(values) => local = values,
-                Err((what, error)) => {
-                    recv.xattr_failed(Role::Generator, &entry.name(), &what, &error);
+            if let Some(acls) = entry.acls()
+                && recv.acls_differ(acls, &holder, entry.mode())
+            {
+                flags |= ItemFlags::REPORT_ACL;
+                // Of an item that stands the list is set before the permissions are compared.
+                let wanted = recv.incoming_mode(entry);
+                let set = !changed && !entry.is_dir() && !recv.opts.dry_run;
+                if set && (meta.mode ^ wanted) & 0o7000 == 0 {
+                    flags = ItemFlags(flags.0 & !ItemFlags::REPORT_PERMS.0);
                 }
             }
+            if numbers.is_some() {
+                local = self.local_xattrs(&holder, entry);
+            }
         }
+        let Some(number) = numbers else { return flags };
         if let Ok(store) = recv.xattrs.lock()
             && store.differs(number, &local)
         {
@@ -338,6 +352,15 @@ impl Generator {
             self.wanted_xattrs = Some((number, store.missing(number, &local)));
         }
         flags
+    }
+
+    fn local_xattrs(&self, holder: &XattrHolder<'_>, entry: &EntryView<'_>) -> Values {
+        let (recv, name) = (&self.recv, entry.name());
+        let read = read(holder, &recv.shown_path(&name), &|key| recv.counts_xattr(key));
+        read.unwrap_or_else(|(what, error)| {
+            recv.xattr_failed(Role::Generator, &name, &what, &error);
+            Values::new()
+        })
     }
 
     /// Writes the request that follows a record.

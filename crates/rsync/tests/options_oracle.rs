@@ -294,7 +294,6 @@ fn known_options_that_are_missing_are_refused_by_name() {
     let env = |_: &str| None;
     for (line, named) in [
         ("--fuzzy s d", "--fuzzy (-y)"),
-        ("-aA s d", "--acls (-A)"),
         ("--debug=all s d", "--debug"),
         ("--link-dest x s d", "--link-dest"),
         ("--cc=auto,md5 s d", "--checksum-choice=auto,md5"),

@@ -7,6 +7,7 @@
 //! Invariants: no call below a root takes more than one checked name and a handle; no symlink is
 //! followed at the last name; every handle is closed on exec; nothing is kept in statics.
 
+pub mod acl;
 pub mod attrs;
 pub mod cache;
 pub mod dir;

@@ -99,6 +99,14 @@ pub const AUTH_LINE_MAX: usize = 1023;
 /// Names of a forwarded files-from list, in bytes altogether.
 pub const FILES_FROM_BYTES_MAX: usize = 1 << 30;
 
+// Access control lists.
+
+/// Most named entries of one list.
+pub const ACL_ENTRIES_MAX: usize = 65_536;
+
+/// Lists of one connection, in bytes as they lie in memory. Every list is remembered to the end.
+pub const ACL_TABLE_BYTES_MAX: usize = 1 << 30;
+
 // Extended attributes.
 
 /// Most attributes of one entry.

@@ -231,6 +231,8 @@ pub struct Options {
     pub times: bool,
     /// `-U`.
     pub atimes: bool,
+    /// `-A`.
+    pub acls: bool,
     /// `-X`, counted.
     pub xattrs: u8,
     /// `-o`.
@@ -412,6 +414,7 @@ impl Default for Options {
             executability: false,
             times: false,
             atimes: false,
+            acls: false,
             xattrs: 0,
             owner: false,
             group: false,

@@ -343,6 +343,7 @@ fn apply_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::Executability => o.executability = on,
         Opt::Times => o.times = on,
         Opt::Atimes => o.given.atimes = count(o.given.atimes),
+        Opt::Acls => (o.acls, o.perms) = (on, o.perms || on),
         Opt::Xattrs => o.xattrs = count(o.xattrs),
         Opt::Owner => o.owner = on,
         Opt::Group => o.group = on,

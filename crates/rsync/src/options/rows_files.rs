@@ -94,7 +94,7 @@ pub const ROWS: &[Row] = &[
         "CHMOD",
         "affect file and/or directory permissions",
     ),
-    Row::refused(Flag, &["acls"], b"A", &["acls", "A"], "preserve ACLs"),
+    Row::flag(Opt::Acls, &["acls"], b"A", &["acls", "A"], "preserve ACLs (implies --perms)"),
     Row::flag(Opt::Xattrs, &["xattrs"], b"X", &["xattrs", "X"], "preserve extended attributes"),
     Row::flag(Opt::Owner, &["owner"], b"o", &["owner", "o"], "preserve owner (super-user only)"),
     Row::flag(Opt::Group, &["group"], b"g", &["group", "g"], "preserve group"),

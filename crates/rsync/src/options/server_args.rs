@@ -142,6 +142,7 @@ fn bundle(o: &Options, sending: bool) -> Vec<u8> {
     letters(o.given.atimes.min(2), b'U');
     letters(o.perms.into(), b'p');
     letters((sending && o.executability && !o.perms).into(), b'E');
+    letters(o.acls.into(), b'A');
     letters(o.xattrs.min(2), b'X');
     letters(o.recurse.into(), b'r');
     letters(o.checksum.into(), b'c');

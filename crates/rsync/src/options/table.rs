@@ -61,6 +61,7 @@ pub enum Opt {
     Times,
     Atimes,
     Crtimes,
+    Acls,
     Xattrs,
     Owner,
     Group,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::codec::{put_i32, put_varint, put_varlong};
 use crate::error::Error;
 use crate::exit::ExitCode;
+use crate::flist::acls::{self, Acl, AclRef, Acls};
 use crate::flist::entry::{Entry, HardLink};
 use crate::flist::flags::{self, FlistOptions, Previous};
 use crate::flist::ids::{self, IdKind};
@@ -25,6 +26,8 @@ pub struct Encoder {
     groups: HashMap<(u64, u64), i32>,
     users: BTreeSet<u32>,
     group_ids: BTreeSet<u32>,
+    /// Access lists and default lists that travelled.
+    acls: [HashMap<Acl, u32>; 2],
     xattrs: HashMap<Arc<[Xattr]>, u32>,
     xattr_lists: Vec<Arc<[Xattr]>>,
 }
@@ -41,6 +44,7 @@ impl Encoder {
             groups: HashMap::new(),
             users: BTreeSet::new(),
             group_ids: BTreeSet::new(),
+            acls: [HashMap::new(), HashMap::new()],
             xattrs: HashMap::new(),
             xattr_lists: Vec::new(),
         }
@@ -91,7 +95,40 @@ impl Encoder {
         self.last.gid = entry.gid;
         self.first = false;
         self.sent = self.sent.saturating_add(1);
+        if self.opts.acls && !entry.is_link() {
+            self.put_acls(out, entry);
+        }
         Ok(self.opts.xattrs.then(|| self.put_xattrs(out, entry)))
+    }
+
+    fn put_acls(&mut self, out: &mut Vec<u8>, entry: &Entry) {
+        let none = AclRef::List(Acl::default());
+        let (access, default) = match &entry.acls {
+            Some(Acls { access, default }) => (access, default.as_ref()),
+            None => (&none, None),
+        };
+        self.put_acl(out, 0, access);
+        if entry.is_dir() {
+            self.put_acl(out, 1, default.unwrap_or(&none));
+        }
+    }
+
+    fn put_acl(&mut self, out: &mut Vec<u8>, kind: usize, list: &AclRef) {
+        let acl = match list {
+            AclRef::List(acl) => acl,
+            AclRef::Number(number) => return acls::put_number(out, *number),
+        };
+        if let Some(number) = self.acls[kind].get(acl) {
+            return acls::put_number(out, *number);
+        }
+        let number = self.acls[kind].len() as u32;
+        self.acls[kind].insert(acl.clone(), number);
+        let inline = self.opts.inc && !self.opts.numeric_ids;
+        let (users, groups) = (&mut self.users, &mut self.group_ids);
+        acls::put(out, acl, inline, &mut |user, id| match user {
+            true => users.insert(id),
+            false => groups.insert(id),
+        });
     }
 
     fn put_xattrs(&mut self, out: &mut Vec<u8>, entry: &Entry) -> u32 {
@@ -257,11 +294,11 @@ impl Encoder {
         out: &mut Vec<u8>,
         names: &mut dyn FnMut(IdKind, u32) -> Option<Vec<u8>>,
     ) {
-        if self.opts.owner {
+        if self.opts.owner || self.opts.acls {
             let ids = self.users.iter().copied();
             ids::put_list(out, &self.opts, ids, &mut |id| names(IdKind::User, id));
         }
-        if self.opts.group {
+        if self.opts.group || self.opts.acls {
             let ids = self.group_ids.iter().copied();
             ids::put_list(out, &self.opts, ids, &mut |id| names(IdKind::Group, id));
         }

@@ -1,6 +1,7 @@
 //! One file-list entry, all fields typed with units.
 
 use crate::checksum::strong::Digest;
+use crate::flist::acls::Acls;
 use crate::flist::xattrs::Xattrs;
 
 /// Bits of the mode that tell the type.
@@ -58,6 +59,8 @@ pub struct Entry {
     pub hard_link: Option<HardLink>,
     /// Digest of the content under `--checksum`. Source: [flist-digest].
     pub digest: Option<Digest>,
+    /// Access control lists, of what is no symlink. Source: [flist-acl].
+    pub acls: Option<Acls>,
     /// Extended attributes. Source: [flist-xattr].
     pub xattrs: Option<Xattrs>,
     /// A directory that the user named, or an implied parent of one.

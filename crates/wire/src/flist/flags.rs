@@ -52,6 +52,8 @@ pub struct FlistOptions {
     pub specials: bool,
     /// Hard-link groups travel.
     pub hard_links: bool,
+    /// Access control lists travel.
+    pub acls: bool,
     /// Extended attributes travel.
     pub xattrs: bool,
     /// Length of the digest of regular files, where one travels.
@@ -81,6 +83,7 @@ impl FlistOptions {
             devices: false,
             specials: false,
             hard_links: false,
+            acls: false,
             xattrs: false,
             checksum_len: None,
             numeric_ids: false,
