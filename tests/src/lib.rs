@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
 pub mod churn;
+pub mod daemon_story;
 pub mod lines;
 pub mod matrix;
 pub mod peer;

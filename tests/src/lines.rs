@@ -103,14 +103,14 @@ fn numbers_after(line: &str, mark: &str) -> String {
     }
 }
 
-/// `".name.AbCdEf"`: the six random characters go.
+/// `".name.AbCdEf"`, or without the first dot in a directory of its own: the six random characters go.
 fn temporary(line: &str) -> String {
     let mut words: Vec<String> = line.split('"').map(str::to_owned).collect();
     for word in words.iter_mut().skip(1).step_by(2) {
         let base = word.rsplit('/').next().unwrap_or_default();
         let Some((name, random)) = base.rsplit_once('.') else { continue };
         let plain = random.len() == 6 && random.bytes().all(|b| b.is_ascii_alphanumeric());
-        if name.starts_with('.') && plain {
+        if (name.starts_with('.') || line.contains(" mkstemp \"")) && plain {
             word.truncate(word.len() - 6);
             word.push('*');
         }

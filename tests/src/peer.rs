@@ -219,11 +219,16 @@ impl Server {
     /// Text, when it does not listen in time; it holds what the program said.
     pub fn start(words: &[String], config: &Path, log: &Path) -> Result<Server, String> {
         let port = free_port();
-        let mut words = words.to_vec();
+        Server::run(&Server::words(words, port, config), port, log)
+    }
+
+    /// The command line of a daemon with a configuration.
+    pub fn words(program: &[String], port: u16, config: &Path) -> Vec<String> {
+        let mut words = program.to_vec();
         words.extend(["--daemon", "--no-detach", "--address=127.0.0.1"].map(str::to_owned));
         words.push(format!("--port={port}"));
         words.push(format!("--config={}", config.display()));
-        Server::run(&words, port, log)
+        words
     }
 
     /// Starts a whole command line that listens on `port`; its output goes to `log`.
@@ -231,6 +236,20 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub fn run(words: &[String], port: u16, log: &Path) -> Result<Server, String> {
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        Server::run_until(words, port, log, || greets(address))
+    }
+
+    /// The same for a daemon that greets not everybody: `ready` says whether it listens.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn run_until(
+        words: &[String],
+        port: u16,
+        log: &Path,
+        ready: impl Fn() -> bool,
+    ) -> Result<Server, String> {
         let log_file = std::fs::File::create(log).expect("a log file");
         let mut shell = Command::new("/bin/sh");
         // The shell ends its child when the pipe closes; a child that ends first is told by a mark.
@@ -241,10 +260,9 @@ impl Server {
         let mut shell = shell.spawn().expect("start a shell");
         let leash = shell.stdin.take();
         let server = Server { port, shell, leash };
-        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
         let start = Instant::now();
         loop {
-            if greets(address) {
+            if ready() {
                 return Ok(server);
             }
             let said = std::fs::read(log).unwrap_or_default();

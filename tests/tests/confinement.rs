@@ -303,6 +303,57 @@ fn what_a_client_names_in_a_module_stays_in_it() {
 }
 
 #[test]
+fn what_is_compared_with_lies_where_a_run_may_look() {
+    // A failure would link or copy a file from outside into a module, or from a stranger's choice.
+    use std::os::unix::fs::MetadataExt;
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("basis");
+    let outside = fs::metadata(place.0.join("out/victim")).unwrap();
+    for file in ["src/victim", "m/open/victim"] {
+        fs::write(place.0.join(file), "intact").unwrap();
+        let copy = fs::File::options().write(true).open(place.0.join(file)).unwrap();
+        copy.set_modified(outside.modified().unwrap()).unwrap();
+    }
+    let links = |file: &str| fs::metadata(place.0.join(file)).unwrap().nlink();
+    symlink("../out", place.0.join("m/leaves")).unwrap();
+    symlink(place.0.join("out"), place.0.join("m/absolute")).unwrap();
+    symlink("open", place.0.join("m/inside")).unwrap();
+    let server = place.daemon(programs, "use chroot = no\nfilter = - /secret");
+    let url = |path: &str| format!("rsync://127.0.0.1:{}/m/{path}", server.port);
+    let above = place.path("out");
+    let ways =
+        ["/leaves", "/absolute", "../leaves", "../../out", "/../out", "/d/../../out", &above];
+    for (at, way) in ways.into_iter().enumerate() {
+        let basis = format!("--link-dest={way}");
+        let dest = url(&format!("to{at}/"));
+        place.ends(programs, &["-t", &basis, "src/victim", &dest], 0);
+        let made = format!("m/to{at}/victim");
+        assert_eq!((links(&made), links("out/victim")), (1, 1), "{way}");
+    }
+    for (at, way) in ["/open", "/inside", "../open", "../inside"].into_iter().enumerate() {
+        let basis = format!("--link-dest={way}");
+        place.ends(programs, &["-t", &basis, "src/victim", &url(&format!("in{at}/"))], 0);
+        assert_eq!(links("m/open/victim"), at as u64 + 2, "{way}");
+    }
+    for way in ["/secret", "../secret/sub", "/d/../secret"] {
+        let basis = format!("--copy-dest={way}");
+        let said = place.ends(programs, &["-t", &basis, "src/victim", &url("no/")], 1);
+        assert!(said.contains("Your options have been rejected by the server."), "{said}");
+    }
+    let strange = [format!("--link-dest={}", place.path("strange")), "--link-dest=../own".into()];
+    symlink("out", place.0.join("own")).unwrap();
+    place.strange_link_if_root("out", "strange");
+    let expected = if am_root() { [1, 2] } else { [2, 3] };
+    for (at, (basis, links_after)) in strange.iter().zip(expected).enumerate() {
+        let dest = format!("dst{at}/");
+        place.ends(programs, &["-t", basis, "src/victim", &dest], 0);
+        assert_eq!(place.read(&format!("{dest}victim")).unwrap(), "intact");
+        assert_eq!(links("out/victim"), links_after, "{basis}");
+    }
+    assert!(place.outside_is_untouched());
+}
+
+#[test]
 fn a_partial_directory_is_made_when_something_is_kept_and_never_above() {
     // A failure would leave directories behind, or remove one that was never a partial directory.
     let Some(programs) = Programs::find() else { return };

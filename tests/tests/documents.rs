@@ -49,6 +49,16 @@ fn refused_md_names_every_refused_parameter_and_no_other() {
 }
 
 #[test]
+fn refused_md_names_every_refused_key_of_lsyncd_and_no_other() {
+    use mirror::config::lsyncd::keys::{KeySupport, SETTINGS, SYNC};
+    let document = text("docs/refused.md");
+    let written = named(section(&document, "## Keys of `lsyncd.conf`"));
+    let refused = SETTINGS.iter().chain(SYNC).filter(|(_, s)| *s != KeySupport::Full);
+    let refused: BTreeSet<String> = refused.map(|(name, _)| (*name).to_string()).collect();
+    assert_eq!(written, refused);
+}
+
+#[test]
 fn the_readme_does_not_call_an_option_absent_that_is_there() {
     let readme = text("README.md");
     let limits = section(&readme, "## Honest limits");

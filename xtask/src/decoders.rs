@@ -33,10 +33,11 @@ use wire::flist::xattrs as exchange;
 use wire::handshake::{self, CompatFlags};
 use wire::message::{self, Message, MessagePolicy};
 use wire::ndx::{NdxReader, NdxWriter};
+use wire::proxy_header::{self, ProxyStep};
 use wire::sum::{BlockSums, SumHead};
 use wire::token::{Received, TokenKind, TokenReader};
 use wire::version::Protocol;
-use wire::{auth, greeting, mux, negotiate};
+use wire::{auth, greeting, limits, mux, negotiate};
 
 /// A decoder by name.
 pub type Target = (&'static str, fn(&[u8]));
@@ -84,6 +85,9 @@ pub fn greeting(data: &[u8]) {
         }
         Err(defect) => drop((defect.client_text(data), defect.daemon_text(data))),
     }
+    let steps = (0..=data.len()).map(|len| proxy_header::parse(data.get(..len).unwrap_or(data)));
+    let wanted = steps.take_while(|step| *step == ProxyStep::More).count();
+    assert!(wanted <= limits::PROXY_BINARY_MAX, "a proxy's header ends");
     let _ = handshake::server_protocol(own, data);
     let flags = handshake::flags_for_client(data, selector & 0x80 != 0);
     let mut out = Vec::new();
@@ -462,8 +466,9 @@ pub fn daemon_config(data: &[u8]) {
         let _ = refuse::RefuseSet::compile(&module.refuse_options, &rows).refuses("delete");
     }
     let facts = advice::LintFacts {
-        directory: &|_| Ok(()),
+        directory: &|_| Err(io::ErrorKind::NotFound.into()),
         secrets: &|_| Err(io::ErrorKind::NotFound.into()),
+        ids: &|_| Err("no such user".into()),
         euid: 0,
     };
     let _ = advice::lint_with(&config, &facts);

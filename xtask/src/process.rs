@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use livemirror_tests::peer::free_port;
@@ -29,22 +30,43 @@ pub(crate) struct Usage {
     pub(crate) peak_kib: f64,
 }
 
-/// Runs a program to its end. One that fails is an error.
+/// Between two looks at the memory of a program that runs to its end.
+const MEMORY_LOOK: Duration = Duration::from_millis(10);
+
+/// Runs a program to its end. One that fails is an error. Its peak memory is looked at while it
+/// runs: what the kernel tells after its end is at least what this process itself had.
 pub(crate) fn measured(command: &mut Command) -> Result<Usage, String> {
     let shown = format!("{command:?}");
     let started = Instant::now();
     let child = command.spawn().map_err(|error| format!("{shown}: {error}"))?;
-    let (status, usage) = wait(&child)?;
-    let wall = started.elapsed().as_secs_f64();
+    let over = AtomicBool::new(false);
+    let (waited, wall, peak_kib) = std::thread::scope(|scope| {
+        let looks = scope.spawn(|| {
+            let mut peak_kib = 0.0;
+            while !over.load(Ordering::Relaxed) {
+                peak_kib = f64::max(peak_kib, peak_of(child.id()));
+                std::thread::sleep(MEMORY_LOOK);
+            }
+            peak_kib
+        });
+        let waited = wait(&child);
+        let wall = started.elapsed().as_secs_f64();
+        over.store(true, Ordering::Relaxed);
+        (waited, wall, looks.join().unwrap_or(0.0))
+    });
+    let (status, usage) = waited?;
     let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
     if status != 0 {
         return Err(format!("{shown}: ended with wait status {status:#x}"));
     }
-    Ok(Usage {
-        wall,
-        cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime),
-        peak_kib: usage.ru_maxrss as f64,
-    })
+    Ok(Usage { wall, cpu: seconds(usage.ru_utime) + seconds(usage.ru_stime), peak_kib })
+}
+
+/// Most memory of a process so far, in KiB; 0 where it has ended.
+fn peak_of(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("");
+    line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0.0)
 }
 
 #[allow(unsafe_code)]
@@ -117,10 +139,7 @@ impl Running {
 
     /// Most memory so far, in KiB.
     pub(crate) fn peak_kib(&self) -> f64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
-        let status = status.unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or("");
-        line.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0.0)
+        peak_of(self.child.id())
     }
 
     /// Stops it where it is; what is sent to it waits.

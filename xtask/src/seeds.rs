@@ -50,6 +50,8 @@ fn greetings() -> Vec<Vec<u8>> {
         handshake::client_capabilities(true).to_string(),
         "\u{7f}\u{10}xxh128 xxh3 md5".to_string(),
         "zstd lz4 zlibx zlib none & md5".to_string(),
+        "PROXY TCP4 10.1.2.3 10.9.9.9 1234 873\r\n".to_string(),
+        "\r\n\r\n\0\r\nQUIT\n!\u{11}\0\u{c}\n\u{1}\u{2}\u{3}\n\t\t\t\u{4}R\u{3}i".to_string(),
     ];
     texts.iter().enumerate().map(|(i, t)| with_selector(i as u8, t.as_bytes())).collect()
 }

@@ -7,11 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use mirror::check::read::FileKind;
+use mirror::config::options::{BadWords, from_words};
+use mirror::config::toml::ConfigError;
 use mirror::config::{Config, SyncConfig};
 use mirror::report::{Report, What};
 use mirror::watch::BackendChoice;
-use rsync::options::parse::{Action, Parsing, parse};
-use rsync::options::{FilterArg, Options, RemoveSource};
+use rsync::options::Options;
 use wire::exit::ExitCode;
 
 use crate::{console, signals};
@@ -55,20 +57,17 @@ pub(crate) fn watch(args: &[Vec<u8>]) -> i32 {
         console::out(WATCH_HELP.as_bytes());
         return 0;
     }
-    let own = match watch_args(args) {
-        Ok(own) => own,
-        Err(text) => return refuse(&text),
-    };
-    let json = own.json;
-    match watch_config(own) {
-        Ok(config) => start(config, json),
-        Err(text) => refuse(&text),
+    let wrong = |text| BadWords { text, exit: ExitCode::Syntax };
+    let own = watch_args(args).map_err(wrong);
+    match own.and_then(|own| Ok((own.json, watch_config(own)?))) {
+        Ok((json, config)) => start(config, json),
+        Err(bad) => refuse(&bad),
     }
 }
 
-fn refuse(text: &str) -> i32 {
-    console::err(format!("livemirror: {}\n", text.trim_end()).as_bytes());
-    ExitCode::Syntax.code()
+fn refuse(bad: &BadWords) -> i32 {
+    console::err(format!("livemirror: {}\n", bad.text.trim_end()).as_bytes());
+    bad.exit.code()
 }
 
 fn watch_args(args: &[Vec<u8>]) -> Result<WatchArgs, String> {
@@ -108,18 +107,15 @@ fn watch_args(args: &[Vec<u8>]) -> Result<WatchArgs, String> {
     Ok(own)
 }
 
-fn watch_config(own: WatchArgs) -> Result<Config, String> {
+fn watch_config(own: WatchArgs) -> Result<Config, BadWords> {
     let env = |name: &str| std::env::var_os(name).map(OsStringExt::into_vec);
     let args: Vec<Vec<u8>> = [b"-a".to_vec()].into_iter().chain(own.rest).collect();
-    let parsed = parse(&args, &env, Parsing::Client)
-        .map_err(|error| String::from_utf8_lossy(&error.text).into_owned())?;
-    if !matches!(parsed.action, Action::Run) {
-        return Err("this option has no meaning for watch".into());
-    }
+    let parsed = from_words(&args, &env)?;
+    let options = parsed.options;
     let Some((target, sources)) = parsed.words.split_last().filter(|(_, s)| !s.is_empty()) else {
-        return Err("give at least one source and a target (livemirror watch --help)".into());
+        let text = "give at least one source and a target (livemirror watch --help)".into();
+        return Err(BadWords { text, exit: ExitCode::Syntax });
     };
-    let options = for_watch(parsed.options)?;
     let syncs = sources
         .iter()
         .map(|source| {
@@ -140,61 +136,49 @@ fn watch_config(own: WatchArgs) -> Result<Config, String> {
     Ok(config)
 }
 
-/// Options of a single run that make no sense for a mirror are refused; rule files are read once,
-/// now.
-fn for_watch(mut options: Options) -> Result<Options, String> {
-    let refused = [
-        (options.dry_run, "--dry-run"),
-        (options.list_only, "--list-only"),
-        (options.files_from.is_some(), "--files-from"),
-        (options.relative, "--relative"),
-        (options.existing, "--existing"),
-        (options.ignore_existing, "--ignore-existing"),
-        (options.deletes(), "--delete-during (write --delete)"),
-        (options.max_delete.is_some(), "--max-delete"),
-        (options.follows_links(), "--copy-links (or the like)"),
-        (options.prune_empty_dirs, "--prune-empty-dirs"),
-        (options.remove_source != RemoveSource::Nothing, "--remove-source-files"),
-    ];
-    if let Some((_, name)) = refused.iter().find(|(given, _)| *given) {
-        return Err(format!("{name} has no meaning for watch"));
-    }
-    let mut filters = Vec::new();
-    for rule in std::mem::take(&mut options.filters) {
-        let (file, include) = match rule {
-            FilterArg::ExcludeFrom(file) => (file, false),
-            FilterArg::IncludeFrom(file) => (file, true),
-            other => {
-                filters.push(other);
-                continue;
-            }
-        };
-        let text = std::fs::read(Path::new(OsStr::from_bytes(&file)))
-            .map_err(|error| format!("{}: {error}", String::from_utf8_lossy(&file)))?;
-        let lines = rsync::files_from::split(&text, options.from0, true);
-        filters.extend(lines.into_iter().map(|line| match include {
-            true => FilterArg::Include(line),
-            false => FilterArg::Exclude(line),
-        }));
-    }
-    options.filters = filters;
-    Ok(options)
-}
-
 /// `livemirror run`.
 pub(crate) fn run(args: &[Vec<u8>]) -> i32 {
     let json = args.iter().any(|arg| arg == b"--json");
     let files: Vec<&Vec<u8>> = args.iter().filter(|arg| arg.as_slice() != b"--json").collect();
     let [file] = files.as_slice() else {
-        return refuse("give one configuration file: livemirror run [--json] CONFIG.toml");
+        let text = "give one configuration file: livemirror run [--json] CONFIG".into();
+        return refuse(&BadWords { text, exit: ExitCode::Syntax });
     };
-    match mirror::config::toml::load(Path::new(OsStr::from_bytes(file))) {
+    match load(file) {
         Ok(config) => start(config, json),
         Err(errors) => {
-            for error in errors {
+            for error in &errors {
                 console::err(format!("{error}\n").as_bytes());
             }
-            ExitCode::Syntax.code()
+            match errors.iter().all(|error| error.refused) {
+                true => ExitCode::Unsupported.code(),
+                false => ExitCode::Syntax.code(),
+            }
+        }
+    }
+}
+
+/// A configuration of any kind that can be run. What a file of another program says of its own log
+/// and process does not count here: this one stays where it was started.
+fn load(file: &[u8]) -> Result<Config, Vec<ConfigError>> {
+    let path = Path::new(OsStr::from_bytes(file));
+    let name = path.display().to_string();
+    match mirror::check::read::kind_of(file).map_err(|e| vec![ConfigError::new(&name, 0, e)])? {
+        FileKind::Toml => mirror::config::toml::load(path),
+        FileKind::Lsyncd => {
+            let loaded = mirror::config::lsyncd::load(path)?;
+            for remark in &loaded.remarks {
+                console::err(format!("{remark}\n").as_bytes());
+            }
+            Ok(loaded.config)
+        }
+        FileKind::Sersync => {
+            let text = "configurations of sersync are not read yet".into();
+            Err(vec![ConfigError::refused(&name, 0, text)])
+        }
+        FileKind::Daemon => {
+            let text = "this is a daemon's configuration: livemirror serve FILE".into();
+            Err(vec![ConfigError::new(&name, 0, text)])
         }
     }
 }

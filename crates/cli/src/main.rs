@@ -1,10 +1,12 @@
 //! `livemirror`: one program, several doors.
 //!
-//! The first word chooses the door; a link named `rsync` enters that door at once. This crate is
+//! The first word chooses the door; a link named `rsync` or `lsyncd` enters that door at once. This crate is
 //! the only one that prints, handles signals or ends the process.
 
+mod check;
 mod console;
 mod live;
+mod lsyncd_door;
 mod rsync_door;
 mod serve;
 mod signals;
@@ -17,10 +19,12 @@ const USAGE: &str = "\
 livemirror: a live copy of a directory tree on another machine
 
   livemirror watch SRC... DEST      mirror now and keep mirroring; `watch --help` tells more
-  livemirror run CONFIG.toml        the same from a file, several mirrors in one process
+  livemirror run CONFIG             the same from a file, several mirrors in one process
   livemirror status [NAME]          what running mirrors do
+  livemirror check FILE...          what is wrong with configuration files, one line each
   livemirror serve CONFIG           the receiving daemon (rsyncd.conf), or --module NAME=PATH
   livemirror rsync ARGS...          rsync's own command line
+  livemirror lsyncd ARGS...         lsyncd's own command line
 
   DEST is a path, host:path (over ssh), host::module/path or rsync://[user@]host[:port]/module/path
 ";
@@ -30,7 +34,11 @@ fn main() {
     let called = args.first().cloned().unwrap_or_default();
     let base = called.rsplit(|&b| b == b'/').next().unwrap_or(b"").to_vec();
     args.remove(0);
-    let code = if base == b"rsync" { rsync_door::run(&args) } else { door(&args) };
+    let code = match base.as_slice() {
+        b"rsync" => rsync_door::run(&args),
+        b"lsyncd" => lsyncd_door::run(&args),
+        _ => door(&args),
+    };
     std::process::exit(code);
 }
 
@@ -41,6 +49,8 @@ fn door(args: &[Vec<u8>]) -> i32 {
         Some(serve::CONNECTION) => serve::connection(&args[1..]),
         Some(b"watch") => live::watch(&args[1..]),
         Some(b"run") => live::run(&args[1..]),
+        Some(b"lsyncd") => lsyncd_door::run(&args[1..]),
+        Some(b"check") => check::run(&args[1..]),
         Some(b"status") => live::status(&args[1..]),
         Some(b"--version" | b"-V") => {
             console::out(format!("livemirror {}\n", env!("CARGO_PKG_VERSION")).as_bytes());

@@ -138,21 +138,17 @@ fn parse(args: &[Vec<u8>]) -> Result<Wanted, String> {
 }
 
 fn check(service: &Service) -> i32 {
-    let env = |name: &[u8]| {
-        use std::os::unix::ffi::OsStrExt;
-        std::env::var_os(std::ffi::OsStr::from_bytes(name)).map(OsStringExt::into_vec)
-    };
-    match service.load(&env) {
+    if let ConfigSource::File(path) = &service.source {
+        return crate::check::show(&mirror::check::check_daemon(path), false);
+    }
+    match service.load(&rsync::daemon::files::system_variable) {
         Err(error) => {
             console::err(format!("{error}\n").as_bytes());
             2
         }
         Ok((config, _)) => {
-            let advice = rsync::daemon::advice::lint(&config);
-            for one in &advice {
-                console::out(format!("{one}\n").as_bytes());
-            }
-            i32::from(!advice.is_empty())
+            let advice = rsync::daemon::advice::lint(&config).into_iter();
+            crate::check::show(&advice.map(Into::into).collect::<Vec<_>>(), false)
         }
     }
 }

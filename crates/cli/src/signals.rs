@@ -1,7 +1,7 @@
 //! Signals become requests: stop after the file in hand, stop now.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 
 use rsync::control::Control;
@@ -26,10 +26,16 @@ pub(crate) fn stop_on_signal(control: &Arc<Control>) {
 
 /// From now on INT, TERM and HUP set the flag; a second one ends the process at once.
 pub(crate) fn set_on_signal(flag: &Arc<AtomicBool>) {
+    note_signal(flag, &Arc::default());
+}
+
+/// The same, and which one it was.
+pub(crate) fn note_signal(flag: &Arc<AtomicBool>, last: &Arc<AtomicI32>) {
     let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) else { return };
-    let flag = flag.clone();
+    let (flag, last) = (flag.clone(), last.clone());
     let watch = move || {
         for signal in signals.forever() {
+            last.store(signal, Ordering::Release);
             if flag.swap(true, Ordering::AcqRel) {
                 let _ = signal_hook::low_level::emulate_default_handler(signal);
             }

@@ -5,6 +5,7 @@
 
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use wire::exit::ExitCode;
@@ -33,7 +34,7 @@ use crate::scan::{ScanRules, Scanner, SourceStart};
 use crate::sender::Sender;
 use crate::session::{ReceivingSetup, receive};
 use crate::setup::{self, Agreed, NameLists, RoleSetup};
-use crate::transport::{Streams, pipe, remote_shell, tcp};
+use crate::transport::{Streams, detour, pipe, remote_shell, tcp};
 
 /// Runs one transfer. Lines go to `console`; nothing else of the process is touched.
 pub fn run(
@@ -148,7 +149,12 @@ impl Client {
         let scanner = Scanner::new(
             self.opts.clone(),
             self.reporter.clone(),
-            ScanRules { filters, munge: self.opts.munge_links, ..ScanRules::default() },
+            ScanRules {
+                filters,
+                munge: self.opts.munge_links,
+                settle: self.control.settle.load(Ordering::Relaxed),
+                ..ScanRules::default()
+            },
             agreed.list_sum,
             agreed.inc(),
         )?;
@@ -385,11 +391,12 @@ impl Client {
         } else {
             let port = port.or(self.opts.port).unwrap_or(tcp::DAEMON_PORT);
             let host = String::from_utf8_lossy(host);
-            if self.opts.verbose > 1 {
-                let line = format!("opening tcp connection to {host} port {port}\n");
-                self.reporter.info(line.as_bytes());
-            }
-            tcp::connect(&self.opts, &host, port)?
+            let explain = |line: &str| {
+                if self.opts.verbose > 1 {
+                    self.reporter.info(format!("{line}\n").as_bytes());
+                }
+            };
+            detour::open(&self.opts, &host, port, &explain)?
         };
         let mut open = self.wrap(streams);
         let module = module_path.split(|&b| b == b'/').next().unwrap_or(b"").to_vec();
@@ -401,10 +408,7 @@ impl Client {
             &mut open.reader,
             &mut open.writer,
             &self.reporter,
-        )
-        .map_err(|f| {
-            if f.exit == ExitCode::StreamIo { crate::farewell::no_daemon(f) } else { f }
-        })?;
+        )?;
         let Welcome::Session(protocol) = welcome else { return Ok(None) };
         let args = crate::options::server_args::daemon_words(&self.opts, words, paths, &module);
         self.show_words("sending daemon args:", &args.outer);

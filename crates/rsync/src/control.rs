@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 pub struct Control {
     stop: AtomicBool,
     /// Seconds in which something other than keep-alives must move, in either direction, or the run
-    /// ends with exit code 30; 0 is no limit. The timeout of the options is no such limit: a peer
-    /// that waits for ever keeps the connection alive.
+    /// ends with exit code 30; 0 is no limit. The time in which a slow peer would read or write all
+    /// files listed comes on top. The timeout of the options is no such limit: a peer that waits for
+    /// ever keeps the connection alive.
     pub stall_s: AtomicU32,
+    /// Whether this side, as sender, lists a file only once a later change of it shows in its time.
+    pub settle: AtomicBool,
     /// Entries listed so far by the sender.
     pub listed: AtomicU64,
     /// Set once the file list is complete.

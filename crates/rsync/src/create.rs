@@ -5,6 +5,7 @@
 
 use std::io;
 
+use tree::dir::Dir;
 use tree::meta::Meta;
 use tree::path::{Name, RelPath};
 use tree::xattr::XattrHolder;
@@ -114,10 +115,7 @@ impl Generator {
         }
         let flags = match &meta {
             Some(meta) if !new => self.item_flags(&path, entry, Some(meta), false),
-            _ => {
-                let flags = self.item_flags(&path, entry, None, false);
-                flags | ItemFlags::LOCAL_CHANGE | ItemFlags::IS_NEW
-            }
+            _ => self.alternate_directory(&path, entry, &name),
         };
         self.report_if_changed(index, flags, None)?;
         if let Some(meta) = meta
@@ -317,8 +315,9 @@ impl Generator {
         if self.skipped_by_presence(meta.as_ref(), &name) {
             return Ok(());
         }
+        let in_the_way = meta.is_some();
         if let Some(found) = &meta {
-            if self.same_value(&path, entry, found) {
+            if self.has_value(&path, entry, found) {
                 let flags = self.item_flags(&path, entry, Some(found), false);
                 self.report_if_changed(index, flags, None)?;
                 if !opts.dry_run {
@@ -339,7 +338,23 @@ impl Generator {
                 meta = None;
             }
         }
-        self.create(&path, entry, &name, index, meta.as_ref())
+        let made = ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE;
+        let flags = match meta {
+            Some(found) => {
+                // What is replaced takes its extended attributes with it; a dry run still sees them.
+                let seen = Some(&found).filter(|_| opts.dry_run);
+                let lists = self.item_flags(&path, entry, seen, true);
+                made | lists | attribute_flags(&self.recv, entry, &found, true)
+            }
+            None if in_the_way => {
+                made | ItemFlags::IS_NEW | self.item_flags(&path, entry, None, true)
+            }
+            None => match self.alternate_other(&path, entry, index, &name)? {
+                Some(flags) => flags,
+                None => return Ok(()),
+            },
+        };
+        self.create(&path, entry, &name, index, flags)
     }
 
     /// `--safe-links`.
@@ -363,18 +378,8 @@ impl Generator {
         entry: &EntryView<'_>,
         name: &[u8],
         index: i32,
-        replaced: Option<&Meta>,
+        flags: ItemFlags,
     ) -> Result<(), Fatal> {
-        // What is replaced takes its extended attributes with it; a dry run still sees them.
-        let seen = replaced.filter(|_| self.recv.opts.dry_run);
-        let mut flags = self.item_flags(path, entry, seen, true);
-        if let Some(meta) = replaced {
-            flags |= attribute_flags(&self.recv, entry, meta, true);
-        }
-        flags |= ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE;
-        if replaced.is_none() {
-            flags |= ItemFlags::IS_NEW;
-        }
         if !self.recv.opts.dry_run
             && let Err(error) = self.create_item(path, entry, name)
         {
@@ -443,17 +448,9 @@ impl Generator {
         Ok(())
     }
 
-    fn same_value(&mut self, path: &RelPath, entry: &EntryView<'_>, found: &Meta) -> bool {
-        if found.mode & 0o170_000 != entry.mode() & 0o170_000 {
-            return false;
-        }
-        if entry.is_link() {
-            let Some(base) = path.name() else { return false };
-            let text = self.cache.parent(path).and_then(|dir| dir.read_link(base));
-            let Some(target) = entry.link_target() else { return false };
-            return text.is_ok_and(|text| text == target);
-        }
-        !entry.is_device() || found.rdev == entry.rdev()
+    fn has_value(&mut self, path: &RelPath, entry: &EntryView<'_>, found: &Meta) -> bool {
+        let Some(base) = path.name() else { return false };
+        self.cache.parent(path).is_ok_and(|dir| same_value(dir, base, entry, found))
     }
 
     /// `--existing` and `--ignore-existing`.
@@ -480,6 +477,19 @@ impl Generator {
             self.recv.reporter.info(&line);
         }
     }
+}
+
+/// Whether the item `base` of `dir`, whose facts are `found`, is what a symlink, device or special
+/// entry describes.
+pub fn same_value(dir: &Dir, base: &Name, entry: &EntryView<'_>, found: &Meta) -> bool {
+    if found.mode & 0o170_000 != entry.mode() & 0o170_000 {
+        return false;
+    }
+    if entry.is_link() {
+        let Some(target) = entry.link_target() else { return false };
+        return dir.read_link(base).is_ok_and(|text| text == target);
+    }
+    !entry.is_device() || found.rdev == entry.rdev()
 }
 
 /// What a new item is called when room must be made for it.

@@ -31,15 +31,15 @@ pub fn enter(
 ) -> Result<Welcome, Fatal> {
     writer.data.extend_from_slice(greeting::format_greeting(opts.protocol).as_bytes());
     writer.flush()?;
-    let line = reader.line(wire::limits::GREETING_MAX)?;
+    let line = text_line(reader, "did not see server greeting")?;
     let peer = greeting::parse_greeting(&line)
-        .map_err(|defect| Fatal::new(ExitCode::StartClient, defect.client_text(&line)))?;
+        .map_err(|defect| Fatal::program(ExitCode::StartClient, defect.client_text(&line)))?;
     let protocol = peer.negotiate(opts.protocol)?;
     writer.data.extend_from_slice(if module.is_empty() { b"#list" } else { module });
     writer.data.push(b'\n');
     writer.flush()?;
     loop {
-        let line = reader.line(wire::limits::GREETING_MAX)?;
+        let line = text_line(reader, "didn't get server startup line")?;
         if let Some(challenge) = line.strip_prefix(b"@RSYNCD: AUTHREQD ") {
             log_in(opts, user, challenge, &peer, writer)?;
         } else if line == b"@RSYNCD: OK" {
@@ -55,6 +55,15 @@ pub fn enter(
             reporter.info(&[line.as_slice(), b"\n"].concat());
         }
     }
+}
+
+/// A line of the daemon. Errors: `missing` where it has ended before.
+fn text_line(reader: &mut LinkReader, missing: &str) -> Result<Vec<u8>, Fatal> {
+    let line = reader.line(wire::limits::GREETING_MAX);
+    line.map_err(|fatal| match reader.is_at_end() {
+        true => Fatal::program(ExitCode::StartClient, missing),
+        false => fatal,
+    })
 }
 
 fn log_in(

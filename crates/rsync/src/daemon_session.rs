@@ -40,6 +40,7 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
         outgoing_chmod: outgoing,
         incoming_chmod: incoming,
         munge: session.munge,
+        ignore_nonreadable: session.module.ignore_nonreadable,
         timeout_s: session.module.timeout_s,
         log: Box::new(move |line| line_log.info(line.trim_ascii_end())),
         transfer_log: transfer_log(&session, &opts),
@@ -110,6 +111,10 @@ fn set_up_options(session: &DaemonSession) -> Options {
 fn apply_module(opts: &mut Options, session: &DaemonSession) {
     let module = &session.module;
     opts.ignore_errors |= module.ignore_errors;
+    opts.open_noatime = module.open_noatime.unwrap_or(opts.open_noatime);
+    if !opts.sender && opts.temp_dir.is_none() && !module.temp_dir.is_empty() {
+        opts.temp_dir = Some(module.temp_dir.clone());
+    }
     opts.names_hidden = session.numeric_ids;
     opts.daemon_bwlimit = session.bwlimit;
     if module.compresses_nothing() {

@@ -142,6 +142,31 @@ impl DestStart {
         }
     }
 
+    /// Opens a directory to compare with, seen from the destination. On a daemon it may lie as far
+    /// up as its module goes.
+    pub fn open_basis(&self, dest: &Root, path: &[u8]) -> io::Result<Root> {
+        let path: &[u8] = if path.is_empty() { b"." } else { path };
+        let open = |path: &[u8]| match self {
+            DestStart::Module { root, .. } if !path.starts_with(b"/") => {
+                root.dir_within(dest, path)
+            }
+            _ => self.open_side(dest, path),
+        };
+        // Something before the end may be in the way; only the end is called no directory.
+        open(path).map_err(|error| match error.raw_os_error() {
+            Some(libc::ENOTDIR) if open(split(path).0).is_err() => {
+                io::Error::from_raw_os_error(libc::ENOENT)
+            }
+            _ => error,
+        })
+    }
+
+    /// Opens the directory that a destination lies in; with `of_file`, that of a single file.
+    pub fn above(&self, dest: &[u8], of_file: bool) -> io::Result<Root> {
+        let dir = if of_file { split(dest).0 } else { dest };
+        self.open(split(dir).0)
+    }
+
     fn open(&self, path: &[u8]) -> io::Result<Root> {
         match self {
             DestStart::Operator { .. } => Root::open_trusted(path),

@@ -35,8 +35,3 @@ pub fn wait_for_peer(reader: &mut LinkReader, fatal: &Fatal) {
         reader.drain(Duration::from_secs(10));
     }
 }
-
-/// A daemon that closes before it said anything.
-pub fn no_daemon(fatal: Fatal) -> Fatal {
-    Fatal { exit: ExitCode::StreamIo, ..fatal }
-}

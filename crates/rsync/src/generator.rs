@@ -25,6 +25,7 @@ use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
 use wire::ndx::{self, NdxWriter};
 
+use crate::basis::BasisWalk;
 use crate::delete_when::DelayedDeletion;
 use crate::fatal::Fatal;
 use crate::items::ItemPrinter;
@@ -54,6 +55,8 @@ pub struct Generator {
     pub writer: LinkWriter,
     /// Handles of destination directories.
     pub cache: DirCache,
+    /// Alternate basis directories.
+    pub basis: BasisWalk,
     ndx: NdxWriter,
     notes: Receiver<Note>,
     walks: VecDeque<Walk>,
@@ -113,6 +116,7 @@ impl Generator {
         let filters = recv.filters.clone();
         Generator {
             cache,
+            basis: BasisWalk::new(&recv),
             recv,
             writer,
             ndx: NdxWriter::new(),
@@ -154,7 +158,7 @@ impl Generator {
         {
             self.delete_pass(&segment)?;
         }
-        if self.recv.opts.verbose > 1 && !self.recv.opts.list_only {
+        if self.recv.opts.verbose > 1 {
             let line: &[u8] = if self.recv.whole_file {
                 b"delta-transmission disabled for local transfer or --whole-file\n"
             } else {

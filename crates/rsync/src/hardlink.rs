@@ -91,6 +91,7 @@ impl Generator {
         let Some(path) = self.recv.dest_path(&entry.name()) else { return false };
         let kind = entry.mode() & 0o170_000;
         matches!(self.look(&path), Ok(Some(meta)) if meta.mode & 0o170_000 == kind)
+            || self.has_alternate(&path)
     }
 
     /// Remembers that this member was asked for.
@@ -197,13 +198,20 @@ impl Generator {
             self.recv.reporter.error_line(&line);
             return Ok(());
         }
-        let found = found.filter(|found| !found.is_dir());
-        let mut flags =
-            ItemFlags::LOCAL_CHANGE | self.item_flags(&path, entry, found.as_ref(), false);
-        if found.is_none() {
-            flags |= ItemFlags::IS_NEW;
+        let (news, flags) = match &found {
+            Some(found) if !found.is_dir() => {
+                (true, self.item_flags(&path, entry, Some(found), false))
+            }
+            _ => self.alternate_link(&path, entry, &to, head.as_ref()),
+        };
+        let opts = &self.recv.opts;
+        let letters = opts.itemize > 1 || opts.info.name > 1 && opts.shows_letters();
+        if news || letters || flags.is_reportable() {
+            let leader = crate::scan::trim_root(leader).to_vec();
+            self.report(index, ItemFlags::LOCAL_CHANGE | flags, Some(leader))?;
+        } else {
+            self.say_up_to_date(&name, false);
         }
-        self.report(index, flags, Some(crate::scan::trim_root(leader).to_vec()))?;
         if let Ok(Some(meta)) = self.look(&path)
             && !self.recv.opts.dry_run
         {

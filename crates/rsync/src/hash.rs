@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 
-use wire::checksum::strong::{ChecksumKind, Digest};
+use wire::checksum::strong::{ChecksumKind, Digest, FileHasher};
 
 /// Bytes read at once.
 pub const READ_CHUNK: usize = 256 * 1024;
@@ -33,6 +34,24 @@ pub fn hash_file(file: &File, kind: ChecksumKind, buffer: &mut Vec<u8>) -> io::R
             return Ok(hasher.finish());
         }
     }
+}
+
+/// Adds the first `len` bytes of a file to a digest. Errors: a file with fewer.
+pub fn hash_start(
+    file: &File,
+    len: u64,
+    hasher: &mut FileHasher,
+    buffer: &mut Vec<u8>,
+) -> io::Result<()> {
+    let mut at = 0;
+    while at < len {
+        let now = usize::try_from(len - at).unwrap_or(READ_CHUNK).min(READ_CHUNK);
+        buffer.resize(now, 0);
+        file.read_exact_at(buffer, at)?;
+        hasher.update(buffer);
+        at += now as u64;
+    }
+    Ok(())
 }
 
 /// A digest that cannot be right: all zero, or with its last byte set where it was all zero.

@@ -138,7 +138,7 @@ impl ItemPrinter {
     /// Whether lines need numbers that are known only after the transfer.
     pub fn after_transfer(&self) -> bool {
         let needs = |f: &Option<Arc<OutFormat>>| f.as_ref().is_some_and(|f| f.needs_transfer());
-        needs(&self.format) || needs(&self.log_format)
+        needs(&self.format) || self.log_format.is_some()
     }
 
     /// Shows one item as its record passes by.
@@ -163,13 +163,12 @@ impl ItemPrinter {
             }
             (Place::Dir, None) => return,
         };
-        let linked = head.xname.as_ref().is_some_and(Vec::is_empty)
-            && !ItemFlags(head.iflags.0 & !ItemFlags::LOCAL_CHANGE.0).is_reportable();
+        let linked = head.xname.as_ref().is_some_and(|leader| !leader.is_empty());
         // Without the letters there is nothing to show of a file whose attributes alone change.
         let made = head.iflags.contains(ItemFlags::TRANSFER)
             || head.iflags.contains(ItemFlags::LOCAL_CHANGE);
         let shown = made || view.is_dir() || self.opts.shows_letters();
-        let significant = head.iflags.is_reportable() && !linked && shown;
+        let significant = (head.iflags.is_reportable() || linked) && shown;
         if let Some(format) = &self.format {
             let show = significant
                 || self.opts.itemize > 1
@@ -179,7 +178,9 @@ impl ItemPrinter {
                 reporter.info(&line);
             }
         }
+        // The log tells what has arrived.
         if let Some(format) = &self.log_format
+            && done.is_some()
             && head.iflags.contains(ItemFlags::TRANSFER)
             && let Some(log) = &reporter.log
         {

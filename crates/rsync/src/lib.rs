@@ -7,8 +7,10 @@
 
 pub mod accept;
 pub mod acls;
+pub mod alternate;
 pub mod attributes;
 pub mod backup;
+pub mod basis;
 pub mod chmod;
 pub mod client;
 pub mod console;
@@ -53,6 +55,7 @@ pub mod scan;
 pub mod sender;
 pub mod server;
 pub mod session;
+pub mod settled;
 pub mod setup;
 pub mod symlinks;
 pub mod transport;

@@ -25,6 +25,9 @@ use crate::fatal::{Fatal, Voice};
 
 /// Bytes read from the transport at once.
 const READ_CHUNK: usize = 256 * 1024;
+/// Bytes of listed files that a slow peer gets through in a second while it is silent: it compares
+/// or writes them.
+const SLOW_PEER_BYTES_S: u64 = 4 * 1024 * 1024;
 /// A read of fewer bytes was probably all the peer had to say.
 const SMALL_READ: usize = 4096;
 /// Bytes of unread input kept while this side is blocked on writing.
@@ -118,8 +121,9 @@ impl Traffic {
     fn waited(&self, begun: Instant) -> Result<(), Fatal> {
         let waited = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         let stalled_s = self.stalled_ms.fetch_add(waited, Ordering::Relaxed) / 1000;
-        let limit_s = u64::from(self.control.stall_s.load(Ordering::Relaxed));
-        if limit_s == 0 || stalled_s < limit_s {
+        let idle_s = u64::from(self.control.stall_s.load(Ordering::Relaxed));
+        let busy_s = self.control.bytes_listed.load(Ordering::Relaxed) / SLOW_PEER_BYTES_S;
+        if idle_s == 0 || stalled_s < idle_s.saturating_add(busy_s) {
             return Ok(());
         }
         let text = format!("nothing but keep-alives for {stalled_s} seconds -- exiting");
@@ -234,6 +238,7 @@ pub struct LinkReader {
     policy: MessagePolicy,
     on_message: OnMessage,
     closed: bool,
+    reset: bool,
     /// Stream bytes handed out so far, without frames.
     pub taken: u64,
     /// It is a TCP connection, whose acknowledgements are not to be held back.
@@ -258,6 +263,7 @@ impl LinkReader {
             policy: MessagePolicy::default(),
             on_message: Box::new(|_| Ok(())),
             closed: false,
+            reset: false,
         }
     }
 
@@ -350,7 +356,7 @@ impl LinkReader {
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
             Err(rustix::io::Errno::CONNRESET) => {
-                self.closed = true;
+                (self.closed, self.reset) = (true, true);
                 Ok(0)
             }
             Err(error) => Err(Fatal::new(
@@ -371,6 +377,11 @@ impl LinkReader {
             }
         }
         Ok(())
+    }
+
+    /// Whether the peer has ended its direction, rather than dropped what it was sent.
+    pub fn is_at_end(&self) -> bool {
+        self.closed && !self.reset
     }
 
     /// The error for a peer that went away.

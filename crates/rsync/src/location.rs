@@ -106,7 +106,9 @@ struct Spec<'a> {
 /// a `:`.
 pub fn parse(word: &[u8], options: &Options) -> Result<Location, UsageError> {
     let Some(spec) = split(word) else { return Ok(Location::Local(word.to_vec())) };
-    if spec.host.starts_with(b"-") {
+    let via_shell = !spec.daemon || options.rsh.is_some() && !options.given.rsh_from_env;
+    // A remote shell could take it for an option.
+    if via_shell && spec.host.starts_with(b"-") {
         let text = "Invalid remote host: hostnames may not start with '-'.";
         return Err(UsageError::plain(text, "client"));
     }
@@ -130,7 +132,6 @@ pub fn parse(word: &[u8], options: &Options) -> Result<Location, UsageError> {
         let error = UsageError::plain(text, "client");
         return Err(UsageError { exit: ExitCode::StartClient, ..error });
     }
-    let via_shell = options.rsh.is_some() && !options.given.rsh_from_env;
     Ok(Location::Daemon { user, host, port, module_path: spec.path.to_vec(), via_shell })
 }
 

@@ -58,7 +58,7 @@ fn relative_path(path: &RelPath, name: &[u8]) -> Option<RelPathBuf> {
 /// Opens the partial file of `path`, if there is a regular one.
 pub fn open(recv: &Receiving, cache: &mut DirCache, path: &RelPath) -> Option<File> {
     let dir = directory(recv, cache, path, false)?;
-    dir.open_read(path.name()?).ok()
+    dir.open_read(path.name()?).and_then(|file| recv.opts.opened(file)).ok()
 }
 
 /// The directory to keep a partial file in: the partial directory, or the file's own.

@@ -23,6 +23,7 @@ use tree::meta::Meta;
 use tree::path::{Name, RelPathBuf};
 use tree::stage::Stage;
 use tree::xattr::XattrHolder;
+use wire::checksum::strong::FileHasher;
 use wire::codec::ByteSource;
 use wire::error::Error;
 use wire::exchange::goodbye::{DelStats, Stats};
@@ -39,13 +40,14 @@ use wire::sum::SumHead;
 use wire::token::{Received, TokenReader};
 
 use crate::attributes;
+use crate::basis::BasisWalk;
 use crate::counters::Counters;
 use crate::fatal::Fatal;
 use crate::heading::Heading;
 use crate::items::{ItemLine, ItemPrinter};
 use crate::link::LinkReader;
 use crate::lists::{Place, Segment};
-use crate::options::Partial;
+use crate::options::{Append, Partial};
 use crate::problem::ProblemKind;
 use crate::receiving::{Note, Receiving};
 use crate::regular::{BASIS_FILE, BASIS_PARTIAL};
@@ -59,6 +61,7 @@ pub struct ReceiverRole {
     ndx: NdxReader,
     tokens: TokenReader,
     cache: DirCache,
+    basis: BasisWalk,
     printer: ItemPrinter,
     /// Numbers of the run.
     pub counters: Counters,
@@ -68,9 +71,10 @@ pub struct ReceiverRole {
     block: Vec<u8>,
 }
 
-/// Where a file's content goes, or why it goes nowhere.
+/// Where a file's content goes, or why it goes nowhere. `own`: the basis is the file that is
+/// replaced or written in place.
 enum Target {
-    Stage { stage: Stage, dir: Dir, place: RelPathBuf, basis: Option<File> },
+    Stage { stage: Stage, dir: Dir, place: RelPathBuf, basis: Option<File>, own: bool },
     Discard,
 }
 
@@ -86,6 +90,7 @@ impl ReceiverRole {
         let cache = DirCache::new(recv.root.clone(), 64);
         let tokens = TokenReader::new(recv.agreed.tokens, recv.agreed.protocol)?;
         Ok(ReceiverRole {
+            basis: BasisWalk::new(&recv),
             recv,
             reader,
             decoder,
@@ -209,12 +214,12 @@ impl ReceiverRole {
 
     fn item(&mut self, index: i32, phase: u8) -> Result<(), Fatal> {
         let head = ItemHead::decode_after_ndx(&mut self.reader, index)?;
-        head.check_basis(0, false)?;
+        head.check_basis(self.recv.opts.basis_dirs.len(), false)?;
         let (segment, place) = match self.recv.lists.lock() {
             Ok(lists) => lists.find(index)?,
             Err(_) => return Err(Fatal::silent(ExitCode::Crashed)),
         };
-        if head.iflags.contains(ItemFlags::IS_NEW) && !self.failed_once.contains(&index) {
+        if head.iflags.contains(ItemFlags::IS_NEW) && phase == 0 {
             self.counters.created.add(segment.mode(&place));
         }
         let xattrs = match self.recv.agreed.xattrs_follow(&self.recv.opts, head.iflags) {
@@ -230,7 +235,7 @@ impl ReceiverRole {
         }
         let pos = segment.content(&place, index, phase)?;
         self.refuse_unwanted(&segment.list.get(pos))?;
-        if !self.failed_once.contains(&index) {
+        if phase == 0 {
             self.counters.transferred += 1;
             self.counters.transferred_size += segment.list.get(pos).len();
         }
@@ -309,7 +314,11 @@ impl ReceiverRole {
         head: &ItemHead,
         done: Option<&ItemLine>,
     ) {
-        self.printer.item(&self.recv.reporter, segment, place, head, done, &|_| &b""[..]);
+        let shown: &[u8] = match self.recv.start.module() {
+            Some(_) => &self.recv.shown,
+            None => b"",
+        };
+        self.printer.item(&self.recv.reporter, segment, place, head, done, &|_| shown);
     }
 
     /// Takes one file's tokens.
@@ -329,7 +338,9 @@ impl ReceiverRole {
             SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
         self.printer.begin_progress(entry.len(), self.listed_bytes());
         let mut target = self.open_target(&entry, &name, head);
-        let received = self.tokens_into(&mut target, &sum_head, &name);
+        let appends = self.recv.opts.append != Append::Off && !self.failed_once.contains(&head.ndx);
+        let start = if appends { sum_head.basis_len() } else { 0 };
+        let received = self.tokens_into(&mut target, &sum_head, start, &name);
         let good = match received {
             Ok(good) => good,
             Err(fatal) => {
@@ -380,8 +391,10 @@ impl ReceiverRole {
             }
         };
         let basis = self.open_basis(&place, &dir, base, head);
+        let own = head.basis.unwrap_or(BASIS_FILE) == BASIS_FILE;
         let opened = if self.recv.opts.inplace {
-            self.back_up_copy(&dir, base, &place)
+            let again = self.failed_once.contains(&head.ndx);
+            self.back_up_copy(&dir, base, &place, again)
                 .and_then(|()| Stage::in_place(dir.clone(), base, true))
         } else {
             let mode = self.recv.wanted_perm(entry, None) | 0o200;
@@ -390,7 +403,7 @@ impl ReceiverRole {
         match opened {
             Ok(mut stage) => {
                 self.lay_out(&mut stage, entry, name);
-                Target::Stage { stage, dir, place, basis }
+                Target::Stage { stage, dir, place, basis, own }
             }
             Err(error) => {
                 let what = if self.recv.opts.inplace { "open" } else { "mkstemp" };
@@ -421,9 +434,17 @@ impl ReceiverRole {
         }
     }
 
-    /// In-place with backups: the old content is copied aside before it is overwritten.
-    fn back_up_copy(&mut self, dir: &Dir, base: &Name, place: &RelPathBuf) -> io::Result<()> {
+    /// In-place with backups: the old content is copied aside before it is overwritten, but not what
+    /// a first try has left.
+    fn back_up_copy(
+        &mut self,
+        dir: &Dir,
+        base: &Name,
+        place: &RelPathBuf,
+        again: bool,
+    ) -> io::Result<()> {
         if self.recv.opts.backup
+            && !again
             && let Some(old) = dir.lstat(base)?
             && old.is_file()
         {
@@ -440,8 +461,9 @@ impl ReceiverRole {
         head: &ItemHead,
     ) -> Option<File> {
         match head.basis.unwrap_or(BASIS_FILE) {
-            BASIS_FILE => dir.open_read(base).ok(),
+            BASIS_FILE => dir.open_read(base).and_then(|file| self.recv.opts.opened(file)).ok(),
             BASIS_PARTIAL => crate::partial::open(&self.recv, &mut self.cache, place),
+            number @ 0..BASIS_FILE => self.basis.open(usize::from(number), place),
             _ => None,
         }
     }
@@ -451,11 +473,13 @@ impl ReceiverRole {
         &mut self,
         target: &mut Target,
         sums: &SumHead,
+        start: u64,
         name: &[u8],
     ) -> Result<Option<wire::checksum::strong::Digest>, Fatal> {
         let mut hasher = self.recv.agreed.transfer_sum.file_hasher();
+        let kept = self.keep_start(target, start, &mut hasher);
         let mut write_failed: Option<io::Error> = None;
-        let mut total: u64 = 0;
+        let mut total: u64 = start;
         loop {
             let wrote = match self.tokens.next(&mut self.reader)? {
                 Received::End => break,
@@ -503,8 +527,24 @@ impl ReceiverRole {
             self.recv.reporter.error_line(&text);
             return Err(Fatal::silent(ExitCode::FileIo));
         }
-        let right = theirs == ours.as_bytes() || matches!(target, Target::Discard);
+        let right = kept && theirs == ours.as_bytes() || matches!(target, Target::Discard);
         Ok(right.then_some(ours))
+    }
+
+    /// Goes over the bytes that `--append` leaves as they are, and with `--append-verify` reads them
+    /// for the digest. False when they are not all there.
+    fn keep_start(&mut self, target: &mut Target, start: u64, hasher: &mut FileHasher) -> bool {
+        let Target::Stage { stage, basis, .. } = target else { return true };
+        if start == 0 {
+            return true;
+        }
+        let verified = match basis {
+            _ if self.recv.opts.append != Append::Verified => Ok(()),
+            Some(basis) => crate::hash::hash_start(basis, start, hasher, &mut self.block),
+            None => return false,
+        };
+        let there = stage.file().metadata().is_ok_and(|meta| meta.len() >= start);
+        verified.is_ok() && there && stage.skip(start).is_ok()
     }
 
     /// Backup, attributes, rename.
@@ -676,12 +716,12 @@ impl ReceiverRole {
 /// zeros: the digest will tell, and the file is asked for again.
 fn copy_block(target: &mut Target, block: &mut Vec<u8>, offset: u64, len: u32) -> io::Result<()> {
     block.resize(len as usize, 0);
-    let Target::Stage { stage, basis, .. } = target else { return Ok(()) };
+    let Target::Stage { stage, basis, own, .. } = target else { return Ok(()) };
     let read = basis.as_ref().map(|basis| basis.read_exact_at(block, offset));
     if !matches!(read, Some(Ok(()))) {
         block.fill(0);
     }
-    if stage.is_in_place() && stage.position() == offset {
+    if *own && stage.is_in_place() && stage.position() == offset {
         stage.skip(u64::from(len))
     } else {
         stage.write(block)

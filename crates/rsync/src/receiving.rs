@@ -75,6 +75,8 @@ pub struct SideDirs {
     pub partial: OnceLock<Dir>,
     /// `--backup-dir`, once something was backed up.
     pub backup: OnceLock<Root>,
+    /// `--compare-dest` and its like, those that can be used.
+    pub basis: Vec<Option<Root>>,
 }
 
 /// Shared, immutable but for the lists and the id map.

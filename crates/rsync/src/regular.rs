@@ -6,19 +6,21 @@
 use std::io;
 use std::sync::Arc;
 
+use tree::dir::Dir;
 use tree::meta::Meta;
-use tree::path::RelPath;
+use tree::path::{Name, RelPath};
 use wire::exchange::request::ItemHead;
 use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
 use wire::sum::SumHead;
 
+use crate::alternate::{Alternate, Found};
 use crate::attributes;
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::lists::{Place, Segment};
-use crate::options::Partial;
-use crate::quick_check::{same_time, unchanged};
+use crate::options::{Append, Partial};
+use crate::quick_check::{attribute_flags, same_time, unchanged};
 
 /// Basis type of the destination file itself.
 pub const BASIS_FILE: u8 = 0x80;
@@ -58,12 +60,21 @@ impl Generator {
             }
             meta = None;
         }
-        if let Some(found) = &meta
-            && self.is_unchanged(&path, entry, found)
-        {
-            return self.up_to_date(&path, entry, found, index, &name);
+        let alternate = match self.alternate_file(&path, entry, meta.as_ref(), index, &name)? {
+            Found::Done => return Ok(()),
+            Found::Basis(alternate) => {
+                meta = None;
+                Some(alternate)
+            }
+            Found::Nothing => None,
+        };
+        if let (Some(found), Some(base)) = (&meta, path.name()) {
+            let dir = self.cache.parent(&path).cloned();
+            if self.is_unchanged(dir, base, entry, found) {
+                return self.up_to_date(&path, entry, found, index, &name);
+            }
         }
-        self.request(&path, entry, meta.as_ref(), index, &name)
+        self.request(&path, entry, (meta.as_ref(), alternate.as_ref()), index, &name)
     }
 
     fn outside_size_limits(&self, entry: &EntryView<'_>, name: &[u8]) -> bool {
@@ -94,14 +105,21 @@ impl Generator {
         newer
     }
 
-    fn is_unchanged(&mut self, path: &RelPath, entry: &EntryView<'_>, meta: &Meta) -> bool {
+    /// Whether the file `base` of `dir` is up to date.
+    pub fn is_unchanged(
+        &mut self,
+        dir: io::Result<Dir>,
+        base: &Name,
+        entry: &EntryView<'_>,
+        meta: &Meta,
+    ) -> bool {
         let recv = self.recv.clone();
-        let (cache, buffer) = (&mut self.cache, &mut self.buffer);
+        let buffer = &mut self.buffer;
         unchanged(&recv.opts, entry, meta, || {
-            let Some(base) = path.name() else { return false };
-            let file = cache.parent(path).and_then(|dir| dir.open_read(base));
-            let digest =
-                file.and_then(|file| crate::hash::hash_file(&file, recv.agreed.list_sum, buffer));
+            let file = dir.and_then(|dir| dir.open_read(base));
+            let digest = file.and_then(|file| {
+                crate::hash::hash_file(&recv.opts.opened(file)?, recv.agreed.list_sum, buffer)
+            });
             match (digest, entry.digest()) {
                 (Ok(ours), Some(theirs)) => ours.as_bytes() == theirs,
                 _ => false,
@@ -141,23 +159,39 @@ impl Generator {
         self.leader_done(entry, index, name)
     }
 
-    /// Asks the sender for a file.
+    /// Asks the sender for a file, with what is at the destination and in a basis directory.
     fn request(
         &mut self,
         path: &RelPath,
         entry: &EntryView<'_>,
-        meta: Option<&Meta>,
+        (meta, alternate): (Option<&Meta>, Option<&Alternate>),
         index: i32,
         name: &[u8],
     ) -> Result<(), Fatal> {
+        let (meta, basis) = match self.choose_basis(path, meta.is_some(), alternate) {
+            Ok(basis) => (meta, basis),
+            Err(error) => {
+                // What cannot be read is as if it were not there.
+                let shown = self.recv.shown_path(name);
+                self.recv.reporter.basis_unreadable(&shown, &error);
+                (None, None)
+            }
+        };
         let mut head =
             ItemHead { ndx: index, iflags: ItemFlags::TRANSFER, basis: None, xname: None };
+        let compared = meta.or(alternate.map(|found| &found.meta));
         head.iflags |= self.item_flags(path, entry, meta, true);
-        if meta.is_none() {
-            head.iflags |= ItemFlags::IS_NEW;
-        }
-        if self.recv.opts.checksum && meta.is_some() {
+        head.iflags |= match (meta, compared) {
+            (None, Some(found)) => attribute_flags(&self.recv, entry, found, true),
+            (None, None) => ItemFlags::IS_NEW,
+            _ => ItemFlags::NONE,
+        };
+        if self.recv.opts.checksum && compared.is_some() {
             head.iflags |= ItemFlags::REPORT_CHANGE;
+        }
+        let appends = self.recv.opts.append != Append::Off;
+        if appends && compared.is_some_and(|meta| meta.size >= entry.len()) {
+            return Ok(());
         }
         if self.recv.opts.dry_run {
             self.request_head(&head)?;
@@ -166,18 +200,16 @@ impl Generator {
             }
             return Ok(());
         }
-        let basis = self.choose_basis(path, meta.is_some());
-        if let Some((_, kind, _)) = &basis
-            && *kind != BASIS_FILE
-        {
-            head.basis = Some(*kind);
-            head.iflags |= ItemFlags::BASIS_TYPE_FOLLOWS;
-        }
+        name_basis(&mut head, basis.as_ref().map(|(_, kind, _)| *kind));
         self.requested_leader(entry, index);
         self.owe(index);
         self.request_head(&head)?;
         match basis {
-            Some((file, _, len)) if !self.recv.whole_file => {
+            // What is there is told by its length alone.
+            Some((_, BASIS_FILE, len)) if appends => {
+                self.sum_head(len, false).encode(&mut self.writer.data)
+            }
+            Some((file, _, len)) if !self.recv.whole_file && !appends => {
                 self.send_sums(&file, len, false, name)?;
             }
             _ => SumHead::empty().encode(&mut self.writer.data),
@@ -185,20 +217,41 @@ impl Generator {
         Ok(())
     }
 
-    /// The file to take blocks from: a partial file before the destination itself.
-    fn choose_basis(&mut self, path: &RelPath, exists: bool) -> Option<(std::fs::File, u8, u64)> {
+    /// The file to take blocks from: a partial file before the destination itself, or before one in
+    /// a basis directory.
+    fn choose_basis(
+        &mut self,
+        path: &RelPath,
+        exists: bool,
+        alternate: Option<&Alternate>,
+    ) -> io::Result<Option<(std::fs::File, u8, u64)>> {
+        if self.recv.opts.dry_run {
+            return Ok(None);
+        }
         let partial = crate::partial::open(&self.recv, &mut self.cache, path);
         if let Some(file) = partial {
-            let len = file.metadata().ok()?.len();
-            return Some((file, BASIS_PARTIAL, len));
+            let len = file.metadata()?.len();
+            return Ok(Some((file, BASIS_PARTIAL, len)));
+        }
+        let Some(base) = path.name() else { return Ok(None) };
+        if let Some(found) = alternate.filter(|_| !exists) {
+            let file = self.recv.opts.opened(found.dir.open_read(base)?)?;
+            let number = u8::try_from(found.number).map_err(io::Error::other)?;
+            return Ok(Some((file, number, found.meta.size)));
         }
         if !exists || self.recv.whole_file {
-            return None;
+            return Ok(None);
         }
-        let base = path.name()?;
-        let file = self.cache.parent(path).and_then(|dir| dir.open_read(base)).ok()?;
-        let len = file.metadata().ok()?.len();
-        Some((file, BASIS_FILE, len))
+        let file = self.cache.parent(path).and_then(|dir| dir.open_read(base))?;
+        let file = self.recv.opts.opened(file)?;
+        let len = file.metadata()?.len();
+        Ok(Some((file, BASIS_FILE, len)))
+    }
+
+    /// How a basis of `len` bytes is cut into blocks; empty where it has too many.
+    fn sum_head(&self, len: u64, redo: bool) -> SumHead {
+        let digest_len = self.recv.agreed.transfer_sum.kind.digest_len();
+        SumHead::for_basis(len, digest_len, redo, self.recv.opts.block_size).unwrap_or_default()
     }
 
     /// Reads the basis once and writes its sum head and block sums.
@@ -210,13 +263,11 @@ impl Generator {
         name: &[u8],
     ) -> Result<(), Fatal> {
         let sum = self.recv.agreed.transfer_sum;
-        let digest_len = sum.kind.digest_len();
-        let head = SumHead::for_basis(len, digest_len, redo, self.recv.opts.block_size);
-        let Some(head) = head.filter(|h| h.count > 0) else {
-            SumHead::empty().encode(&mut self.writer.data);
-            return Ok(());
-        };
+        let head = self.sum_head(len, redo);
         head.encode(&mut self.writer.data);
+        if head.count == 0 {
+            return Ok(());
+        }
         let block_len = head.block_len as usize;
         let per_read = (crate::hash::READ_CHUNK / block_len).max(1);
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -258,16 +309,21 @@ impl Generator {
         let name = entry.name();
         let Some(path) = self.path(&name) else { return Ok(()) };
         let meta = self.look(&path).ok().flatten().filter(Meta::is_file);
+        let alternate = match &meta {
+            None => self.any_alternate(&path, &entry),
+            Some(_) => None,
+        };
         let mut iflags = ItemFlags::TRANSFER | self.item_flags(&path, &entry, meta.as_ref(), true);
-        if meta.is_none() {
-            iflags |= ItemFlags::IS_NEW;
-        }
+        iflags |= match (&meta, &alternate) {
+            (None, Some(found)) => attribute_flags(&self.recv, &entry, &found.meta, true),
+            (None, None) => ItemFlags::IS_NEW,
+            _ => ItemFlags::NONE,
+        };
         let mut head = ItemHead { ndx: index, iflags, basis: None, xname: None };
-        let basis = self.choose_basis(&path, meta.is_some());
-        if let Some((_, BASIS_PARTIAL, _)) = &basis {
-            head.basis = Some(BASIS_PARTIAL);
-            head.iflags |= ItemFlags::BASIS_TYPE_FOLLOWS;
-        }
+        // Why it cannot be read was told the first time.
+        let basis =
+            self.choose_basis(&path, meta.is_some(), alternate.as_ref()).unwrap_or_default();
+        name_basis(&mut head, basis.as_ref().map(|(_, kind, _)| *kind));
         self.owe(index);
         self.request_head(&head)?;
         match basis {
@@ -279,5 +335,13 @@ impl Generator {
                 Ok(())
             }
         }
+    }
+}
+
+/// Says which file is the basis, where it is not the destination itself.
+fn name_basis(head: &mut ItemHead, kind: Option<u8>) {
+    if let Some(kind) = kind.filter(|kind| *kind != BASIS_FILE) {
+        head.basis = Some(kind);
+        head.iflags |= ItemFlags::BASIS_TYPE_FOLLOWS;
     }
 }

@@ -31,6 +31,7 @@ use crate::merge_files::read_in_walk;
 use crate::options::{FilesFrom, Options};
 use crate::problem::ProblemKind;
 use crate::report::messages::{IO_GENERAL, IO_VANISHED, Reporter, Role};
+use crate::settled;
 
 /// A directory that source arguments are relative to.
 pub struct SourceRoot {
@@ -91,6 +92,8 @@ pub struct Scanner {
     /// A name list has named its top directory.
     top_listed: bool,
     munge: bool,
+    settle: bool,
+    ignore_nonreadable: bool,
     umask: u32,
     buffer: Vec<u8>,
     /// Told how the list grows.
@@ -118,6 +121,10 @@ pub struct ScanRules {
     pub daemon_chmod: Option<ChmodRules>,
     /// Whether symlink texts lose the munging prefix.
     pub munge: bool,
+    /// Whether a file that changes in this moment is waited for ([`crate::settled`]).
+    pub settle: bool,
+    /// Whether a walk leaves out what cannot be read, without a word.
+    pub ignore_nonreadable: bool,
 }
 
 impl Scanner {
@@ -150,6 +157,8 @@ impl Scanner {
             filter_root: None,
             top_listed: false,
             munge: rules.munge,
+            settle: rules.settle,
+            ignore_nonreadable: rules.ignore_nonreadable,
             umask: tree::owner::umask(),
             buffer: Vec::new(),
             heading: None,
@@ -312,6 +321,9 @@ impl Scanner {
             self.devices.push(meta.dev);
         }
         if self.opts.relative {
+            if !self.is_way_readable(root, &arg.name) {
+                return Ok(());
+            }
             self.implied_parents(root, &arg.name, out);
         }
         let contents = meta.is_dir() && (self.opts.recurse || arg.contents || is_dot);
@@ -408,7 +420,7 @@ impl Scanner {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let meta = dir.lstat(name)?;
+        let meta = self.lstat(&dir, name)?;
         match meta {
             Some(meta) if self.opts.copy_links && meta.is_link() => {
                 match self.roots[usize::from(root)].root.stat_through(path) {
@@ -416,12 +428,18 @@ impl Scanner {
                     other => other.map(Some),
                 }
             }
-            Some(meta) if follow && meta.is_link() => match source.cache.dir(path) {
-                Ok(target) => target.stat_self().map(Some),
-                Err(_) => Ok(Some(meta)),
-            },
+            Some(meta) if follow && meta.is_link() => {
+                match self.roots[usize::from(root)].cache.dir(path) {
+                    Ok(target) => target.stat_self().map(Some),
+                    Err(_) => Ok(Some(meta)),
+                }
+            }
             other => Ok(other),
         }
+    }
+
+    fn lstat(&self, dir: &Dir, name: &Name) -> io::Result<Option<Meta>> {
+        if self.settle { settled::lstat(dir, name) } else { dir.lstat(name) }
     }
 
     /// [`Self::followed`] for an argument.
@@ -506,6 +524,21 @@ impl Scanner {
         u16::try_from(self.roots.len() - 1).map_err(io::Error::other)
     }
 
+    /// Whether a name may be seen where what cannot be read is left out: the directories that
+    /// travel with it are looked at, not itself, which was asked for.
+    fn is_way_readable(&mut self, root: u16, name: &[u8]) -> bool {
+        let Some(source) = self.roots.get_mut(usize::from(root)) else { return true };
+        let rel = trim_root(name);
+        !self.ignore_nonreadable
+            || memchr::memchr_iter(b'/', rel).all(|at| {
+                let parent = rel.get(..at).and_then(|parent| RelPath::new(parent).ok());
+                let Some((parent, base)) = parent.and_then(|p| Some((p, p.name()?))) else {
+                    return true;
+                };
+                source.cache.parent(parent).is_ok_and(|dir| dir.is_readable(base))
+            })
+    }
+
     fn implied_parents(&mut self, root: u16, name: &[u8], out: &mut Vec<Entry>) {
         for at in name.iter().enumerate().filter(|&(i, &b)| b == b'/' && i > 0).map(|(i, _)| i) {
             let parent = &name[..at];
@@ -575,7 +608,7 @@ impl Scanner {
     }
 
     fn child(&mut self, root: u16, dir: &Dir, base: &Name, name: &[u8], out: &mut Vec<Entry>) {
-        let meta = match dir.lstat(base) {
+        let meta = match self.lstat(dir, base) {
             Ok(Some(meta)) => meta,
             Ok(None) => return,
             Err(error) => return self.link_stat_failed(root, name, &error),
@@ -583,6 +616,9 @@ impl Scanner {
         let Some(meta) = self.followed(root, dir, base, name, meta) else { return };
         let rel = trim_root(name);
         if self.is_excluded(root, rel, meta.is_dir()) {
+            return;
+        }
+        if self.ignore_nonreadable && !meta.is_link() && !dir.is_readable(base) {
             return;
         }
         if name.len() > wire::limits::NAME_MAX_LEN {

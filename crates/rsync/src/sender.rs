@@ -9,7 +9,7 @@
 //! A file that cannot be read is answered with NO_SEND and costs only itself.
 
 use std::collections::{HashMap, HashSet};
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -38,7 +38,7 @@ use crate::flist_options::flist_options;
 use crate::items::{ItemLine, ItemPrinter};
 use crate::link::{LinkReader, LinkWriter};
 use crate::lists::{Lists, Place, Segment};
-use crate::options::Options;
+use crate::options::{Append, Options};
 use crate::problem::ProblemKind;
 use crate::remove_source::Successes;
 use crate::report::messages::{IO_GENERAL, IO_VANISHED, Reporter, Role};
@@ -52,6 +52,18 @@ const AHEAD_MIN: u64 = 1000;
 const AHEAD_IDLE: u64 = 10_000;
 /// Bytes read from a file at once when no basis is searched.
 const COPY_CHUNK: usize = 256 * 1024;
+
+/// What was asked for of one file.
+struct Asked {
+    head: ItemHead,
+    sums: BlockSums,
+    /// Only what comes after the basis that the sums describe.
+    appends: bool,
+    /// What the sums cost.
+    sum_bytes: u64,
+    /// Long values of extended attributes that are wanted with it.
+    xattrs: Option<Vec<u32>>,
+}
 
 /// Everything the sender works with.
 pub struct Sender {
@@ -79,6 +91,8 @@ pub struct Sender {
     /// Long values of extended attributes that were sent: list and item.
     xattrs_sent: HashSet<(u32, u32)>,
     buffer: Vec<u8>,
+    /// Files asked for once, under `--append`: the next time they are sent as usual.
+    sent: HashSet<i32>,
 }
 
 impl Sender {
@@ -121,6 +135,7 @@ impl Sender {
             searched: MatchStats::default(),
             xattrs_sent: HashSet::new(),
             buffer: Vec::new(),
+            sent: HashSet::new(),
         })
     }
 
@@ -426,9 +441,14 @@ impl Sender {
         let taken = self.reader.taken;
         let sum_head =
             SumHead::decode(&mut self.reader, self.agreed.transfer_sum.kind.digest_len())?;
-        let sums = BlockSums::decode(&mut self.reader, sum_head)?;
+        let appends = self.opts.append != Append::Off && phase == 0 && self.sent.insert(index);
+        let sums = match appends {
+            true => BlockSums { head: sum_head, ..BlockSums::default() },
+            false => BlockSums::decode(&mut self.reader, sum_head)?,
+        };
         let sum_bytes = self.reader.taken - taken;
-        self.send_file(&segment, pos, &head, sums, sum_bytes, wanted)
+        let asked = Asked { head, sums, appends, sum_bytes, xattrs: wanted };
+        self.send_file(&segment, pos, asked)
     }
 
     fn count_created(&mut self, segment: &Segment, place: &Place, head: &ItemHead) {
@@ -450,34 +470,31 @@ impl Sender {
     }
 
     /// Sends one file's content, or says that it will not come.
-    fn send_file(
-        &mut self,
-        segment: &Arc<Segment>,
-        pos: usize,
-        head: &ItemHead,
-        sums: BlockSums,
-        sum_bytes: u64,
-        wanted: Option<Vec<u32>>,
-    ) -> Result<(), Fatal> {
+    fn send_file(&mut self, segment: &Arc<Segment>, pos: usize, asked: Asked) -> Result<(), Fatal> {
+        let Asked { head, sums, appends, sum_bytes, xattrs: wanted } = asked;
         let entry = segment.list.get(pos);
         let name = entry.name();
         let file = match self.scanner.open_content(entry.root(), &name) {
             Ok(file) => file,
             Err(error) => return self.no_send(head.ndx, entry.root(), &name, &error),
         };
+        if appends && file.metadata().is_ok_and(|meta| meta.len() < entry.len()) {
+            self.skip_diminished(head.ndx, entry.root(), &name);
+            return Ok(());
+        }
         let written_before = self.wrote();
         if !self.printer.after_transfer() {
-            self.print(segment, &Place::Entry(pos), head, None);
+            self.print(segment, &Place::Entry(pos), &head, None);
         }
         head.encode(&mut self.writer.data, &mut self.ndx_out)?;
         self.xattr_answer(segment, &Place::Entry(pos), wanted);
         sums.head.encode(&mut self.writer.data);
         self.printer.begin_progress(entry.len(), self.lists.bytes);
         let mut hasher = self.agreed.transfer_sum.file_hasher();
-        let (damaged, stats) = if sums.head.count == 0 {
-            self.send_whole(file, &mut hasher)?
+        let (damaged, stats) = if appends || sums.head.count == 0 {
+            self.send_whole(file, sums.head.basis_len(), &mut hasher)?
         } else {
-            self.send_delta(file, head, sums, &mut hasher)?
+            self.send_delta(file, &head, sums, &mut hasher)?
         };
         self.tokens.end(&mut self.writer.data)?;
         let mut digest = hasher.finish();
@@ -495,7 +512,7 @@ impl Sender {
         if self.printer.after_transfer() {
             let bytes = self.wrote() - written_before;
             let line = ItemLine { bytes, digest: Some(digest), sum_bytes };
-            self.print(segment, &Place::Entry(pos), head, Some(&line));
+            self.print(segment, &Place::Entry(pos), &head, Some(&line));
         }
         if let Some(error) = damaged {
             let shown = self.shown(entry.root(), &name);
@@ -594,17 +611,34 @@ impl Sender {
         Ok(())
     }
 
-    /// Everything as literal data; reads ahead of the writer in large pieces.
+    /// A file to append to that has become shorter than it was listed.
+    fn skip_diminished(&mut self, index: i32, root: u16, name: &[u8]) {
+        let shown = self.shown(root, name);
+        let line =
+            [b"skipped diminished file: ".as_slice(), &self.reporter.quoted(&shown)].concat();
+        self.reporter.warning(&line);
+        self.writer.message(&Message::NoSend(index));
+    }
+
+    /// Everything from `start` on as literal data; reads ahead of the writer in large pieces. What
+    /// comes before counts for the digest where `--append-verify` says so.
     fn send_whole(
         &mut self,
         file: std::fs::File,
+        start: u64,
         hasher: &mut FileHasher,
     ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
         let mut stats = MatchStats::default();
         let size = file.metadata().map_or(0, |m| m.len());
-        let mut left = size;
         let mut buffer = std::mem::take(&mut self.buffer);
-        let mut damaged = None;
+        let mut damaged = match self.opts.append {
+            Append::Verified => crate::hash::hash_start(&file, start, hasher, &mut buffer).err(),
+            Append::Off | Append::Blindly => None,
+        };
+        if let Err(error) = (&file).seek(SeekFrom::Start(start)) {
+            damaged = Some(error);
+        }
+        let mut left = size.saturating_sub(start);
         while left > 0 {
             let want = usize::try_from(left).unwrap_or(COPY_CHUNK).min(COPY_CHUNK);
             buffer.resize(want, 0);
@@ -625,7 +659,7 @@ impl Sender {
             left -= got as u64;
             stats.literal += got as u64;
             self.flush_if_full()?;
-            self.printer.progress(&self.reporter, stats.literal);
+            self.printer.progress(&self.reporter, start + stats.literal);
             if got < want {
                 break;
             }

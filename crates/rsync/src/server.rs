@@ -43,6 +43,8 @@ pub struct DaemonPart {
     pub incoming_chmod: Option<ChmodRules>,
     /// Whether symlinks are munged.
     pub munge: bool,
+    /// Whether a listing leaves out what cannot be read.
+    pub ignore_nonreadable: bool,
     /// Module timeout in seconds, told to the client; 0 none.
     pub timeout_s: u32,
     /// Where log lines go.
@@ -213,7 +215,7 @@ impl Server {
     fn send(
         &mut self,
         mut reader: LinkReader,
-        writer: LinkWriter,
+        mut writer: LinkWriter,
         agreed: Agreed,
         paths: Vec<Vec<u8>>,
         daemon: Option<DaemonPart>,
@@ -229,9 +231,8 @@ impl Server {
             None => {
                 let printer = ItemPrinter::server(self.opts.clone(), true, None);
                 crate::munge::check(&self.opts)?;
-                let munge = self.opts.munge_links;
-                let rules = ScanRules { filters, munge, ..ScanRules::default() };
-                (SourceStart::Operator { cwd: crate::client::cwd() }, printer, rules)
+                let own = ScanRules { filters, munge: self.opts.munge_links, ..Default::default() };
+                (SourceStart::Operator { cwd: crate::client::cwd() }, printer, own)
             }
             Some(daemon) => (
                 SourceStart::Module { root: daemon.root.clone(), confined: daemon.confined },
@@ -242,6 +243,8 @@ impl Server {
                     module: Some(daemon.root),
                     daemon_chmod: daemon.outgoing_chmod,
                     munge: daemon.munge,
+                    settle: false,
+                    ignore_nonreadable: daemon.ignore_nonreadable,
                 },
             ),
         };
@@ -255,7 +258,6 @@ impl Server {
             }
             _ => paths,
         };
-        let mut writer = writer;
         let names = match files_from::for_server(&self.opts, |path| open_list(&start, path)) {
             Ok(names) => names,
             Err(fatal) => {

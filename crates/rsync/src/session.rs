@@ -349,15 +349,13 @@ fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
     recv.dest_missing = chosen.missing;
     recv.dest_made = chosen.made;
     recv.side = side_dirs(recv, &start)?;
+    recv.side.basis = crate::basis::open_all(recv, dest)?;
     Ok(false)
 }
 
 /// Opens `--temp-dir`; the others are opened when something needs them.
 fn side_dirs(recv: &Receiving, start: &DestStart) -> Result<SideDirs, Fatal> {
     let mut side = SideDirs::default();
-    if recv.opts.dry_run {
-        return Ok(side);
-    }
     if let (Some(filters), Partial::Dir(dir)) = (&recv.daemon_filters, &recv.opts.partial)
         && dir.starts_with(b"/")
         && hides(filters, &crate::scan::clean(crate::scan::trim_root(dir)), true)

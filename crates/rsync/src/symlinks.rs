@@ -120,7 +120,7 @@ impl Scanner {
         let source = self.roots.get_mut(usize::from(root)).ok_or_else(invalid)?;
         let base = path.name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
         let opened = source.cache.parent(path)?.open_read(base);
-        match opened {
+        let opened = match opened {
             Err(error)
                 if error.raw_os_error() == Some(libc::ELOOP)
                     && (self.opts.copy_links || self.opts.copy_unsafe_links) =>
@@ -128,7 +128,8 @@ impl Scanner {
                 source.root.open_through(path)
             }
             other => other,
-        }
+        };
+        opened.and_then(|file| self.opts.opened(file))
     }
 }
 

@@ -9,8 +9,9 @@ use std::io;
 use std::sync::Arc;
 
 use tree::acl::AclKind;
+use tree::dir::Dir;
 use tree::meta::Meta;
-use tree::path::RelPath;
+use tree::path::{Name, RelPath};
 use tree::xattr::XattrHolder;
 use wire::error::Error;
 use wire::exit::ExitCode;
@@ -311,47 +312,59 @@ impl Generator {
         meta: Option<&Meta>,
         changed: bool,
     ) -> ItemFlags {
-        let mut flags = match meta {
-            Some(meta) => attribute_flags(&self.recv, entry, meta, changed),
-            None => ItemFlags::NONE,
+        let Some(meta) = meta else { return self.xattr_flags(entry, &Values::new()) };
+        let found = match path.name() {
+            Some(_) => self.cache.parent(path).cloned(),
+            None => self.cache.dir(path).cloned(),
         };
-        self.wanted_xattrs = None;
-        let recv = self.recv.clone();
-        let numbers = entry.xattrs().filter(|_| recv.opts.xattrs > 0);
-        let mut local = Values::new();
-        if let Some(meta) = meta.filter(|_| numbers.is_some() || entry.acls().is_some()) {
-            let found = match path.name() {
-                Some(name) => self.cache.parent(path).map(|dir| (dir.clone(), Some(name))),
-                None => self.cache.dir(path).map(|dir| (dir.clone(), None)),
-            };
-            let Ok((dir, name)) = found else { return flags };
-            let holder = match name {
-                Some(name) => XattrHolder::Item(&dir, name),
-                None => XattrHolder::Itself(&dir),
-            };
-            if let Some(acls) = entry.acls()
-                && recv.acls_differ(acls, &holder, entry.mode())
-            {
-                flags |= ItemFlags::REPORT_ACL;
-                // Of an item that stands the list is set before the permissions are compared.
-                let wanted = recv.incoming_mode(entry);
-                let set = !changed && !entry.is_dir() && !recv.opts.dry_run;
-                if set && (meta.mode ^ wanted) & 0o7000 == 0 {
-                    flags = ItemFlags(flags.0 & !ItemFlags::REPORT_PERMS.0);
-                }
-            }
-            if numbers.is_some() {
-                local = self.local_xattrs(&holder, entry);
-            }
+        match found {
+            Ok(dir) => self.flags_at((&dir, path.name()), entry, meta, changed),
+            Err(_) => attribute_flags(&self.recv, entry, meta, changed),
         }
-        let Some(number) = numbers else { return flags };
-        if let Ok(store) = recv.xattrs.lock()
-            && store.differs(number, &local)
+    }
+
+    /// The same for an item of a directory, or the directory itself.
+    pub fn flags_at(
+        &mut self,
+        (dir, name): (&Dir, Option<&Name>),
+        entry: &EntryView<'_>,
+        meta: &Meta,
+        changed: bool,
+    ) -> ItemFlags {
+        let mut flags = attribute_flags(&self.recv, entry, meta, changed);
+        let holder = match name {
+            Some(name) => XattrHolder::Item(dir, name),
+            None => XattrHolder::Itself(dir),
+        };
+        if let Some(acls) = entry.acls()
+            && self.recv.acls_differ(acls, &holder, entry.mode())
         {
-            flags |= ItemFlags::REPORT_XATTR;
-            self.wanted_xattrs = Some((number, store.missing(number, &local)));
+            flags |= ItemFlags::REPORT_ACL;
+            // Of an item that stands the list is set before the permissions are compared.
+            let wanted = self.recv.incoming_mode(entry);
+            let set = !changed && !entry.is_dir() && !self.recv.opts.dry_run;
+            if set && (meta.mode ^ wanted) & 0o7000 == 0 {
+                flags = ItemFlags(flags.0 & !ItemFlags::REPORT_PERMS.0);
+            }
         }
-        flags
+        if entry.xattrs().is_none() || self.recv.opts.xattrs == 0 {
+            self.wanted_xattrs = None;
+            return flags;
+        }
+        let local = self.local_xattrs(&holder, entry);
+        flags | self.xattr_flags(entry, &local)
+    }
+
+    fn xattr_flags(&mut self, entry: &EntryView<'_>, local: &Values) -> ItemFlags {
+        self.wanted_xattrs = None;
+        let number = entry.xattrs().filter(|_| self.recv.opts.xattrs > 0);
+        if let (Some(number), Ok(store)) = (number, self.recv.xattrs.lock())
+            && store.differs(number, local)
+        {
+            self.wanted_xattrs = Some((number, store.missing(number, local)));
+            return ItemFlags::REPORT_XATTR;
+        }
+        ItemFlags::NONE
     }
 
     fn local_xattrs(&self, holder: &XattrHolder<'_>, entry: &EntryView<'_>) -> Values {

@@ -293,17 +293,16 @@ fn lines_without_operands_show_the_help() {
 fn known_options_that_are_missing_are_refused_by_name() {
     let env = |_: &str| None;
     for (line, named) in [
-        ("--fuzzy s d", "--fuzzy (-y)"),
+        ("--qsort s d", "--qsort"),
         ("--debug=all s d", "--debug"),
-        ("--link-dest x s d", "--link-dest"),
         ("--cc=auto,md5 s d", "--checksum-choice=auto,md5"),
     ] {
         let error = parse::parse(&words(line), &env, Parsing::Client).unwrap_err();
         let expected = format!("livemirror: {named} is not supported yet\n");
         assert_eq!((error.exit.code(), error.text), (4, expected.into_bytes()), "{line}");
     }
-    let error = parse::parse(&words("--server --fuzzy . d"), &env, Parsing::Client).unwrap_err();
-    let expected = b"livemirror: on remote machine: --fuzzy (-y) is not supported yet\n";
+    let error = parse::parse(&words("--server --qsort . d"), &env, Parsing::Client).unwrap_err();
+    let expected = b"livemirror: on remote machine: --qsort is not supported yet\n";
     assert_eq!((error.exit.code(), error.text.as_slice()), (4, &expected[..]));
 }
 

@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 pub use rustix::fs::FileType;
 use rustix::fs::{
-    AtFlags, Mode, OFlags, RawDir, Statx, StatxFlags, linkat, makedev, mkdirat, mknodat, openat,
-    readlinkat, renameat, statx, symlinkat, unlinkat,
+    Access, AtFlags, Mode, OFlags, RawDir, Statx, StatxFlags, accessat, fcntl_getfl, fcntl_setfl,
+    linkat, makedev, mkdirat, mknodat, openat, readlinkat, renameat, statx, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -39,6 +39,13 @@ pub struct DirEntry {
     pub file_type: Option<FileType>,
     /// Its inode number.
     pub ino: u64,
+}
+
+/// Makes reads of an open file leave its access time, as opening it with `O_NOATIME` would have. Errors:
+/// EPERM for who is neither its owner nor privileged.
+pub fn leave_access_time(file: &File) -> io::Result<()> {
+    let flags = fcntl_getfl(file)?;
+    Ok(fcntl_setfl(file, flags | OFlags::NOATIME)?)
 }
 
 impl DirEntry {
@@ -72,6 +79,11 @@ impl Dir {
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether this process may read what a name leads to.
+    pub fn is_readable(&self, name: &Name) -> bool {
+        accessat(&*self.fd, name.as_bytes(), Access::READ_OK, AtFlags::empty()).is_ok()
     }
 
     /// Facts of what a name leads to, wherever that is: only for an operator's own wish.

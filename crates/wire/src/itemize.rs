@@ -53,9 +53,10 @@ impl ItemFlags {
         self.0 & other.0 == other.0
     }
 
-    /// Whether there is a difference, or something made or wanted: an item to show.
+    /// Whether there is a difference, or something new or wanted: an item to show. What was made
+    /// from a copy elsewhere and differs from that in nothing is none.
     pub fn is_reportable(self) -> bool {
-        let shown = Self::IS_NEW | Self::LOCAL_CHANGE | Self::TRANSFER;
+        let shown = Self::IS_NEW | Self::TRANSFER;
         self.0 & (Self::REPORT_ALL | shown.0) != 0
     }
 }
@@ -203,6 +204,6 @@ mod tests {
         assert!(!(ItemFlags::XNAME_FOLLOWS | ItemFlags::BASIS_TYPE_FOLLOWS).is_reportable());
         assert!(!ItemFlags(0x0200).is_reportable());
         assert!(ItemFlags::REPORT_CRTIME.is_reportable());
-        assert!(ItemFlags::LOCAL_CHANGE.is_reportable());
+        assert!(!ItemFlags::LOCAL_CHANGE.is_reportable());
     }
 }

@@ -22,6 +22,7 @@ pub mod message;
 pub mod mux;
 pub mod ndx;
 pub mod negotiate;
+pub mod proxy_header;
 pub mod sum;
 pub mod token;
 pub mod version;

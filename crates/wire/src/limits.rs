@@ -198,3 +198,9 @@ pub const DIR_MERGES_MAX: usize = 1024;
 /// Longest path of a directory with `/` and the name of its rule file, in bytes: PATH_MAX less the
 /// NUL.
 pub const MERGE_PATH_MAX: usize = 4095;
+
+/// Bytes of a proxy's line with its end: the longest that the two families need.
+pub const PROXY_LINE_MAX: usize = 107;
+
+/// Bytes of a proxy's binary header: addresses of the largest family, which are names of sockets.
+pub const PROXY_BINARY_MAX: usize = 232;

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::{Bench, median};
 use crate::place::{empty_dir, make_dir};
@@ -16,6 +17,8 @@ use crate::tree;
 const WHO: [&str; 2] = ["livemirror", "rsync"];
 /// The two cases.
 const CASES: [&str; 2] = ["everything", "nothing new"];
+/// How long a daemon may be at work after its client.
+const AFTER_MAX: Duration = Duration::from_secs(10);
 
 /// A run's cost at both ends.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,7 +45,7 @@ pub(super) fn run(bench: &Bench) -> Result<(), String> {
             let who = (round + turn) % 2;
             empty_dir(&target)?;
             costs[0][who].push(once(bench, &daemon, &source, who)?);
-            same(&source, &target).map_err(|text| format!("{}: {text}", WHO[who]))?;
+            soon_same(&source, &target).map_err(|text| format!("{}: {text}", WHO[who]))?;
             costs[1][who].push(once(bench, &daemon, &source, who)?);
         }
     }
@@ -78,7 +81,7 @@ fn once(bench: &Bench, daemon: &Daemon, source: &Path, who: usize) -> Result<Cos
     let before = daemon.running.cpu();
     let client = process::measured(&mut client(bench, daemon, source, who))?;
     // The daemon has waited for its child by then; a tick is a hundredth of a second.
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    std::thread::sleep(Duration::from_millis(50));
     Ok(Cost { client, daemon_cpu: daemon.running.cpu() - before })
 }
 
@@ -126,6 +129,18 @@ pub(super) fn same(source: &Path, target: &Path) -> Result<(), String> {
     match there.len() == here.len() {
         true => Ok(()),
         false => Err(format!("{} names became {}", here.len(), there.len())),
+    }
+}
+
+/// The same, after the moment in which the daemon's side sets the last times of directories: its
+/// client may have ended before.
+pub(super) fn soon_same(source: &Path, target: &Path) -> Result<(), String> {
+    let ended = Instant::now();
+    loop {
+        match same(source, target) {
+            Err(_) if ended.elapsed() < AFTER_MAX => std::thread::sleep(Duration::from_millis(50)),
+            result => return result,
+        }
     }
 }
 

@@ -15,9 +15,11 @@ use super::{Choice, Churns, Mishap};
 use crate::place::empty_dir;
 use crate::process::{Daemon, DaemonPlan, Running};
 
+/// The time-out of the transfers. A connection whose other end was killed by half lives five of them.
+const TIMEOUT_S: u64 = 15;
 /// How long any state may take to come before the run counts as failed: longer than a transfer
 /// that hangs may live, and than the longest pause between two attempts.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 /// Work done before the mirror starts.
@@ -128,6 +130,7 @@ fn start(
     };
     let mut command = Command::new(livemirror);
     command.args(["watch", "--delete", "--json", "--backend", choice.backend]);
+    command.arg(format!("--timeout={TIMEOUT_S}"));
     if choice.hard_links {
         command.arg("-H");
     }

@@ -44,6 +44,8 @@ pub struct Dirty {
     pub kind: Kind,
     /// The target may hold the content of a directory that left this name.
     pub left_dir: bool,
+    /// What is there may be another file than the target has, of the same size and time.
+    pub anew: bool,
     /// When to do it.
     pub wait: Wait,
     /// When the oldest change that this stands for was seen.
@@ -92,9 +94,12 @@ pub fn combine(
         _ if was_subtree => (Kind::Subtree, left_dir),
         _ => (Kind::Entry, left_dir),
     };
+    let anew = old.is_some_and(|d| d.anew)
+        || kind == Kind::Subtree
+        || matches!(change, Change::Arrived | Change::Appeared | Change::Gone { .. });
     let since = old.map_or(now, |d| d.since);
     let wait = wait_after(old, change, since, now, quiet);
-    Dirty { kind, left_dir, wait, since, tries: old.map_or(0, |d| d.tries) }
+    Dirty { kind, left_dir, anew, wait, since, tries: old.map_or(0, |d| d.tries) }
 }
 
 fn wait_after(
@@ -130,6 +135,7 @@ pub fn put_back(newer: Option<&Dirty>, failed: &Dirty, wait: Wait) -> Dirty {
                 (kind, _) => kind,
             },
             left_dir: newer.left_dir || failed.left_dir || failed.kind == Kind::Subtree,
+            anew: newer.anew || failed.anew,
             since: failed.since.min(newer.since),
             tries,
             ..*newer

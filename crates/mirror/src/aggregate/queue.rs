@@ -166,12 +166,16 @@ impl Queue {
         self.flying_doubt = self.doubt.take();
     }
 
-    /// Starts the flight of up to `max` ready paths and returns them in path order.
+    /// Starts the flight of up to `max` ready paths and returns them in path order. Those whose
+    /// content has to be compared go apart from those whose time tells enough.
     pub fn take(&mut self, max: usize) -> Vec<(Vec<u8>, Dirty)> {
+        let ready = |d: &&Dirty| d.wait == Wait::Ready;
+        let oldest = self.pending.values().filter(ready).min_by_key(|d| (d.since, !d.anew));
+        let anew = oldest.is_some_and(|d| d.anew);
         let names: Vec<Vec<u8>> = self
             .pending
             .iter()
-            .filter(|(_, d)| d.wait == Wait::Ready)
+            .filter(|(_, d)| d.wait == Wait::Ready && d.anew == anew)
             .take(max)
             .map(|(p, _)| p.clone())
             .collect();
@@ -241,6 +245,7 @@ impl Queue {
             let dirty = flying.get(path).copied().unwrap_or(Dirty {
                 kind: if *is_dir { Kind::Subtree } else { Kind::Entry },
                 left_dir: false,
+                anew: false,
                 wait: Wait::Ready,
                 since: now,
                 tries: 0,
@@ -379,7 +384,8 @@ impl Queue {
                 if !self.swallowed(&dir) {
                     let old = self.pending.get(&dir);
                     let dirty = combine(old, self.given(&dir), Change::Subtree, now, 0);
-                    self.put(dir, dirty);
+                    // To compare so much by content would keep everything else waiting.
+                    self.put(dir, Dirty { anew: false, ..dirty });
                 }
                 if self.pending.len() <= self.caps.entries / 2 && self.bytes <= self.caps.bytes / 2
                 {

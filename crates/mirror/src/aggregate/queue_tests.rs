@@ -28,6 +28,7 @@ fn play(script: &str, caps: Caps) -> Queue {
 fn named(change: &str) -> Change {
     match change {
         "settled" => Change::Settled,
+        "arrived" => Change::Arrived,
         "attributes" => Change::Attributes,
         "writing" => Change::Writing,
         "appeared" => Change::Appeared,
@@ -84,6 +85,18 @@ fn the_cases_of_the_data_file() {
         seen += 1;
     }
     assert!(seen >= 15, "only {seen} cases were found");
+}
+
+#[test]
+fn what_may_be_another_file_flies_apart_from_what_was_written_to() {
+    // A failure would compare the content of everything, or of nothing.
+    let mut queue = play("log settled\nnew arrived\nold gone\nlog attributes\n", Caps::default());
+    let names = |taken: Vec<(Vec<u8>, Dirty)>| -> Vec<(String, bool)> {
+        taken.into_iter().map(|(p, d)| (String::from_utf8(p).unwrap(), d.anew)).collect()
+    };
+    assert_eq!(names(queue.take(9)), [("log".to_owned(), false)]);
+    assert_eq!(names(queue.take(9)), [("new".to_owned(), true), ("old".to_owned(), true)]);
+    assert!(queue.take(9).is_empty());
 }
 
 #[test]

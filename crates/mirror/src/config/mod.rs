@@ -2,6 +2,9 @@
 //!
 //! Made by [`toml`] from a file or by a program from its command line; read by `run`.
 
+pub mod lsyncd;
+pub mod options;
+pub mod origin;
 pub mod toml;
 
 use rsync::options::Options;
@@ -15,8 +18,19 @@ pub struct Config {
     pub name: String,
     /// Path of the status socket, instead of the usual one.
     pub socket: Option<Vec<u8>>,
+    /// A file that is kept up to date with what is going on.
+    pub status_file: Option<StatusFile>,
     /// At least one.
     pub syncs: Vec<SyncConfig>,
+}
+
+/// A status as a file, for those who look there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusFile {
+    /// Where.
+    pub path: Vec<u8>,
+    /// Seconds between two writings at least.
+    pub interval_s: u64,
 }
 
 /// One source and one target.
@@ -32,21 +46,38 @@ pub struct SyncConfig {
     pub target: Vec<u8>,
     /// Propagate deletions.
     pub delete: bool,
+    /// With `delete`: only in comparisons of everything, or only in batches.
+    pub delete_only: Option<DeleteOnly>,
     /// An empty source may empty its target.
     pub allow_empty: bool,
     /// Which back-end watches.
     pub backend: BackendChoice,
     /// Milliseconds after which a file that is still open counts as finished.
     pub quiet_ms: u64,
+    /// Milliseconds for which changes are collected before they are sent; 0 sends the first at once.
+    pub delay_ms: u64,
+    /// Changes from which on that time is over.
+    pub max_delays: usize,
+    /// Nothing is compared at the start: only what changes from then on is sent.
+    pub skip_first: bool,
     /// Options of every transfer; what a sync decides itself (recursion, names, deletion) is set
     /// over them. Filters must hold no file to be read.
     pub options: Options,
 }
 
+/// When deletions are propagated, if not always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeleteOnly {
+    /// In comparisons of everything, such as the one at the start.
+    Whole,
+    /// In batches of changes.
+    Changes,
+}
+
 impl Config {
     /// A configuration of `syncs`, named by the process.
     pub fn new(syncs: Vec<SyncConfig>) -> Config {
-        Config { name: std::process::id().to_string(), socket: None, syncs }
+        Config { name: std::process::id().to_string(), socket: None, status_file: None, syncs }
     }
 
     /// Refuses what cannot work together. Errors: a line.
@@ -97,11 +128,25 @@ impl SyncConfig {
             contents,
             target: target.to_vec(),
             delete: false,
+            delete_only: None,
             allow_empty: false,
             backend: BackendChoice::Auto,
             quiet_ms: QUIET_MS,
+            delay_ms: 0,
+            max_delays: usize::MAX,
+            skip_first: false,
             options,
         }
+    }
+
+    /// Whether a comparison of everything deletes.
+    pub fn deletes_whole(&self) -> bool {
+        self.delete && self.delete_only != Some(DeleteOnly::Changes)
+    }
+
+    /// Whether a batch of changes deletes.
+    pub fn deletes_changes(&self) -> bool {
+        self.delete && self.delete_only != Some(DeleteOnly::Whole)
     }
 
     /// The source argument that names are relative to, with a slash at its end, and the name of the

@@ -10,7 +10,8 @@ use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
 use rsync::options::FilterArg;
 
-use super::{Config, SyncConfig};
+use super::origin::SyncOrigin;
+use super::{Config, DeleteOnly, SyncConfig};
 use crate::watch::BackendChoice;
 
 /// What is wrong at one place of a file.
@@ -24,14 +25,29 @@ pub struct ConfigError {
     pub column: usize,
     /// What is wrong.
     pub text: String,
+    /// It is right, but nothing that this program does.
+    pub refused: bool,
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
             0 => write!(f, "{}: {}", self.file, self.text),
+            line if self.column == 0 => write!(f, "{}:{line}: {}", self.file, self.text),
             _ => write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.text),
         }
+    }
+}
+
+impl ConfigError {
+    /// A mistake at a line, 0 for the file as a whole.
+    pub fn new(file: &str, line: usize, text: String) -> ConfigError {
+        ConfigError { file: file.to_owned(), line, column: 0, text, refused: false }
+    }
+
+    /// Something that is right, and is not done here.
+    pub fn refused(file: &str, line: usize, text: String) -> ConfigError {
+        ConfigError { refused: true, ..ConfigError::new(file, line, text) }
     }
 }
 
@@ -48,9 +64,8 @@ pub struct KeyRow {
 /// Reads and checks a configuration file. Errors: all that was found.
 pub fn load(path: &std::path::Path) -> Result<Config, Vec<ConfigError>> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|e| {
-        vec![ConfigError { file: file.clone(), line: 0, column: 0, text: e.to_string() }]
-    })?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| vec![ConfigError::new(&file, 0, e.to_string())])?;
     let mut config = parse(&text, &file)?;
     if config.name.is_empty() {
         config.name =
@@ -62,7 +77,12 @@ pub fn load(path: &std::path::Path) -> Result<Config, Vec<ConfigError>> {
 /// Checks the text of a configuration; `file` is its name in errors. Without a `name` key the
 /// configuration's name is empty.
 pub fn parse(text: &str, file: &str) -> Result<Config, Vec<ConfigError>> {
-    let mut reader = Reader { text, file, errors: Vec::new() };
+    parse_placed(text, file).map(|(config, _)| config)
+}
+
+/// As [`parse`], with where each sync stands.
+pub fn parse_placed(text: &str, file: &str) -> Result<(Config, Vec<SyncOrigin>), Vec<ConfigError>> {
+    let mut reader = Reader { text, file, errors: Vec::new(), origins: Vec::new() };
     let table = match DeTable::parse(text) {
         Ok(table) => table,
         Err(e) => {
@@ -70,7 +90,7 @@ pub fn parse(text: &str, file: &str) -> Result<Config, Vec<ConfigError>> {
             return Err(reader.errors);
         }
     };
-    let mut config = Config { name: String::new(), socket: None, syncs: Vec::new() };
+    let mut config = Config { name: String::new(), ..Config::new(Vec::new()) };
     for (key, value) in in_order(table.get_ref()) {
         match (key.get_ref().as_ref(), value.get_ref()) {
             ("sync", DeValue::Array(list)) => {
@@ -95,15 +115,16 @@ pub fn parse(text: &str, file: &str) -> Result<Config, Vec<ConfigError>> {
     if reader.errors.is_empty()
         && let Err(text) = config.check()
     {
-        reader.errors.push(ConfigError { file: file.into(), line: 0, column: 0, text });
+        reader.errors.push(ConfigError::new(file, 0, text));
     }
-    if reader.errors.is_empty() { Ok(config) } else { Err(reader.errors) }
+    if reader.errors.is_empty() { Ok((config, reader.origins)) } else { Err(reader.errors) }
 }
 
 struct Reader<'a> {
     text: &'a str,
     file: &'a str,
     errors: Vec<ConfigError>,
+    origins: Vec<SyncOrigin>,
 }
 
 impl Reader<'_> {
@@ -113,7 +134,11 @@ impl Reader<'_> {
         };
         let mut sync = SyncConfig { name: String::new(), ..SyncConfig::new(b"/", b"") };
         (sync.source, sync.contents) = (Vec::new(), true);
+        let (line, _) = self.place(item.span().start);
+        let mut origin = SyncOrigin::new(self.file, line);
         for (key, value) in in_order(table) {
+            let (line, _) = self.place(key.span().start);
+            origin.add(key.get_ref(), line, self.text.get(value.span()).unwrap_or_default());
             match ROWS.iter().find(|row| row.key == key.get_ref().as_ref()) {
                 Some(row) => {
                     if let Err(text) = (row.set)(&mut sync, value.get_ref()) {
@@ -137,6 +162,7 @@ impl Reader<'_> {
             sync.name = String::from_utf8_lossy(&sync.source).into_owned();
         }
         config.syncs.push(sync);
+        self.origins.push(origin);
     }
 
     fn unknown(&mut self, at: usize, key: &str, known: &[&str]) {
@@ -147,12 +173,17 @@ impl Reader<'_> {
         self.error(at, text);
     }
 
-    fn error(&mut self, at: usize, text: String) {
+    /// Line and column of a byte.
+    fn place(&self, at: usize) -> (usize, usize) {
         let before = self.text.get(..at).unwrap_or(self.text);
         let line_start = before.rfind('\n').map_or(0, |n| n + 1);
         let line = before.matches('\n').count() + 1;
-        let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
-        self.errors.push(ConfigError { file: self.file.into(), line, column, text });
+        (line, before.get(line_start..).unwrap_or_default().chars().count() + 1)
+    }
+
+    fn error(&mut self, at: usize, text: String) {
+        let (line, column) = self.place(at);
+        self.errors.push(ConfigError { column, ..ConfigError::new(self.file, line, text) });
     }
 }
 
@@ -166,7 +197,7 @@ fn in_order<'t, 'i>(
 }
 
 /// The known key nearest to `key`, if near enough to be a slip.
-fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     let plain = key.replace('-', "_").to_lowercase();
     known
         .iter()
@@ -309,7 +340,27 @@ pub const ROWS: &[KeyRow] = &[
         "Where to: a path, host:path, host::module/path or rsync://host/module",
         |sync, v| { sync.target = bytes(v)? }
     ),
-    row!("delete", "Propagate deletions (false)", |sync, v| sync.delete = boolean(v)?),
+    row!(
+        "delete",
+        "Propagate deletions: true, false, \"whole\" or \"changes\" (false)",
+        |sync, v| {
+            sync.delete_only = match v {
+                DeValue::String(word) if word == "whole" => Some(DeleteOnly::Whole),
+                DeValue::String(word) if word == "changes" => Some(DeleteOnly::Changes),
+                _ => None,
+            };
+            sync.delete = sync.delete_only.is_some() || boolean(v)?
+        }
+    ),
+    row!("delay", "Time for which changes are collected before they are sent (0)", |sync, v| {
+        sync.delay_ms = milliseconds(v)?
+    }),
+    row!("max_delays", "Changes that end this time early", |sync, v| {
+        sync.max_delays = usize::try_from(number(v, 1 << 30)?).unwrap_or(usize::MAX)
+    }),
+    row!("skip_first", "Send only what changes from the start on (false)", |sync, v| {
+        sync.skip_first = boolean(v)?
+    }),
     row!("allow_empty", "Let an empty source empty its target (false)", |sync, v| {
         sync.allow_empty = boolean(v)?
     }),

@@ -27,6 +27,8 @@ pub struct Batch {
     pub root: bool,
     /// Among `names` are directories that are gone: what excludes protect in them must stay.
     pub gone_dirs: bool,
+    /// What is there may be other files than the target has, of the same size and time.
+    pub anew: bool,
 }
 
 impl Batch {
@@ -49,6 +51,7 @@ pub fn plan(dirty: &[(Vec<u8>, Dirty)], linked: &[Vec<u8>], delete: bool, prefix
     let mut batch = Batch::default();
     let mut names: BTreeSet<&[u8]> = linked.iter().map(Vec::as_slice).collect();
     for (path, what) in dirty {
+        batch.anew |= what.anew;
         match what.kind {
             Kind::Subtree => batch.subtrees.push(name(prefix, path)),
             Kind::Entry => drop(names.insert(path)),
@@ -106,7 +109,8 @@ mod tests {
     use crate::aggregate::combine::Wait;
 
     fn dirty(path: &str, kind: Kind, left_dir: bool) -> (Vec<u8>, Dirty) {
-        let what = Dirty { kind, left_dir, wait: Wait::Ready, since: 0, tries: 0 };
+        let anew = kind != Kind::Entry;
+        let what = Dirty { kind, left_dir, anew, wait: Wait::Ready, since: 0, tries: 0 };
         (path.as_bytes().to_vec(), what)
     }
 

@@ -14,7 +14,8 @@
 //! would else be taken for equal, and a directory changed twice in one second keep the wrong time.
 //! That holds for the first pass too, since a mirror that was killed may have sent the earlier of
 //! the two. A target that stores times less exactly gets files anew, as differences; a
-//! `--modify-window` of the operator spares it that.
+//! `--modify-window` of the operator spares it that. A name that another file has taken is compared
+//! by its content, since files that were made together often share size and time.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -50,6 +51,9 @@ pub struct Job {
     base: Vec<u8>,
     target: Location,
     target_dir: Location,
+    /// In a comparison of everything.
+    delete_whole: bool,
+    /// In a batch.
     delete: bool,
 }
 
@@ -82,7 +86,8 @@ impl Job {
         }
         let (base, prefix) = config.base_and_prefix();
         let whole = [base.as_slice(), &prefix].concat();
-        Ok(Job { options, whole, base, target, target_dir, delete: config.delete })
+        let (delete_whole, delete) = (config.deletes_whole(), config.deletes_changes());
+        Ok(Job { options, whole, base, target, target_dir, delete_whole, delete })
     }
 
     /// The path of a target on this machine.
@@ -93,9 +98,47 @@ impl Job {
         }
     }
 
+    /// Whether the target holds nothing, or is not there. Errors: it could not be asked.
+    pub fn list_target(&self, control: &Arc<Control>) -> Result<bool, Outcome> {
+        let console = Arc::new(Captured::default());
+        let options =
+            Options { list_only: true, dirs: true, filters: Vec::new(), ..self.options.clone() };
+        let outcome = rsync::client::run(
+            options,
+            vec![self.target_dir.clone()],
+            None,
+            Arc::clone(&console) as Arc<dyn rsync::console::Console>,
+            Arc::clone(control),
+        );
+        let (lines, errors) = console.take();
+        if outcome.exit == ExitCode::Ok {
+            let entries = lines.split(|&b| b == b'\n').filter(|l| !l.is_empty());
+            return Ok(entries.filter(|l| !l.ends_with(b" .")).count() == 0);
+        }
+        let missing = |text: &[u8]| String::from_utf8_lossy(text).contains("No such file");
+        if missing(&errors) || missing(outcome.reason.as_bytes()) {
+            return Ok(true);
+        }
+        Err(outcome)
+    }
+
+    /// How many entries of the target a comparison of everything would delete, by a run that changes
+    /// nothing; `None` when it did not come to an end.
+    pub fn would_delete(&self, control: &Arc<Control>) -> Option<u64> {
+        let options = Options {
+            recurse: true,
+            delete: DeleteMode::During,
+            dry_run: true,
+            ..self.options.clone()
+        };
+        let outcome = self.run(options, &self.whole, control);
+        (outcome.exit == ExitCode::Ok).then_some(outcome.deleted)
+    }
+
     fn run(&self, options: Options, source: &[u8], control: &Arc<Control>) -> Outcome {
         let stall_s = options.timeout_s.saturating_mul(STALL_TIMEOUTS);
         control.stall_s.store(stall_s, Ordering::Relaxed);
+        control.settle.store(true, Ordering::Relaxed);
         rsync::client::run(
             options,
             vec![Location::Local(source.to_vec())],
@@ -127,11 +170,11 @@ impl Job {
 
 impl Transfer for Job {
     fn full(&self, control: &Arc<Control>) -> Outcome {
-        let delete = if self.delete { DeleteMode::During } else { DeleteMode::Off };
+        let delete = if self.delete_whole { DeleteMode::During } else { DeleteMode::Off };
         let options = Options {
             recurse: true,
             delete,
-            force: self.delete,
+            force: self.delete_whole,
             modify_window: self.exact_window(),
             ..self.options.clone()
         };
@@ -150,6 +193,9 @@ impl Transfer for Job {
             let delete = if spare { DeleteMode::During } else { DeleteMode::Off };
             runs.push(Options { delete, ..self.named(batch.names.clone()) });
         }
+        // Sizes only, or checksums, are the operator's own notion of equal.
+        let content = batch.anew && !self.options.size_only && !self.options.checksum;
+        runs.iter_mut().for_each(|options| options.ignore_times |= content);
         if batch.root {
             // The dot also lists the top directory's entries, which costs a comparison of each.
             runs.push(self.named(vec![b".".to_vec()]));
@@ -165,28 +211,11 @@ impl Transfer for Job {
     }
 
     fn target_is_empty(&self, control: &Arc<Control>) -> Result<bool, Outcome> {
-        let console = Arc::new(Captured::default());
-        let options =
-            Options { list_only: true, dirs: true, filters: Vec::new(), ..self.options.clone() };
-        let mut outcome = rsync::client::run(
-            options,
-            vec![self.target_dir.clone()],
-            None,
-            Arc::clone(&console) as Arc<dyn rsync::console::Console>,
-            Arc::clone(control),
-        );
-        let (lines, errors) = console.take();
-        if outcome.exit == ExitCode::Ok {
-            let entries = lines.split(|&b| b == b'\n').filter(|l| !l.is_empty());
-            return Ok(entries.filter(|l| !l.ends_with(b" .")).count() == 0);
-        }
-        let missing = |text: &[u8]| String::from_utf8_lossy(text).contains("No such file");
-        if missing(&errors) || missing(outcome.reason.as_bytes()) {
-            return Ok(true);
-        }
-        outcome.reason =
-            format!("the source is empty, and the target cannot be asked: {}", outcome.reason);
-        Err(outcome)
+        self.list_target(control).map_err(|mut outcome| {
+            outcome.reason =
+                format!("the source is empty, and the target cannot be asked: {}", outcome.reason);
+            outcome
+        })
     }
 }
 
@@ -222,9 +251,11 @@ fn add(all: &mut Outcome, next: Outcome) -> bool {
     part(next.exit)
 }
 
-/// Timeouts in which a transfer must move something other than keep-alives: long enough for a target
-/// that reads a large file to compare it, and nobody waits at a terminal to end one that hangs.
-const STALL_TIMEOUTS: u32 = 30;
+/// Timeouts in which a transfer must move something other than keep-alives, beyond the time for the
+/// files themselves: long enough for a target that deletes a large directory, which says nothing
+/// meanwhile, and what it has deleted by then is gone. Nobody waits at a terminal to end one that
+/// hangs.
+const STALL_TIMEOUTS: u32 = 5;
 /// Seconds a daemon may take to accept a connection, where nothing else is set.
 const CONNECT_TIMEOUT_S: u32 = 30;
 

@@ -16,6 +16,7 @@ use super::sync::{self, End, Reporter};
 use crate::config::Config;
 use crate::report::{Report, What};
 use crate::status::{NoServer, Server, Status, SyncState, default_socket};
+use crate::status_file::StatusWriter;
 
 /// Runs a configuration until `stop` is set, or until every sync has ended by itself.
 ///
@@ -62,6 +63,7 @@ pub fn run(
             .collect();
         let mut watch =
             Overseer { config: &config, syncs: &syncs, meters: vec![None; syncs.len()] };
+        let mut status_file = config.status_file.clone().map(StatusWriter::new);
         while !threads.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             if stop.load(Ordering::Acquire) {
                 syncs.iter().for_each(|shared| shared.request_stop());
@@ -71,6 +73,11 @@ pub fn run(
                 None => std::thread::sleep(Duration::from_millis(TICK_MS.into())),
             }
             watch.progress(&reporter);
+            if let Some(writer) = &mut status_file
+                && let Err(text) = writer.keep(&|| watch.status(), &config)
+            {
+                say(What::Warning { text });
+            }
         }
         threads.into_iter().map(|thread| thread.join()).collect::<Vec<_>>()
     });

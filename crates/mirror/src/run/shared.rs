@@ -25,6 +25,8 @@ pub struct Shared {
     stop: AtomicBool,
     clock: Instant,
     after_killed: bool,
+    delay_ms: Millis,
+    max_delays: usize,
 }
 
 /// What the lock holds.
@@ -80,6 +82,8 @@ impl Shared {
             stop: AtomicBool::new(false),
             clock: Instant::now(),
             after_killed: false,
+            delay_ms: config.delay_ms,
+            max_delays: config.max_delays,
         }
     }
 
@@ -151,6 +155,15 @@ impl Shared {
         control
     }
 
+    /// Until when the changes that wait are collected, if that is not over.
+    fn collecting(&self, queue: &Queue, now: Millis) -> Option<Millis> {
+        if self.delay_ms == 0 || queue.len() >= self.max_delays {
+            return None;
+        }
+        let until = queue.oldest()?.saturating_add(self.delay_ms);
+        (until > now).then_some(until)
+    }
+
     /// Waits until there is something to do.
     pub fn next(&self) -> Next {
         let mut state = self.lock();
@@ -165,14 +178,21 @@ impl Shared {
             let now = self.now();
             let due = state.queue.due(now);
             let blocked = state.blocked_until > now;
+            let held = match due {
+                Due::Full => None,
+                _ => self.collecting(&state.queue, now),
+            };
             state.numbers.state = match (blocked, due) {
-                (false, Due::Full | Due::Paths) => state.numbers.state,
+                (false, Due::Full | Due::Paths) if held.is_none() => state.numbers.state,
                 _ if state.queue.is_empty() => SyncState::Idle,
                 _ => SyncState::Waiting,
             };
             let until = match due {
-                _ if blocked && state.queue.looks_wanted() => return Next::Look,
-                Due::Full | Due::Paths if blocked => state.blocked_until,
+                _ if (blocked || held.is_some()) && state.queue.looks_wanted() => {
+                    return Next::Look;
+                }
+                Due::Full | Due::Paths if blocked => state.blocked_until.max(held.unwrap_or(0)),
+                Due::Paths if held.is_some() => held.unwrap_or(now),
                 Due::Full => return Next::Full,
                 Due::Paths => return Next::Paths,
                 _ if !blocked && state.queue.looks_wanted() => return Next::Paths,

@@ -172,8 +172,10 @@ impl Mirror {
         if let Some(text) = opened.warning {
             sync.report(What::Warning { text });
         }
-        let now = shared.now();
-        shared.lock().queue.doubt(now);
+        if !sync.config.skip_first {
+            let now = shared.now();
+            shared.lock().queue.doubt(now);
+        }
         Ok((sync, opened.watcher))
     }
 
@@ -215,7 +217,13 @@ impl Mirror {
         let control = self.shared.new_control(kind);
         let (config, started) = (&self.config, Instant::now());
         let transfer = self.transfer.as_ref();
-        let hold = weigh_empty(&self.source, transfer, config.allow_empty, config.delete, &control);
+        let hold = weigh_empty(
+            &self.source,
+            transfer,
+            config.allow_empty,
+            config.deletes_whole(),
+            &control,
+        );
         self.shared.lock().queue.take_full();
         let outcome = match hold {
             Err(Hold::Refused(refusal)) => return Err(refusal),
@@ -267,7 +275,7 @@ impl Mirror {
             }
         }
         drop(root);
-        let batch = plan(&taken, &more, self.config.delete, &self.prefix);
+        let batch = plan(&taken, &more, self.config.deletes_changes(), &self.prefix);
         if batch.is_empty() {
             self.shared.lock().queue.landed();
             return Ok(());

@@ -7,8 +7,11 @@
 /// What happened at one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Whatever is there now is worth sending: closed after writing, renamed to here.
+    /// Whatever is there now is worth sending: closed after writing.
     Settled,
+    /// The same, and it is another file than before, for all that its size and time may tell:
+    /// renamed to here, or made and closed.
+    Arrived,
     /// Owner, mode, times or the like changed; content may be in the middle of being written.
     Attributes,
     /// Content was written and the file is still open.

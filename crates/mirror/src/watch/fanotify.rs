@@ -133,7 +133,7 @@ impl View {
             }
         }
         if let Some(path) = new {
-            let change = if dir { Change::Subtree } else { Change::Settled };
+            let change = if dir { Change::Subtree } else { Change::Arrived };
             self.emit(&path, change, dir, out);
         }
     }
@@ -200,6 +200,7 @@ fn changes(bits: u64) -> Vec<Change> {
     match () {
         () if !exists => {}
         () if has(mask::CREATE) && dir => all.push(Change::MadeDir),
+        () if has(mask::CREATE) && has(mask::CLOSE_WRITE) => all.push(Change::Arrived),
         () if has(mask::CLOSE_WRITE) => all.push(Change::Settled),
         () if has(mask::CREATE) => all.push(Change::Appeared),
         () if has(mask::MODIFY) => all.push(Change::Writing),
@@ -221,7 +222,8 @@ mod tests {
         // A failure would leave out a deletion or a creation that the kernel merged.
         use mask::{ATTRIB, CLOSE_WRITE, CREATE, DELETE, MODIFY, ONDIR, RENAME};
         let rows: &[(u64, &[Change])] = &[
-            (CREATE | MODIFY | CLOSE_WRITE, &[Change::Settled]),
+            (CREATE | MODIFY | CLOSE_WRITE, &[Change::Arrived]),
+            (MODIFY | CLOSE_WRITE, &[Change::Settled]),
             (CREATE | MODIFY, &[Change::Appeared]),
             (MODIFY, &[Change::Writing]),
             (MODIFY | ATTRIB, &[Change::Writing]),
@@ -231,7 +233,7 @@ mod tests {
             (CREATE | DELETE | ONDIR, &[Change::Gone { dir: true }, Change::MadeDir]),
             (
                 CREATE | MODIFY | CLOSE_WRITE | DELETE,
-                &[Change::Gone { dir: false }, Change::Settled],
+                &[Change::Gone { dir: false }, Change::Arrived],
             ),
             (MODIFY | CLOSE_WRITE | DELETE, &[Change::Gone { dir: false }]),
             (RENAME | ONDIR, &[Change::Gone { dir: true }]),

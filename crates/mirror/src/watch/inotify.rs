@@ -158,7 +158,8 @@ impl InotifyWatch {
             () if has(mask::CREATE) && is_dir => Change::MadeDir,
             () if has(mask::CREATE) => Change::Appeared,
             () if has(mask::MOVED_TO) && is_dir => Change::Subtree,
-            () if has(mask::MOVED_TO | mask::CLOSE_WRITE) => Change::Settled,
+            () if has(mask::MOVED_TO) => Change::Arrived,
+            () if has(mask::CLOSE_WRITE) => Change::Settled,
             () if has(mask::DELETE | mask::MOVED_FROM) => Change::Gone { dir: is_dir },
             () if has(mask::MODIFY) => Change::Writing,
             () if has(mask::ATTRIB) => Change::Attributes,
@@ -199,7 +200,7 @@ impl InotifyWatch {
                     continue;
                 }
                 if let Some(out) = found.as_deref_mut() {
-                    let change = if is_dir { Change::MadeDir } else { Change::Settled };
+                    let change = if is_dir { Change::MadeDir } else { Change::Arrived };
                     out.push(Event::Path(path.clone(), change));
                 }
                 if is_dir {

@@ -260,10 +260,12 @@ impl Transfer for Stock {
         };
         let root = if batch.root { vec![b".".to_vec()] } else { Vec::new() };
         let whole: &[&str] = if self.config.delete { &["-r", "--delete"] } else { &["-r"] };
-        let steps: [(&[Vec<u8>], &[&str]); 3] =
-            [(&batch.subtrees, whole), (&batch.names, spare), (&root, &[])];
+        let anew: &[&str] = if batch.anew { &["--ignore-times"] } else { &[] };
+        let whole = [whole, anew].concat();
+        let spare = [spare, anew].concat();
+        let steps = [(&batch.subtrees, whole), (&batch.names, spare), (&root, Vec::new())];
         for (names, more) in steps.into_iter().filter(|(names, _)| !names.is_empty()) {
-            let outcome = self.run(&[missing, more].concat(), Some(names));
+            let outcome = self.run(&[missing, more.as_slice()].concat(), Some(names));
             if outcome.exit != ExitCode::Ok {
                 return outcome;
             }

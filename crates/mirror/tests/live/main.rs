@@ -9,5 +9,6 @@
 mod churn;
 mod harness;
 mod retries;
+mod settings;
 mod source;
 mod watching;

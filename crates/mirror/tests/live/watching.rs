@@ -212,6 +212,33 @@ fn directories_that_swap_their_names_end_up_right() {
 }
 
 #[test]
+fn a_file_that_takes_the_name_of_one_with_the_same_size_and_time_is_sent() {
+    // A failure would keep the former content at the target: what is unpacked or built together
+    // often shares size and time.
+    each(|scratch, live| {
+        let time = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_500_000_000);
+        for (path, text) in [("a/one", "first"), ("other", "later"), ("a/b/two", "third")] {
+            fs::write(scratch.src(path), text).unwrap();
+            fs::File::options()
+                .append(true)
+                .open(scratch.src(path))
+                .unwrap()
+                .set_modified(time)
+                .unwrap();
+        }
+        live.settle(scratch);
+        rename(scratch, "other", "a/one");
+        live.settle(scratch);
+        assert_equal(scratch, false);
+        fs::remove_file(scratch.src("a/one")).unwrap();
+        fs::hard_link(scratch.src("a/b/two"), scratch.src("a/one")).unwrap();
+        live.settle(scratch);
+        assert_equal(scratch, false);
+        assert_eq!(fs::read(scratch.dst("a/one")).unwrap(), b"third");
+    });
+}
+
+#[test]
 fn a_file_that_stays_open_is_sent_after_quiet() {
     // A failure would never send logs, or only when their writer ends.
     each(|scratch, live| {

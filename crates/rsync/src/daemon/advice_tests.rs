@@ -4,20 +4,31 @@ use super::*;
 use crate::daemon::config::parse;
 
 fn lint_text(text: &str, secrets: io::Result<(u32, u32, &str)>) -> Vec<String> {
-    let load = |_: &[u8], _: &str| Ok(vec![(b"conf".to_vec(), text.as_bytes().to_vec())]);
-    let config = parse(b"conf", &[], &load, &|_| None).unwrap();
+    let load = |_: &[u8], _: &str| Ok(vec![(b"/etc/conf".to_vec(), text.as_bytes().to_vec())]);
+    let config = parse(b"/etc/conf", &[], &load, &|_| None).unwrap();
     let directory = |path: &[u8]| match path {
-        b"/there" => Ok(()),
+        b"/there" | b"/var/run" => {
+            Ok(tree::root::Root::open(b"/").unwrap().top().stat_self().unwrap())
+        }
         _ => Err(io::Error::from_raw_os_error(libc::ENOENT)),
     };
-    let secrets = |_: &[u8]| match &secrets {
-        Ok((mode, owner, content)) => {
+    let secrets = |path: &[u8]| match &secrets {
+        Ok((mode, owner, content)) if matches!(path, b"/s" | b"/etc/rsync/rsync.passwd") => {
             Ok(SecretsFile { mode: *mode, owner: *owner, content: content.as_bytes().to_vec() })
         }
-        Err(_) => Err(io::Error::from_raw_os_error(libc::ENOENT)),
+        Err(_) if path == b"/root/s" => {
+            Ok(SecretsFile { mode: 0o600, owner: 0, content: b"bob:x\n".to_vec() })
+        }
+        _ => Err(io::Error::from_raw_os_error(libc::ENOENT)),
     };
-    let facts = LintFacts { directory: &directory, secrets: &secrets, euid: 0 };
-    lint_with(&config, &facts).iter().map(ToString::to_string).collect()
+    let ids = |module: &Module| match module.uid.as_slice() {
+        b"" | b"0" => Ok(None),
+        b"ann" => Ok(Some((1000, vec![1000]))),
+        _ => Err("Invalid uid".to_owned()),
+    };
+    let facts = LintFacts { directory: &directory, secrets: &secrets, ids: &ids, euid: 0 };
+    let found: Vec<String> = lint_with(&config, &facts).iter().map(ToString::to_string).collect();
+    found.into_iter().map(|line| line.replace("/etc/conf", "conf")).collect()
 }
 
 fn lint_lines(text: &str) -> Vec<String> {
@@ -35,12 +46,16 @@ fn a_good_file_has_no_remarks() {
 fn the_articles_traps() {
     let found = lint_text(include_str!("../../tests/data/article_rsyncd.conf"), Ok((0o600, 0, "")));
     let starts = [
-        "conf:37: hosts deny 0.0.0.0/32 matches no client",
-        "conf:27: module rsync_test0: path /temp/rsync_test0 does not exist: mkdir -p",
-        "conf:43: user rsync is in auth users but not among the 0 entries",
-        "conf:57: hosts deny 0.0.0.0/32 matches no client",
-        "conf:47: module rsync_test1: path",
-        "conf:51: module rsync_test1 is writable without a login, as root",
+        "conf:37: hosts deny = 0.0.0.0/32: matches no client",
+        "conf:27: path = /temp/rsync_test0: does not exist: whoever asks for module rsync_test0 \
+         is refused; mkdir -p /temp/rsync_test0",
+        "conf:9: use chroot = no: module rsync_test0 is written as root without a chroot",
+        "conf:40: auth users = rsync: user rsync cannot log in: /etc/rsync/rsync.passwd has 0 \
+         entries",
+        "conf:21: log file = /var/rsync/rsync.log: the directory /var/rsync does not exist",
+        "conf:57: hosts deny = 0.0.0.0/32: matches no client",
+        "conf:47: path = /temp/rsync_test1: does not exist",
+        "conf:51: read only = no: module rsync_test1 is writable without a login, as root",
     ];
     for (found, start) in found.iter().zip(starts) {
         assert!(found.starts_with(start), "{found}");
@@ -53,19 +68,29 @@ fn comments_behind_values() {
     let text = "[m]\npath = /there # note\n";
     assert_eq!(
         lint_lines(text),
-        [
-            "conf:2: rsyncd.conf has no comments behind a value; \"# note\" is part of \"path\"",
-            "conf:2: module m: path /there # note does not exist: mkdir -p /there # note",
-        ]
+        ["conf:2: path = /there # note: rsyncd.conf has no comments behind a value: all of it is \
+          the value; put the comment on a line of its own"]
     );
 }
 
 #[test]
 fn an_allow_list_for_nobody() {
     let text = "hosts allow = 0.0.0.0, 0.0.0.0/24\n[a]\npath=/there\n[b]\npath=/there\n";
-    let expected =
-        "conf:1: hosts allow 0.0.0.0, 0.0.0.0/24 matches no client; did you mean 0.0.0.0/0?";
+    let expected = "conf:1: hosts allow = 0.0.0.0, 0.0.0.0/24: matches no client: everybody is \
+                    refused; did you mean 0.0.0.0/0?";
     assert_eq!(lint_lines(text), [expected]);
+}
+
+#[test]
+fn users_that_cannot_do_what_is_wanted() {
+    let text = "[m]\npath=/there\nuid=ann\n";
+    assert_eq!(lint_lines(text), Vec::<String>::new(), "reading needs nothing");
+    let found = lint_lines(&text.replace("uid", "read only=no\nuid"));
+    let expected = "conf:4: uid = ann: user 1000 cannot write /there (owner 0, mode 755): every \
+                    file fails; chown 1000 /there, or set another uid";
+    assert_eq!(found, [expected]);
+    let found = lint_lines("[m]\npath=/there\nuid=nosuch\n");
+    assert!(found[0].starts_with("conf:3: uid = nosuch: Invalid uid; write"), "{found:?}");
 }
 
 #[test]
@@ -75,23 +100,36 @@ fn secrets_files() {
     let good = "bob:x\nann:y\n";
     assert_eq!(
         found(0o100644, 0, good),
-        ["conf:4: secrets file /s has mode 644 and is refused: chmod 600 /s"]
+        ["conf:4: secrets file = /s: has mode 644 and is refused: no login works; chmod 600 /s"]
     );
     assert_eq!(
         found(0o600, 7, good),
-        ["conf:4: secrets file /s belongs to user 7 and is refused: chown root /s"]
+        [
+            "conf:4: secrets file = /s: belongs to user 7 and is refused: no login works; chown root \
+          /s"
+        ]
     );
     assert_eq!(
-        found(0o600, 0, "bob:x \nsecret\n# c\n"),
+        found(0o600, 0, "bob:x \nsecret\n# c\njoe:123456\nmax:abc\\n\n"),
         [
-            "conf:4: line 1 of /s ends in a blank, which is part of the password",
-            "conf:4: line 2 of /s is not user:password",
-            "conf:4: user ann is in auth users but not among the 1 entries of /s",
+            "/s:1: user bob: ends in a blank, which is part of the password; remove the blank at \
+             column 6",
+            "/s:2: the line: is not user:password, so it lets nobody in; write user:password",
+            "/s:4: user joe: has a password that is guessed first; choose another",
+            "/s:5: user max: ends in the two letters \\n, which are part of the password; remove \
+             them",
+            "conf:3: auth users = bob, @staff, ann:ro: user ann cannot log in: /s has 3 entries, \
+             none of that name; add the line ann:PASSWORD",
         ]
     );
     let missing = lint_text(text, Err(io::Error::other("")));
-    assert_eq!(missing, ["conf:4: secrets file /s cannot be read: No such file or directory (2)"]);
+    assert_eq!(
+        missing,
+        ["conf:4: secrets file = /s: no login works: No such file or directory (2); /root/s has \
+          an entry: was it written there by mistake?"]
+    );
     let text = "[m]\npath=/there\nauth users=bob\n";
-    let expected = "conf:3: module m has auth users but no secrets file: no login works";
+    let expected = "conf:3: auth users = bob: there is no secrets file: no login works; write \
+                    secrets file = FILE";
     assert_eq!(lint_lines(text), [expected]);
 }

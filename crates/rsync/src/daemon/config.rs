@@ -348,13 +348,14 @@ impl Reader<'_> {
         let shown = String::from_utf8_lossy(name);
         let Some(row) = params::lookup(name) else {
             let meant = params::nearest(name);
-            let meant = meant.map(|known| format!("; did you mean \"{known}\"?"));
-            let meant = meant.unwrap_or_default();
-            self.remark(place, format!("IGNORING unknown parameter \"{shown}\"{meant}"));
+            let meant = meant.map(|known| format!("did you mean \"{known}\"?"));
+            let fix = meant.unwrap_or_else(|| "remove the line".into());
+            self.remark(place, &shown, "IGNORING unknown parameter".into(), fix);
             return Ok(());
         };
         if row.scope == ParamScope::Global && self.current.is_some() {
-            self.remark(place, format!("Global parameter {} found in module section!", row.name));
+            let text = format!("Global parameter {} found in module section!", row.name);
+            self.remark(place, &shown, text, "move it before the first [module]".into());
             return Ok(());
         }
         self.assign(row, value, place);
@@ -370,11 +371,13 @@ impl Reader<'_> {
         let value = match params::parse_value(row.kind, expanded.as_deref().unwrap_or(value)) {
             Ok(value) => value,
             Err(bad) => {
-                let hint = match value.iter().position(|b| *b == b'#') {
-                    Some(_) => " A comment cannot follow a value.",
-                    None => "",
+                let fix = match value.contains(&b'#') {
+                    true => "a comment cannot follow a value: put it on a line of its own",
+                    false => "correct the value",
                 };
-                self.remark(place, format!("{bad} \"{}\" keeps its value.{hint}", row.name));
+                let shown = format!("{} = {}", row.name, String::from_utf8_lossy(value));
+                let text = format!("{bad} \"{}\" keeps its value", row.name);
+                self.remark(place, &shown, text, fix.into());
                 return;
             }
         };
@@ -387,18 +390,17 @@ impl Reader<'_> {
 
     fn malformed(&mut self, text: &[u8], place: ConfigPlace) {
         let shown = String::from_utf8_lossy(text);
-        let hint = match params::lookup(text) {
+        let fix = match params::lookup(text) {
             Some(row) if row.kind == ParamKind::Bool || row.kind == ParamKind::Tri => {
-                format!(" (write \"{} = yes\")", row.name)
+                format!("write \"{} = yes\"", row.name)
             }
-            _ => String::new(),
+            _ => "write NAME = VALUE, or remove the line".into(),
         };
-        let text = format!("Ignoring badly formed line in config file: {shown}{hint}");
-        self.remark(&place, text);
+        self.remark(&place, &shown, "Ignoring badly formed line in config file".into(), fix);
     }
 
-    fn remark(&mut self, place: &ConfigPlace, text: String) {
-        self.config.remarks.push(Advice { place: place.clone(), text });
+    fn remark(&mut self, place: &ConfigPlace, value: &str, text: String, fix: String) {
+        self.config.remarks.push(Advice::new(place.clone(), value, text).fix(fix));
     }
 
     fn apply_overrides(&mut self) -> Result<(), DaemonConfigError> {

@@ -84,16 +84,16 @@ fn fatal_lines_name_file_and_line() {
 #[test]
 fn remarks_name_file_line_and_a_way_out() {
     assert_eq!(remarks("&include").len(), 1);
-    let text = "conf:2: Ignoring badly formed line in config file: ignore errors \
-                (write \"ignore errors = yes\")";
+    let text = "conf:2: ignore errors: Ignoring badly formed line in config file; write \"ignore \
+                errors = yes\"";
     assert_eq!(remarks("\nignore errors\n"), [text]);
-    let text = "conf:1: IGNORING unknown parameter \"gnore errors\"; did you mean \"ignore \
-                errors\"?";
+    let text = "conf:1: gnore errors: IGNORING unknown parameter; did you mean \"ignore errors\"?";
     assert_eq!(remarks("gnore errors = yes"), [text]);
-    let text = "conf:2: Global parameter port found in module section!";
+    let text = "conf:2: port: Global parameter port found in module section!; move it before the \
+                first [module]";
     assert_eq!(remarks("[a]\nport = 4"), [text]);
     let found = remarks("read only = no # writable");
-    assert!(found[0].ends_with("A comment cannot follow a value."), "{found:?}");
+    assert!(found[0].ends_with("put it on a line of its own"), "{found:?}");
     assert!(read("read only = no # writable").globals.flag(Param::ReadOnly));
 }
 

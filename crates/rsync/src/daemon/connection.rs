@@ -13,7 +13,10 @@ use tree::path::RelPath;
 use wire::exit::ExitCode;
 use wire::greeting::{Greeting, format_greeting, parse_greeting};
 use wire::limits;
+use wire::proxy_header::{self, ProxyStep};
 use wire::version::Protocol;
+
+use crate::options::check::TEMP_DIR_MAX;
 
 use super::access::{self, ClientPeer};
 use super::arguments::{self, Arguments};
@@ -66,6 +69,16 @@ impl End {
 
     pub(crate) fn dropped(log: impl Into<Vec<u8>>, exit: ExitCode) -> End {
         End::Dropped { log: log.into(), exit }
+    }
+
+    /// What the log is told.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            End::Refused { log, .. } | End::Dropped { log, .. } => {
+                String::from_utf8_lossy(log).into_owned()
+            }
+            End::Answered | End::Elsewhere(_) => String::new(),
+        }
     }
 }
 
@@ -160,13 +173,16 @@ struct Admitted {
 
 impl Connection<'_> {
     fn admit(&mut self) -> Result<Admitted, End> {
+        self.stream.begin_phase();
+        if self.globals.proxy_protocol {
+            self.read_proxy_header()?;
+        }
         if self.globals.defaults.reverse_lookup {
-            self.peer.host = peer::host_name(self.peer.addr);
+            self.look_up_name();
         }
         self.set_variable("RSYNC_PID", std::process::id().to_string().into_bytes());
         self.set_variable("RSYNC_HOST_ADDR", self.peer.addr.to_string().into_bytes());
         self.log.info([b"connect from ", self.client().as_slice()].concat());
-        self.stream.begin_phase();
         let (greeting, protocol) = self.greet()?;
         let name = self.module_name()?;
         self.stream.end_phase();
@@ -181,6 +197,12 @@ impl Connection<'_> {
         if let Some(format) = &self.service.log_format {
             module.log_format = format.clone();
             module.transfer_logging = true;
+        }
+        if module.temp_dir.len() > TEMP_DIR_MAX {
+            let name = String::from_utf8_lossy(&name).into_owned();
+            let text = format!("the 'temp dir' value for {name} is WAY too long -- ignoring.");
+            self.log.warning(text);
+            module.temp_dir.clear();
         }
         let plan = enter::plan(&module)?;
         self.switch_log(&module);
@@ -199,6 +221,37 @@ impl Connection<'_> {
         let paths = module_paths(&arguments, &module.name, &entered)?;
         let user = admitted.user;
         Ok(Admitted { protocol, module, user, arguments, paths, entered, slot, pre })
+    }
+
+    /// Learns from the proxy whom it speaks for. Only a proxy of the operator's is listened to, and
+    /// who sends no header is not one.
+    fn read_proxy_header(&mut self) -> Result<(), End> {
+        let verdict = access::check(&self.globals.proxy_hosts, b"", &self.peer, None);
+        if self.globals.proxy_hosts.trim_ascii().is_empty() || !verdict.allowed {
+            let client = String::from_utf8_lossy(&self.client()).into_owned();
+            let text = format!("proxy protocol rejected from untrusted peer {client}");
+            return Err(End::dropped(text, ExitCode::StreamIo));
+        }
+        let mut header = Vec::new();
+        loop {
+            match proxy_header::parse(&header) {
+                ProxyStep::More => header.extend(self.stream.bytes(1)?),
+                ProxyStep::Bad => return Err(End::dropped("", ExitCode::StreamIo)),
+                ProxyStep::Done(Some(client)) => {
+                    self.peer.addr = access::canonical(client);
+                    return Ok(());
+                }
+                ProxyStep::Done(None) => return Ok(()),
+            }
+        }
+    }
+
+    fn look_up_name(&mut self) {
+        let (name, remark) = peer::host_name(self.peer.addr);
+        self.peer.host = name;
+        if let Some(remark) = remark {
+            self.log.warning(remark);
+        }
     }
 
     /// The two greetings and the message of the day.
@@ -293,7 +346,7 @@ impl Connection<'_> {
 
     fn check_access(&mut self, module: &Module) -> Result<(), End> {
         if module.reverse_lookup && self.peer.host == peer::UNDETERMINED {
-            self.peer.host = peer::host_name(self.peer.addr);
+            self.look_up_name();
         }
         let lookup = |name: &str| peer::addresses(name);
         let forward: access::ForwardLookup<'_> =

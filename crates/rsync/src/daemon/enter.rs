@@ -63,7 +63,7 @@ fn wants_chroot(module: &Module, log: &DaemonLog) -> bool {
 }
 
 /// The ids of `uid` and `gid`, or of nobody where root has none.
-fn ids(module: &Module) -> Result<Option<(u32, Vec<u32>)>, End> {
+pub(crate) fn ids(module: &Module) -> Result<Option<(u32, Vec<u32>)>, End> {
     let privileged = owner::am_root();
     let words = secrets::entries(&module.gid);
     if !privileged && module.uid.is_empty() && words.is_empty() {

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use tree::meta::Meta;
 use tree::operator::{self, Access};
 
 use super::config::Loaded;
@@ -79,7 +80,7 @@ pub fn read_secrets(path: &[u8]) -> io::Result<SecretsFile> {
     Ok(SecretsFile { content, mode: facts.mode, owner: facts.uid })
 }
 
-/// Whether a directory can be opened.
-pub fn check_directory(path: &[u8]) -> io::Result<()> {
-    tree::root::Root::open(path).map(drop)
+/// What a directory is that can be opened.
+pub fn look_at_directory(path: &[u8]) -> io::Result<Meta> {
+    tree::root::Root::open(path)?.top().stat_self()
 }

@@ -89,8 +89,8 @@ fn a_configuration_that_cannot_be_used_is_told_with_its_line() {
         "pid file = DIR/pid\nport = 28732\nlog file = DIR/log\nignore errors\nsocket options = FOO\n",
     );
     assert_eq!(exit, ExitCode::Ok);
-    let remark = "DIR/conf:4: Ignoring badly formed line in config file: ignore errors \
-                  (write \"ignore errors = yes\")\nUnknown socket option FOO\n";
+    let remark = "DIR/conf:4: ignore errors: Ignoring badly formed line in config file; write \
+                  \"ignore errors = yes\"\nUnknown socket option FOO\n";
     assert_eq!(err, remark);
     assert!(!dir.join("pid").exists(), "removed at the end");
     let log = std::fs::read_to_string(dir.join("log")).unwrap();

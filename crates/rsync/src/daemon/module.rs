@@ -83,6 +83,12 @@ pub struct Module {
     pub munge_symlinks: Option<bool>,
     /// `numeric ids`; unset is on in a chroot.
     pub numeric_ids: Option<bool>,
+    /// Leaves out what it may not read of the directories it lists.
+    pub ignore_nonreadable: bool,
+    /// `open noatime`; unset leaves it to the client.
+    pub open_noatime: Option<bool>,
+    /// Directory for files that are not finished, where a client names none.
+    pub temp_dir: Vec<u8>,
     /// `early exec`, as written: `hooks` puts the variables in.
     pub early_exec: Vec<u8>,
     /// `pre-xfer exec`, as written.
@@ -171,6 +177,9 @@ impl Module {
             dont_compress: text(Param::DontCompress)?,
             munge_symlinks: values.tri(Param::MungeSymlinks),
             numeric_ids: values.tri(Param::NumericIds),
+            ignore_nonreadable: values.flag(Param::IgnoreNonreadable),
+            open_noatime: values.tri(Param::OpenNoatime),
+            temp_dir: text(Param::TempDir)?,
             early_exec: values.text(Param::EarlyExec),
             pre_exec: values.text(Param::PreXferExec),
             post_exec: values.text(Param::PostXferExec),
@@ -204,6 +213,10 @@ pub struct Globals {
     pub address: Vec<u8>,
     /// Port to listen on; 0 lets the system choose.
     pub port: u16,
+    /// Whether every connection comes from a proxy and begins with its header.
+    pub proxy_protocol: bool,
+    /// The proxies; nobody else may send one.
+    pub proxy_hosts: Vec<u8>,
     /// Sent after the greeting.
     pub motd_file: Vec<u8>,
     /// Where the listener writes its process id.
@@ -224,6 +237,8 @@ impl DaemonConfig {
         Ok(Globals {
             address: text(Param::Address)?,
             port: u16::try_from(int(Param::Port)).unwrap_or(0),
+            proxy_protocol: self.globals.flag(Param::ProxyProtocol),
+            proxy_hosts: text(Param::ProxyProtocolHosts)?,
             motd_file: text(Param::MotdFile)?,
             pid_file: text(Param::PidFile)?,
             socket_options: text(Param::SocketOptions)?,

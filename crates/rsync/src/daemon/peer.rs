@@ -40,17 +40,21 @@ pub fn is_connection(input: &OwnedFd) -> bool {
     SockRef::from(input).peer_addr().is_ok()
 }
 
-/// The name of an address.
-pub fn host_name(addr: IpAddr) -> Vec<u8> {
-    let found = || {
-        if addr.is_unspecified() {
-            return None;
-        }
-        let name = tree::netname::reverse(addr)?;
-        let leads_back = addresses(std::str::from_utf8(&name).ok()?)?.contains(&addr);
-        leads_back.then_some(name)
+/// The name of an address, and what to log where there is none.
+pub fn host_name(addr: IpAddr) -> (Vec<u8>, Option<String>) {
+    let unknown = UNKNOWN.to_vec();
+    if addr.is_unspecified() {
+        return (unknown, None);
+    }
+    let Some(name) = tree::netname::reverse(addr) else {
+        let remark = format!("name lookup failed for {addr}: Name or service not known");
+        return (unknown, Some(remark));
     };
-    found().unwrap_or_else(|| UNKNOWN.to_vec())
+    let found = std::str::from_utf8(&name).ok().and_then(addresses);
+    match found.is_some_and(|found| found.contains(&addr)) {
+        true => (name, None),
+        false => (unknown, None),
+    }
 }
 
 /// The addresses of a name.

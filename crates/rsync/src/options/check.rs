@@ -10,13 +10,13 @@ use wire::token::TokenKind;
 use wire::version::Protocol;
 
 use super::parse::{Draft, UsageError};
-use super::{DeleteMode, FilesFrom, Options, Partial, info};
+use super::{Append, DeleteMode, FilesFrom, Options, Partial, info};
 use crate::location::{self, Location, Plan, PlanKind};
 use crate::report;
 use crate::report::format::OutFormat;
 
 /// Longest `--temp-dir`, in bytes: a path of the system less a temporary name.
-const TEMP_DIR_MAX: usize = 4085;
+pub(crate) const TEMP_DIR_MAX: usize = 4085;
 /// Longest `--backup-dir`, in bytes.
 const BACKUP_DIR_MAX: usize = 3968;
 
@@ -185,12 +185,8 @@ fn files(draft: &mut Draft, words: &[Vec<u8>]) -> Result<(), UsageError> {
     o.dirs = draft.dirs.unwrap_or(listed || (o.list_only && !o.recurse));
     o.hard_links = o.given.hard_links > 0;
     o.atimes = o.given.atimes > 0;
-    if o.given.atimes > 1 {
-        // Twice stands for --open-noatime as well.
-        let text = report::unsupported("--open-noatime", server);
-        let error = UsageError::plain(text, draft.role());
-        return Err(UsageError { exit: ExitCode::Unsupported, ..error });
-    }
+    // Twice stands for --open-noatime as well.
+    o.open_noatime |= o.given.atimes > 1;
     if draft.delete_when_differs {
         return Err(draft.error("You may not combine multiple --delete-WHEN options."));
     }
@@ -262,8 +258,17 @@ fn backups(draft: &mut Draft) -> Result<(), UsageError> {
 
 fn partial(draft: &mut Draft, env: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), UsageError> {
     let mut dir = draft.partial_dir.take();
+    let mut name = "--inplace";
+    if draft.options.append != Append::Off {
+        if draft.options.whole_file == Some(true) {
+            return Err(draft.error("--append cannot be used with --whole-file"));
+        }
+        name = "--append";
+        draft.options.inplace = true;
+        draft.options.whole_file = Some(false);
+    }
     if draft.options.inplace && dir.is_some() {
-        return Err(draft.error("--inplace cannot be used with --partial-dir"));
+        return Err(draft.error(format!("{name} cannot be used with --partial-dir")));
     }
     if draft.partial && dir.is_none() && !draft.options.inplace && !draft.server {
         dir = env("RSYNC_PARTIAL_DIR");

@@ -93,6 +93,41 @@ pub enum Partial {
     Dir(Vec<u8>),
 }
 
+/// `--append`, `--append-verify`: only what a longer source has more is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Append {
+    /// Neither.
+    #[default]
+    Off,
+    /// What is there is believed.
+    Blindly,
+    /// What is there takes part in the digest.
+    Verified,
+}
+
+/// What becomes of a file that an alternate basis directory has as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum BasisKind {
+    /// `--compare-dest`: it is left out.
+    #[default]
+    Compare,
+    /// `--copy-dest`: it is copied.
+    Copy,
+    /// `--link-dest`: it is linked.
+    Link,
+}
+
+impl BasisKind {
+    /// The option's name.
+    pub fn option(self) -> &'static str {
+        match self {
+            BasisKind::Compare => "--compare-dest",
+            BasisKind::Copy => "--copy-dest",
+            BasisKind::Link => "--link-dest",
+        }
+    }
+}
+
 /// How a client's standard error relates to a server's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum StderrMode {
@@ -276,10 +311,14 @@ pub struct Options {
     pub whole_file: Option<bool>,
     /// `--inplace`.
     pub inplace: bool,
+    /// `--append`, which implies `inplace`, and `--append-verify`.
+    pub append: Append,
     /// `-S`.
     pub sparse: bool,
     /// `--preallocate`.
     pub preallocate: bool,
+    /// `--open-noatime`: leave the access times of files that are read.
+    pub open_noatime: bool,
     /// `--fsync`.
     pub fsync: bool,
     /// `--partial`, `--partial-dir`.
@@ -292,6 +331,10 @@ pub struct Options {
     pub backup_dir: Option<Vec<u8>>,
     /// Suffix in force: given, else `~`, or empty with a backup directory.
     pub suffix: Vec<u8>,
+    /// Of which kind the directories of `basis_dirs` are.
+    pub basis_kind: BasisKind,
+    /// `--compare-dest`, `--copy-dest` or `--link-dest`, in order; at most [`wire::limits::BASIS_DIRS_MAX`].
+    pub basis_dirs: Vec<Vec<u8>>,
     /// `--delete` and the options that say when.
     pub delete: DeleteMode,
     /// `--delete-excluded`.
@@ -436,14 +479,18 @@ impl Default for Options {
             modify_window: 0,
             whole_file: None,
             inplace: false,
+            append: Append::Off,
             sparse: false,
             preallocate: false,
+            open_noatime: false,
             fsync: false,
             partial: Partial::Discard,
             temp_dir: None,
             backup: false,
             backup_dir: None,
             suffix: b"~".to_vec(),
+            basis_kind: BasisKind::Compare,
+            basis_dirs: Vec::new(),
             delete: DeleteMode::Off,
             delete_excluded: false,
             max_delete: None,
@@ -494,6 +541,15 @@ impl Options {
     /// Whether anything at the destination may be deleted by a rule or a list.
     pub fn deletes(&self) -> bool {
         self.delete != DeleteMode::Off
+    }
+
+    /// A file that was opened to be read, so that reading leaves its access time where the options
+    /// ask for that. Errors: EPERM where that may not be asked for, and then the file is not read.
+    pub fn opened(&self, file: std::fs::File) -> std::io::Result<std::fs::File> {
+        if self.open_noatime {
+            tree::dir::leave_access_time(&file)?;
+        }
+        Ok(file)
     }
 
     /// Whether a sender follows some of the symlinks it meets.

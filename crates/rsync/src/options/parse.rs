@@ -11,13 +11,14 @@
 //! are fixed.
 
 use wire::exit::ExitCode;
+use wire::limits::BASIS_DIRS_MAX;
 
 use super::daemon_args::{self, DaemonArgs};
 use super::info::{self, FLAG_COUNT, InfoWords};
 use super::scan::{Scanned, WordScanner};
 use super::size;
 use super::table::{Opt, Row};
-use super::{DeleteMode, FilterArg, Options, RemoveSource, StderrMode, check};
+use super::{Append, BasisKind, DeleteMode, FilterArg, Options, RemoveSource, StderrMode, check};
 use crate::chmod::ChmodRules;
 use crate::report;
 
@@ -141,6 +142,23 @@ impl Draft {
     fn word_error(&self, word: &[u8], text: &str) -> UsageError {
         let place: &[u8] = if self.server { b"on remote machine: " } else { b"" };
         self.error([place, word, b": ", text.as_bytes()].concat())
+    }
+
+    /// Adds an alternate basis directory; all are of one kind.
+    fn add_basis(&mut self, kind: BasisKind, dir: Vec<u8>) -> Result<(), UsageError> {
+        let o = &mut self.options;
+        let (option, before) = (kind.option(), o.basis_kind.option());
+        if !o.basis_dirs.is_empty() && o.basis_kind != kind {
+            let text = format!("ERROR: the {option} option conflicts with the {before} option");
+            return Err(self.error(text));
+        }
+        if o.basis_dirs.len() >= BASIS_DIRS_MAX {
+            let text = format!("ERROR: at most {BASIS_DIRS_MAX} {option} args may be specified");
+            return Err(self.error(text));
+        }
+        o.basis_kind = kind;
+        o.basis_dirs.push(dir);
+        Ok(())
     }
 
     fn delete_when(&mut self, when: DeleteMode) {
@@ -370,8 +388,19 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::IgnoreExisting => o.ignore_existing = true,
         Opt::WholeFile => o.whole_file = Some(on),
         Opt::Inplace => o.inplace = on,
+        Opt::Append => {
+            // A server hears of verification by the word said twice.
+            let again = draft.server && o.append != Append::Off;
+            o.append = match (on, again) {
+                (false, _) => Append::Off,
+                (true, false) => Append::Blindly,
+                (true, true) => Append::Verified,
+            };
+        }
+        Opt::AppendVerify => o.append = Append::Verified,
         Opt::Sparse => o.sparse = on,
         Opt::Preallocate => o.preallocate = true,
+        Opt::OpenNoatime => o.open_noatime = on,
         Opt::Fsync => o.fsync = true,
         Opt::Partial => draft.partial = on,
         Opt::Progress => draft.progress = on,
@@ -518,6 +547,9 @@ fn apply_text(draft: &mut Draft, opt: Opt, value: Vec<u8>) -> Result<Applied, Us
         Opt::PartialDir => draft.partial_dir = Some(value),
         Opt::TempDir => o.temp_dir = Some(value),
         Opt::BackupDir => o.backup_dir = Some(value),
+        Opt::CompareDest => draft.add_basis(BasisKind::Compare, value)?,
+        Opt::CopyDest => draft.add_basis(BasisKind::Copy, value)?,
+        Opt::LinkDest => draft.add_basis(BasisKind::Link, value)?,
         Opt::Suffix => draft.suffix = Some(value),
         Opt::CompressChoice => draft.compress_choice = Some(value),
         Opt::SkipCompress => o.skip_compress = Some(value),

@@ -112,7 +112,13 @@ pub const ROWS: &[Row] = &[
     Row::flag(Opt::DevicesAndSpecials, &[], b"D", &["D"], "same as --devices --specials"),
     Row::flag(Opt::Times, &["times"], b"t", &["times", "t"], "preserve modification times"),
     Row::flag(Opt::Atimes, &["atimes"], b"U", &["atimes", "U"], "preserve access (use) times"),
-    Row::refused(Flag, &["open-noatime"], b"", &["open-noatime"], "leave the access time alone"),
+    Row::flag(
+        Opt::OpenNoatime,
+        &["open-noatime"],
+        b"",
+        &["open-noatime"],
+        "avoid changing the access time of opened files",
+    ),
     Row::flag(
         Opt::Crtimes,
         &["crtimes"],

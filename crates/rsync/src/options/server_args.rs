@@ -4,7 +4,7 @@
 //! what concerns the other side is sent: an option whose effect is local has no word here.
 
 use super::info;
-use super::{DeleteMode, FilesFrom, Options, Partial, RemoveSource, StderrMode};
+use super::{Append, DeleteMode, FilesFrom, Options, Partial, RemoveSource, StderrMode};
 use crate::location::Location;
 use crate::report::format::OutFormat;
 
@@ -229,11 +229,14 @@ fn late_words(words: &mut Words, o: &Options, sending: bool) {
         words.push(dir);
     }
     words.push_if(sending && o.fsync, "--fsync");
+    for dir in o.basis_dirs.iter().filter(|_| sending) {
+        words.push(o.basis_kind.option());
+        words.push(dir);
+    }
     if let Some(levels) = info::words_for_server(&o.given.info, sending) {
         words.assign("--info", levels);
     }
-    words.push_if(o.inplace, "--inplace");
-    words.push_if(sending && o.inplace && o.sparse && o.whole_file == Some(false), "--no-W");
+    in_place_words(words, o, sending);
     match &o.files_from {
         Some(FilesFrom::Remote { path, .. }) => {
             words.push("--files-from");
@@ -255,9 +258,23 @@ fn late_words(words: &mut Words, o: &Options, sending: bool) {
         RemoveSource::Sent => words.push("--remove-sent-files"),
     }
     words.push_if(sending && o.preallocate, "--preallocate");
+    words.push_if(o.open_noatime && o.given.atimes < 2, "--open-noatime");
     words.push_if(sending && o.mkpath, "--mkpath");
     for word in &o.remote_options {
         words.push(word);
+    }
+}
+
+/// `--append`, or else `--inplace`.
+fn in_place_words(words: &mut Words, o: &Options, sending: bool) {
+    match o.append {
+        Append::Off => {
+            words.push_if(o.inplace, "--inplace");
+            let sparse = o.inplace && o.sparse && o.whole_file == Some(false);
+            words.push_if(sending && sparse, "--no-W");
+        }
+        Append::Blindly => words.push("--append"),
+        Append::Verified => (0..2).for_each(|_| words.push("--append")),
     }
 }
 

@@ -250,10 +250,20 @@ impl Reporter {
     ) {
         let mut line = format!("rsync: [{}] {what} ", role.word()).into_bytes();
         line.extend_from_slice(&self.quoted(shown));
-        line.extend_from_slice(b" failed: ");
+        // What says itself that it failed does not say so twice.
+        let failed: &[u8] = if what.contains(" failed ") { b": " } else { b" failed: " };
+        line.extend_from_slice(failed);
         line.extend_from_slice(errno_text(error).as_bytes());
         self.problem(path, ProblemKind::Failed, String::from_utf8_lossy(&line).into_owned());
         self.error_line(&line);
+    }
+
+    /// A file at the destination that cannot be read gives no blocks; the run goes on as without it.
+    pub fn basis_unreadable(&self, shown: &[u8], error: &std::io::Error) {
+        let mut line = b"rsync: [generator] failed to open ".to_vec();
+        line.extend_from_slice(&self.quoted(shown));
+        line.extend_from_slice(format!(", continuing: {}", errno_text(error)).as_bytes());
+        self.warning(&line);
     }
 
     /// `"PATH"`, with ` (in MODULE)` behind it on a daemon.

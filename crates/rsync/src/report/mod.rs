@@ -45,7 +45,7 @@ pub fn version_text() -> String {
          Capabilities:\n\
          \x20   64-bit files, 64-bit inums, 64-bit timestamps, 64-bit long ints,\n\
          \x20   no socketpairs, symlinks, symtimes, hardlinks, hardlink-specials,\n\
-         \x20   hardlink-symlinks, IPv6, atimes, no batchfiles, inplace, no append,\n\
+         \x20   hardlink-symlinks, IPv6, atimes, no batchfiles, inplace, append,\n\
          \x20   ACLs, xattrs, optional secluded-args, no iconv, no prealloc,\n\
          \x20   no stop-at, no crtimes\n\
          Checksum list:\n\
@@ -73,7 +73,7 @@ pub fn version_json() -> String {
     "file_bits": 64, "inum_bits": 64, "timestamp_bits": 64, "long_int_bits": 64,
     "socketpairs": false, "symlinks": true, "symtimes": true, "hardlinks": true,
     "hardlink_specials": true, "hardlink_symlinks": true, "IPv6": true, "atimes": true,
-    "batchfiles": false, "inplace": true, "append": false, "ACLs": true, "xattrs": true,
+    "batchfiles": false, "inplace": true, "append": true, "ACLs": true, "xattrs": true,
     "secluded_args": "optional", "iconv": false, "prealloc": false, "stop_at": false,
     "crtimes": false
   }},

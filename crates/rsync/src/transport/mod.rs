@@ -1,5 +1,6 @@
 //! Two byte streams and the child, if any, behind them.
 
+pub mod detour;
 pub mod pipe;
 pub mod remote_shell;
 pub mod tcp;

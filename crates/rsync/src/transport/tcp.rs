@@ -17,9 +17,11 @@ use crate::options::Options;
 pub const DAEMON_PORT: u16 = 873;
 
 /// Connects to `host`, trying each of its addresses in turn.
-pub fn connect(opts: &Options, host: &str, port: u16) -> Result<Streams, Fatal> {
+pub fn connect(opts: &Options, host: &str, port: u16) -> Result<TcpStream, Fatal> {
     let addresses = (host, port).to_socket_addrs().map_err(|error| {
-        Fatal::new(ExitCode::SocketIo, format!("getaddrinfo: {host} {port}: {error}"))
+        let text = error.to_string();
+        let why = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+        Fatal::program(ExitCode::SocketIo, format!("getaddrinfo: {host} {port}: {why}"))
     })?;
     let wanted = addresses.filter(|a| match opts.family {
         Some(4) => a.is_ipv4(),
@@ -31,8 +33,7 @@ pub fn connect(opts: &Options, host: &str, port: u16) -> Result<Streams, Fatal> 
         match connect_one(opts, address) {
             Ok(stream) => {
                 let _ = stream.set_nodelay(true);
-                let fd = Arc::new(OwnedFd::from(stream));
-                return Ok(Streams { input: fd.clone(), output: fd, child: None });
+                return Ok(stream);
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut && opts.contimeout_s > 0 => {
                 return Err(Fatal::new(
@@ -50,6 +51,12 @@ pub fn connect(opts: &Options, host: &str, port: u16) -> Result<Streams, Fatal> 
         lines.join("\nrsync: ")
     };
     Err(Fatal::new(ExitCode::SocketIo, text))
+}
+
+/// Both directions of a connection.
+pub fn streams(connection: TcpStream) -> Streams {
+    let fd = Arc::new(OwnedFd::from(connection));
+    Streams { input: fd.clone(), output: fd, child: None }
 }
 
 fn refused(host: &str, ip: &IpAddr, error: &io::Error) -> String {

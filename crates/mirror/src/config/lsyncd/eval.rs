@@ -1,0 +1,337 @@
+//! Runs a configuration program in Lua and keeps what it says.
+//!
+//! Called by `load`. The program runs once, on a thread of its own, with bounds of memory and time;
+//! it may use all of Lua's library but `debug` and C modules, since whoever may write it may run
+//! programs anyway. What lsyncd's functions do while files change (`spawn`, `alarm`, ...) is refused
+//! by name when they are called.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mlua::{HookTriggers, Lua, MultiValue, Table, Value, VmState};
+
+use super::Source;
+use super::value::{Evaluated, LuaCall, LuaData, LuaTable};
+use crate::config::toml::ConfigError;
+
+/// What the program has said so far.
+#[derive(Default)]
+struct Heard {
+    evaluated: Evaluated,
+    errors: Vec<ConfigError>,
+}
+
+type Ear = Rc<RefCell<Heard>>;
+
+/// Runs a program.
+pub(super) fn run(source: Source<'_>) -> Result<Evaluated, Vec<ConfigError>> {
+    let (name, text) = match source {
+        Source::Text { name, text } => (name.to_owned(), text.as_bytes().to_vec()),
+        Source::File(path) => {
+            let name = path.display().to_string();
+            let text = std::fs::read(path)
+                .map_err(|e| vec![ConfigError::new(&name, 0, format!("cannot be read: {e}"))])?;
+            (name, text)
+        }
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("configuration".into());
+        let started = thread.spawn_scoped(scope, || evaluate(&name, &text));
+        let failed = |what: String| vec![ConfigError::new(&name, 0, what)];
+        match started.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(failed("the reader of this file failed".into())),
+            Err(error) => Err(failed(error.to_string())),
+        }
+    })
+}
+
+fn evaluate(name: &str, text: &[u8]) -> Result<Evaluated, Vec<ConfigError>> {
+    let ear: Ear = Rc::default();
+    ear.borrow_mut().evaluated.file = name.to_owned();
+    let shown = String::from_utf8_lossy(text).into_owned();
+    ear.borrow_mut().evaluated.texts.insert(name.to_owned(), shown);
+    // Such files come from anywhere: a mark of byte order and a first line for a shell are dropped.
+    let code = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+    let done = execute(name, code, &ear);
+    let mut heard = std::mem::take(&mut *ear.borrow_mut());
+    if let Err(error) = done
+        && heard.errors.is_empty()
+    {
+        heard.errors.push(located(name, &error));
+    }
+    if heard.errors.is_empty() { Ok(heard.evaluated) } else { Err(heard.errors) }
+}
+
+fn execute(name: &str, code: &[u8], ear: &Ear) -> mlua::Result<()> {
+    let lua = Lua::new();
+    lua.set_memory_limit(MEMORY_MAX)?;
+    let until = Instant::now() + TIME_MAX;
+    lua.set_hook(
+        HookTriggers::new().every_nth_instruction(100_000),
+        move |_, _| match Instant::now() > until {
+            true => Err(mlua::Error::runtime("the program does not come to an end")),
+            false => Ok(VmState::Continue),
+        },
+    )?;
+    let globals = lua.globals();
+    former_names(&lua)?;
+    helpers(&lua, ear)?;
+    let settings = settings(&lua, ear)?;
+    globals.set("settings", &settings)?;
+    globals.set("sync", sync(&lua, ear)?)?;
+    globals.set("default", defaults(&lua)?)?;
+    for refused in REFUSED {
+        let heard = Rc::clone(ear);
+        let call = lua.create_function(move |lua, _: MultiValue| -> mlua::Result<()> {
+            Err(refuse(lua, &heard, format!("{refused}(...) is not done here")))
+        })?;
+        globals.set(*refused, call)?;
+    }
+    watch_globals(&lua, ear)?;
+    let path = format!("@{name}");
+    lua.load(code).set_name(path).set_mode(mlua::chunk::ChunkMode::Text).exec()?;
+    let after: Value = globals.raw_get("settings")?;
+    if after.to_pointer() != Value::Table(settings).to_pointer() {
+        let line = assignment(&ear.borrow().evaluated, name);
+        let text = "settings = { ... } is the form before version 2.1: write settings { ... }, \
+                    without the sign";
+        ear.borrow_mut().errors.push(ConfigError::new(name, line, text.into()));
+    }
+    Ok(())
+}
+
+/// The line of `settings =`.
+fn assignment(evaluated: &Evaluated, name: &str) -> usize {
+    let text = evaluated.texts.get(name).map(String::as_str).unwrap_or_default();
+    let is_it = |line: &str| {
+        let rest = line.trim_start().strip_prefix("settings").map(str::trim_start);
+        rest.is_some_and(|rest| rest.starts_with('=') && !rest.starts_with("=="))
+    };
+    text.lines().position(is_it).map_or(0, |at| at + 1)
+}
+
+/// The file and line of the Lua code that is calling.
+fn caller(lua: &Lua, ear: &Ear) -> (String, usize) {
+    for level in 1..8 {
+        let here = lua.inspect_stack(level, |debug| {
+            let file = debug.source().source.map(|s| s.into_owned());
+            (file, debug.current_line())
+        });
+        match here {
+            Some((Some(file), Some(line))) if file.starts_with('@') => {
+                return (file.trim_start_matches('@').to_owned(), line);
+            }
+            Some(_) => {}
+            None => break,
+        }
+    }
+    (ear.borrow().evaluated.file.clone(), 0)
+}
+
+fn refuse(lua: &Lua, ear: &Ear, text: String) -> mlua::Error {
+    let (file, line) = caller(lua, ear);
+    ear.borrow_mut().errors.push(ConfigError::refused(&file, line, text.clone()));
+    mlua::Error::runtime(text)
+}
+
+fn mistake(lua: &Lua, ear: &Ear, text: String) -> mlua::Error {
+    let (file, line) = caller(lua, ear);
+    ear.borrow_mut().errors.push(ConfigError::new(&file, line, text.clone()));
+    mlua::Error::runtime(text)
+}
+
+/// The object that is called with a table of settings, and with a name to read one.
+fn settings(lua: &Lua, ear: &Ear) -> mlua::Result<Table> {
+    let object = lua.create_table()?;
+    let meta = lua.create_table()?;
+    let known = lua.create_table()?;
+    let (heard, kept) = (Rc::clone(ear), known.clone());
+    let call = lua.create_function(move |lua, (_, given): (Table, Value)| match given {
+        Value::Table(table) => {
+            for pair in table.pairs::<Value, Value>() {
+                let (key, value) = pair?;
+                kept.set(key, value)?;
+            }
+            let call = called(lua, &heard, "settings", &table)?;
+            heard.borrow_mut().evaluated.settings.push(call);
+            Ok(Value::Nil)
+        }
+        key => kept.get(key),
+    })?;
+    meta.set("__call", call)?;
+    let heard = Rc::clone(ear);
+    let write =
+        lua.create_function(move |lua, (_, key, _): (Table, Value, Value)| -> mlua::Result<()> {
+            let key = key.to_string().unwrap_or_default();
+            let text =
+                format!("settings.{key} = ... is an old form: write settings {{ {key} = ... }}");
+            Err(mistake(lua, &heard, text))
+        })?;
+    meta.set("__newindex", write)?;
+    meta.set("__index", known)?;
+    object.set_metatable(Some(meta))?;
+    Ok(object)
+}
+
+fn sync(lua: &Lua, ear: &Ear) -> mlua::Result<mlua::Function> {
+    let heard = Rc::clone(ear);
+    lua.create_function(move |lua, given: Value| {
+        let Value::Table(table) = given else {
+            let text =
+                "sync wants a table: write sync { default.rsync, source = ..., target = ... }";
+            return Err(mistake(lua, &heard, text.into()));
+        };
+        let call = called(lua, &heard, "sync", &table)?;
+        heard.borrow_mut().evaluated.syncs.push(call);
+        // In lsyncd this is the handle that actions work with, and these are refused.
+        lua.create_table()
+    })
+}
+
+fn called(lua: &Lua, ear: &Ear, function: &'static str, table: &Table) -> mlua::Result<LuaCall> {
+    let (file, line) = caller(lua, ear);
+    let fresh = !ear.borrow().evaluated.texts.contains_key(&file);
+    if fresh && let Ok(text) = std::fs::read(Path::new(&file)) {
+        let text = String::from_utf8_lossy(&text).into_owned();
+        ear.borrow_mut().evaluated.texts.insert(file.clone(), text);
+    }
+    Ok(LuaCall { function, file, line, table: plain_table(table, 0)? })
+}
+
+fn plain_table(table: &Table, depth: usize) -> mlua::Result<LuaTable> {
+    if depth > DEPTH_MAX {
+        return Err(mlua::Error::runtime("tables are nested too deep, or hold themselves"));
+    }
+    let mut plain = LuaTable::default();
+    let mut numbered: Vec<(i64, LuaData)> = Vec::new();
+    for pair in table.pairs::<Value, Value>() {
+        let (key, value) = pair?;
+        let data = match value {
+            Value::Boolean(flag) => LuaData::Bool(flag),
+            Value::Integer(n) => LuaData::Number(n as f64),
+            Value::Number(n) => LuaData::Number(n),
+            Value::String(text) => LuaData::Text(text.as_bytes().to_vec()),
+            Value::Table(inner) => LuaData::Table(plain_table(&inner, depth + 1)?),
+            Value::Function(_) => LuaData::Other("a function"),
+            _ => LuaData::Other("no data"),
+        };
+        match key {
+            Value::Integer(at) => numbered.push((at, data)),
+            key => {
+                plain.named.insert(key.to_string().unwrap_or_default(), data);
+            }
+        }
+    }
+    numbered.sort_by_key(|(at, _)| *at);
+    plain.list = numbered.into_iter().map(|(_, data)| data).collect();
+    Ok(plain)
+}
+
+/// The layers that a sync can build on, by their names; what they are is in `table`.
+fn defaults(lua: &Lua) -> mlua::Result<Table> {
+    let all = lua.create_table()?;
+    for name in ["rsync", "rsyncssh", "direct"] {
+        let one = lua.create_table()?;
+        one.set("_layer", name)?;
+        all.set(name, one)?;
+    }
+    Ok(all)
+}
+
+/// Notes names that are read and were never given a value: mostly a string without its quotes.
+fn watch_globals(lua: &Lua, ear: &Ear) -> mlua::Result<()> {
+    let meta = lua.create_table()?;
+    let heard = Rc::clone(ear);
+    let index = lua.create_function(move |lua, (_, key): (Table, Value)| {
+        let (file, line) = caller(lua, &heard);
+        let name = key.to_string().unwrap_or_default();
+        heard.borrow_mut().evaluated.undefined.push((name, file, line));
+        Ok(Value::Nil)
+    })?;
+    meta.set("__index", index)?;
+    lua.globals().set_metatable(Some(meta))
+}
+
+/// What older versions of Lua had.
+fn former_names(lua: &Lua) -> mlua::Result<()> {
+    lua.load(
+        "unpack = table.unpack; loadstring = load\n\
+         table.getn = function(t) return #t end\n\
+         math.pow = function(a, b) return a ^ b end\n\
+         string.starts = function(s, part) return s:sub(1, #part) == part end\n\
+         string.ends = function(s, part) return part == '' or s:sub(-#part) == part end\n",
+    )
+    .set_name("@former names")
+    .exec()
+}
+
+/// Functions of lsyncd that have a use while a file is loaded.
+fn helpers(lua: &Lua, ear: &Ear) -> mlua::Result<()> {
+    let globals = lua.globals();
+    let now = lua.create_function(|_, ()| Ok(jiff::Timestamp::now().as_second()))?;
+    globals.set("now", now)?;
+    let readdir = lua.create_function(|lua, path: mlua::LuaString| {
+        let found = lua.create_table()?;
+        let dir = path.as_bytes().to_vec();
+        let entries = std::fs::read_dir(Path::new(OsStr::from_bytes(&dir)));
+        for entry in entries.map_err(mlua::Error::external)?.flatten() {
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            found.set(lua.create_string(entry.file_name().as_bytes())?, is_dir)?;
+        }
+        Ok(found)
+    })?;
+    globals.set("readdir", readdir)?;
+    let heard = Rc::clone(ear);
+    let terminate = lua.create_function(move |lua, code: Value| -> mlua::Result<()> {
+        let code = code.to_string().unwrap_or_default();
+        Err(mistake(lua, &heard, format!("the configuration ends the program: terminate({code})")))
+    })?;
+    globals.set("terminate", terminate)
+}
+
+/// An error of Lua with its file and line.
+fn located(name: &str, error: &mlua::Error) -> ConfigError {
+    let mut inner = error;
+    while let mlua::Error::CallbackError { cause, .. } = inner {
+        inner = cause;
+    }
+    let whole = match inner {
+        mlua::Error::SyntaxError { message, .. } => message.clone(),
+        mlua::Error::RuntimeError(message) => message.clone(),
+        other => other.to_string(),
+    };
+    let first = whole.lines().next().unwrap_or_default();
+    let (file, line, text) = split_place(first).unwrap_or((name, 0, first));
+    let fix = match text {
+        text if text.contains("'}' expected") => "; is a comma missing before it?",
+        text if text.contains("module '") && text.contains("not found") => {
+            "; modules in C cannot be loaded here"
+        }
+        _ => "",
+    };
+    ConfigError::new(file, line, format!("{}{fix}", text.trim().trim_end_matches(':')))
+}
+
+/// `FILE:LINE: TEXT`.
+fn split_place(text: &str) -> Option<(&str, usize, &str)> {
+    text.match_indices(':').find_map(|(at, _)| {
+        let rest = text.get(at + 1..)?;
+        let (number, rest) = rest.split_once(':')?;
+        Some((text.get(..at)?, number.parse().ok()?, rest))
+    })
+}
+
+/// Functions that act while files change.
+const REFUSED: &[&str] =
+    &["spawn", "spawnShell", "alarm", "observefd", "nonobservefd", "tunnel", "log"];
+/// Bytes that a program may use.
+const MEMORY_MAX: usize = 256 << 20;
+/// How long a program may run.
+const TIME_MAX: Duration = Duration::from_secs(20);
+/// Tables within tables.
+const DEPTH_MAX: usize = 16;

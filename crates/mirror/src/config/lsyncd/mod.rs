@@ -1,0 +1,98 @@
+//! lsyncd's configuration: a Lua program, run once when it is loaded.
+//!
+//! Called by `livemirror lsyncd` and `run`, and by `check`. Steps: `eval` runs the program with the
+//! functions that it may call and keeps what it hands to `settings` and `sync`; `places` finds where
+//! each key of it stands; `table` applies inheritance and makes a sync of each table by the rows of
+//! `keys`, with `rsync_words` for what is said to rsync. What is unknown there is a mistake, what is known and not done here is refused, both with
+//! file and line; all of them are told together.
+
+#[cfg(feature = "lua")]
+mod eval;
+#[cfg(feature = "lua")]
+pub mod keys;
+#[cfg(feature = "lua")]
+mod places;
+#[cfg(feature = "lua")]
+mod rsync_words;
+#[cfg(feature = "lua")]
+mod table;
+#[cfg(feature = "lua")]
+mod value;
+
+use std::path::Path;
+
+use super::origin::SyncOrigin;
+use super::toml::ConfigError;
+use super::{Config, StatusFile};
+
+/// How the process that runs a configuration is to behave.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessSettings {
+    /// Where the log goes.
+    pub log_file: Option<Vec<u8>>,
+    /// Where the process number goes.
+    pub pid_file: Option<Vec<u8>>,
+    /// The process stays in the foreground.
+    pub foreground: bool,
+    /// The status file.
+    pub status_file: Option<StatusFile>,
+    /// Name in syslog.
+    pub log_ident: Option<Vec<u8>>,
+    /// Facility in syslog.
+    pub log_facility: Option<Vec<u8>>,
+    /// Where these were written.
+    pub origin: Option<SyncOrigin>,
+    /// What the command line sets for every sync, in milliseconds.
+    pub delay_ms: Option<u64>,
+}
+
+/// A configuration of another program, understood.
+#[derive(Clone, Debug)]
+pub struct ForeignConfig {
+    /// What to mirror.
+    pub config: Config,
+    /// Where each sync was written.
+    pub origins: Vec<SyncOrigin>,
+    /// How to run.
+    pub process: ProcessSettings,
+    /// What is no mistake, and seldom meant.
+    pub remarks: Vec<ConfigError>,
+}
+
+/// Loads a file. Errors: all that was found.
+pub fn load(path: &Path) -> Result<ForeignConfig, Vec<ConfigError>> {
+    evaluated(Source::File(path))
+}
+
+/// Loads a text, such as one made of a command line; `name` stands for a file in messages.
+pub fn load_text(name: &str, text: &str) -> Result<ForeignConfig, Vec<ConfigError>> {
+    evaluated(Source::Text { name, text })
+}
+
+/// Where a program comes from.
+#[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "lua"), allow(dead_code, reason = "without Lua nothing reads a text"))]
+enum Source<'a> {
+    File(&'a Path),
+    Text { name: &'a str, text: &'a str },
+}
+
+#[cfg(feature = "lua")]
+fn evaluated(source: Source<'_>) -> Result<ForeignConfig, Vec<ConfigError>> {
+    table::assemble(eval::run(source)?)
+}
+
+#[cfg(not(feature = "lua"))]
+fn evaluated(source: Source<'_>) -> Result<ForeignConfig, Vec<ConfigError>> {
+    let name = match source {
+        Source::File(path) => path.display().to_string(),
+        Source::Text { name, .. } => name.to_owned(),
+    };
+    let text = "this build has no Lua, which configurations of lsyncd are written in";
+    Err(vec![ConfigError::refused(&name, 0, text.into())])
+}
+
+#[cfg(feature = "lua")]
+#[cfg(test)]
+#[path = "lsyncd_tests.rs"]
+mod tests;

@@ -1,0 +1,431 @@
+//! From the tables of a configuration program to syncs: inheritance, the layers, each key's meaning.
+//!
+//! Called by `load`. In steps: the settings are merged in the order of their calls; each sync's table
+//! inherits, names its layer, and its keys are checked against the rows of `keys`; what is in
+//! `rsync = { ... }` becomes words of rsync's command line, understood by rsync's own parser.
+
+use super::keys::{FORMER, KeySupport, Keys, LAYER, SETTINGS, SYNC};
+use super::places::{LuaEntry, entries};
+use super::value::{Evaluated, LuaCall, LuaData, LuaTable};
+use super::{ForeignConfig, ProcessSettings};
+use crate::config::origin::SyncOrigin;
+use crate::config::toml::{ConfigError, nearest};
+use crate::config::{Config, DeleteOnly, StatusFile, SyncConfig};
+use rsync::options::FilterArg;
+
+/// Makes a configuration of what a program said. Errors: all mistakes.
+pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError>> {
+    let mut errors = Vec::new();
+    let mut remarks = Vec::new();
+    undefined(&said, &mut errors, &mut remarks);
+    let mut process = ProcessSettings::default();
+    let mut whole = WholeSettings::default();
+    for call in &said.settings {
+        let mut reader = Reader::new(&said, call, &mut errors);
+        reader.settings(&mut process, &mut whole);
+        process.origin = Some(reader.origin);
+    }
+    let (mut syncs, mut origins) = (Vec::new(), Vec::new());
+    for (at, call) in said.syncs.iter().enumerate() {
+        let mut reader = Reader::new(&said, call, &mut errors);
+        let mut sync = SyncConfig::new(b"/", b"");
+        sync.name = format!("Sync{}", at + 1);
+        sync.max_delays = whole.max_delays.unwrap_or(MAX_DELAYS);
+        reader.sync(&mut sync);
+        syncs.push(sync);
+        origins.push(reader.origin);
+    }
+    if syncs.is_empty() && errors.is_empty() {
+        let text = "nothing to watch: no sync { ... } was called".into();
+        errors.push(ConfigError::new(&said.file, 0, text));
+    }
+    let mut config = Config::new(syncs);
+    config.name = socket_name(&said.file);
+    config.status_file = process.status_file.clone();
+    if errors.is_empty()
+        && let Err(text) = config.check()
+    {
+        errors.push(ConfigError::new(&said.file, 0, text));
+    }
+    match errors.is_empty() {
+        true => Ok(ForeignConfig { config, origins, process, remarks }),
+        false => Err(errors),
+    }
+}
+
+/// Settings that concern syncs.
+#[derive(Default)]
+struct WholeSettings {
+    max_delays: Option<usize>,
+}
+
+/// The name of the mirror: the file's, and a mark of its path, since several files have one name.
+fn socket_name(file: &str) -> String {
+    let base = file.rsplit('/').next().unwrap_or_default();
+    let stem = base.split('.').find(|part| !part.is_empty()).unwrap_or("lsyncd");
+    let fine = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
+    let stem: String = stem.chars().map(fine).collect();
+    let path = std::path::absolute(file).unwrap_or_else(|_| file.into());
+    let bytes = path.as_os_str().as_encoded_bytes();
+    // FNV-1a: the mark must be the same at the next start.
+    let mark = bytes
+        .iter()
+        .fold(0x811c_9dc5_u32, |hash, &b| (hash ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    format!("{stem}-{mark:08x}")
+}
+
+/// Names without a value in the table of a call: mostly a string without its quotes.
+fn undefined(said: &Evaluated, errors: &mut Vec<ConfigError>, remarks: &mut Vec<ConfigError>) {
+    for call in said.settings.iter().chain(&said.syncs) {
+        let text = said.texts.get(&call.file).map(String::as_str).unwrap_or_default();
+        let entries = entries(text, call.line, call.function);
+        for (name, file, line) in said.undefined.iter().filter(|u| u.1 == call.file) {
+            let found = entries.iter().find(|e| e.line == *line && e.value == *name);
+            let Some(entry) = found else { continue };
+            if !entry.keyed {
+                let text = format!("{name} has no value and no effect: write {name} = true");
+                remarks.push(ConfigError::new(file, *line, text));
+            } else if entry.key == "delete" {
+                let text = format!(
+                    "delete = {name}: {name} is a variable without a value, so everything extra at \
+                     the target would be deleted; write delete = \"{name}\""
+                );
+                errors.push(ConfigError::new(file, *line, text));
+            } else {
+                let text = format!(
+                    "{} = {name}: {name} is a variable without a value, so the key has no effect; \
+                     write it in quotes if a text is meant",
+                    entry.key
+                );
+                remarks.push(ConfigError::new(file, *line, text));
+            }
+        }
+    }
+}
+
+pub(super) struct Reader<'a> {
+    call: &'a LuaCall,
+    pub(super) table: LuaTable,
+    places: Vec<LuaEntry>,
+    origin: SyncOrigin,
+    errors: &'a mut Vec<ConfigError>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(said: &Evaluated, call: &'a LuaCall, errors: &'a mut Vec<ConfigError>) -> Self {
+        let text = said.texts.get(&call.file).map(String::as_str).unwrap_or_default();
+        let places = entries(text, call.line, call.function);
+        let mut origin = SyncOrigin::new(&call.file, call.line);
+        for place in places.iter().filter(|place| place.keyed) {
+            origin.add(&place.key, place.line, &place.value);
+        }
+        Reader { call, table: call.table.clone().inherit(), places, origin, errors }
+    }
+
+    fn line(&self, key: &str) -> usize {
+        let place = self.places.iter().find(|place| place.key == key);
+        place.map_or(self.call.line, |place| place.line)
+    }
+
+    pub(super) fn wrong(&mut self, key: &str, text: String) {
+        let line = self.line(key);
+        self.errors.push(ConfigError::new(&self.call.file, line, text));
+    }
+
+    pub(super) fn refused(&mut self, key: &str, text: String) {
+        let line = self.line(key);
+        self.errors.push(ConfigError::refused(&self.call.file, line, text));
+    }
+
+    /// Checks the names in a table; `outer` is its own name with a dot, or empty.
+    pub(super) fn known(&mut self, table: &LuaTable, outer: &str, scope: &str, keys: Keys) {
+        for name in table.named.keys().filter(|name| *name != "_layer") {
+            let full = format!("{outer}{name}");
+            match keys.iter().find(|(known, _)| known == name) {
+                Some((_, KeySupport::Full)) => {}
+                Some((_, KeySupport::Refused(why))) => {
+                    self.refused(&full, format!("{full} is not done here: {why}"));
+                }
+                None => {
+                    let all: Vec<&str> = keys.iter().map(|(known, _)| *known).collect();
+                    self.unknown(&full, name, scope, &all);
+                }
+            }
+        }
+    }
+
+    pub(super) fn unknown(&mut self, full: &str, name: &str, scope: &str, known: &[&str]) {
+        let scoped = format!("{scope}.{name}");
+        let former = FORMER.iter().find(|(old, _)| *old == full || *old == scoped);
+        let hint = match (former, nearest_key(name, known)) {
+            (Some((_, hint)), _) => (*hint).to_owned(),
+            (None, Some(near)) => format!("did you mean {near}?"),
+            (None, None) if known.len() > KNOWN_SHOWN => "lsyncd has no such key".into(),
+            (None, None) => format!("known are {}", known.join(", ")),
+        };
+        self.wrong(full, format!("unknown key {name} in {scope}; {hint}"));
+    }
+
+    fn number(&mut self, key: &str, max: f64) -> Option<f64> {
+        let value = self.table.named.get(key)?.clone();
+        match value {
+            LuaData::Number(n) if (0.0..=max).contains(&n) => Some(n),
+            LuaData::Text(text) => {
+                let text = String::from_utf8_lossy(&text).into_owned();
+                self.wrong(key, format!("{key} = \"{text}\": must be a number, without quotes"));
+                None
+            }
+            LuaData::Number(n) => {
+                self.wrong(key, format!("{key} = {n}: must be from 0 to {max}"));
+                None
+            }
+            other => {
+                self.wrong(key, format!("{key} must be a number, not {}", other.kind()));
+                None
+            }
+        }
+    }
+
+    fn flag(&mut self, key: &str) -> Option<bool> {
+        match self.table.named.get(key)?.clone() {
+            LuaData::Bool(flag) => Some(flag),
+            // Lua takes any number for true.
+            LuaData::Number(_) => Some(true),
+            other => {
+                let text =
+                    format!("{key} must be true or false without quotes, not {}", other.kind());
+                self.wrong(key, text);
+                None
+            }
+        }
+    }
+
+    fn text(&mut self, key: &str) -> Option<Vec<u8>> {
+        let value = self.table.named.get(key)?;
+        let (text, kind) = (value.text().filter(|text| !text.is_empty()), value.kind());
+        if text.is_none() {
+            self.wrong(key, format!("{key} must be a string, not {kind}"));
+        }
+        text
+    }
+
+    fn settings(&mut self, process: &mut ProcessSettings, whole: &mut WholeSettings) {
+        // A name alone switches something on.
+        for item in std::mem::take(&mut self.table.list) {
+            if let Some(name) = item.text() {
+                let name = String::from_utf8_lossy(&name).into_owned();
+                self.table.named.insert(name, LuaData::Bool(true));
+            }
+        }
+        let table = self.table.clone();
+        self.known(&table, "", "settings", SETTINGS);
+        process.log_file = self.text("logfile").or(process.log_file.take());
+        process.pid_file = self.text("pidfile").or(process.pid_file.take());
+        process.log_ident = self.text("logident").or(process.log_ident.take());
+        process.log_facility = self.text("logfacility").or(process.log_facility.take());
+        process.foreground = self.flag("nodaemon").unwrap_or(process.foreground);
+        // The start is always insisted on here; what is written must be a switch all the same.
+        self.flag("insist");
+        let interval_s = self.number("statusInterval", 1e9).map(|n| n as u64);
+        if let Some(path) = self.text("statusFile") {
+            process.status_file = Some(StatusFile { path, interval_s: STATUS_INTERVAL_S });
+        }
+        if let (Some(file), Some(interval_s)) = (&mut process.status_file, interval_s) {
+            file.interval_s = interval_s;
+        }
+        self.inotify_mode();
+        self.processes();
+        whole.max_delays = self.number("maxDelays", 1e9).map(|n| n as usize).or(whole.max_delays);
+    }
+
+    /// Files are sent when they are closed, and also when they stay open and nothing is written any
+    /// more, so every mode gets what it asks for.
+    fn inotify_mode(&mut self) {
+        let Some(mode) = self.text("inotifyMode") else { return };
+        let mode = String::from_utf8_lossy(&mode).into_owned();
+        if !["CloseWrite", "Modify", "CloseWrite or Modify"].contains(&mode.as_str()) {
+            let text = format!(
+                "inotifyMode = \"{mode}\" is none; write \"CloseWrite\", \"Modify\" or \"CloseWrite \
+                 or Modify\""
+            );
+            self.wrong("inotifyMode", text);
+        }
+    }
+
+    /// One transfer at a time is within any number of processes but none.
+    fn processes(&mut self) {
+        if self.number("maxProcesses", 1e9).is_some_and(|n| n < 1.0) {
+            self.wrong("maxProcesses", "maxProcesses = 0: nothing would ever be sent".into());
+        }
+    }
+
+    fn sync(&mut self, sync: &mut SyncConfig) {
+        let table = self.table.clone();
+        let layer = match table.named.get("_layer") {
+            Some(LuaData::Text(layer)) => String::from_utf8_lossy(layer).into_owned(),
+            _ => String::new(),
+        };
+        if self.own_actions(&table) {
+            return;
+        }
+        self.known(&table, "", "sync", SYNC);
+        for item in &table.list {
+            let text = format!("{} without a name in sync is nothing", item.kind());
+            self.wrong("", text);
+        }
+        if layer.is_empty() {
+            let text = "this sync names no layer: begin it with default.rsync, default.rsyncssh or \
+                        default.direct";
+            return self.wrong("", text.into());
+        }
+        if let Some(source) = self.required("source") {
+            let made = SyncConfig::new(&source, b"");
+            (sync.source, sync.contents) = (made.source, true);
+        }
+        self.target(sync, &layer);
+        self.delete(sync);
+        let delay = self.number("delay", DELAY_MAX_S);
+        let usual = if layer == "direct" { 1.0 } else { 15.0 };
+        sync.delay_ms = (delay.unwrap_or(usual) * 1000.0) as u64;
+        if let Some(number) = self.number("maxDelays", 1e9) {
+            sync.max_delays = number as usize;
+        }
+        self.processes();
+        match self.table.named.get("init") {
+            Some(LuaData::Bool(first)) => sync.skip_first = !first,
+            None => {}
+            Some(_) => self.refused("init", "init as a function is not done here".into()),
+        }
+        self.options(sync, &layer);
+        self.filters(sync);
+    }
+
+    /// Refuses a sync with actions of its own in one line; what else it has is theirs to understand.
+    fn own_actions(&mut self, table: &LuaTable) -> bool {
+        let names = SYNC.iter().filter(|(_, support)| *support == KeySupport::Refused(LAYER));
+        let names = names.map(|(name, _)| *name).filter(|name| table.named.contains_key(*name));
+        let names: Vec<&str> = names.collect();
+        let Some(first) = names.first() else { return false };
+        self.refused(first, format!("{}: {LAYER}", names.join(", ")));
+        true
+    }
+
+    fn required(&mut self, key: &str) -> Option<Vec<u8>> {
+        if !self.table.named.contains_key(key) {
+            self.wrong("", format!("this sync has no {key}"));
+        }
+        self.text(key)
+    }
+
+    fn target(&mut self, sync: &mut SyncConfig, layer: &str) {
+        if layer == "rsyncssh" {
+            if self.table.named.contains_key("target") {
+                let text = "default.rsyncssh wants host and targetdir instead of target";
+                self.wrong("target", text.into());
+            }
+            let (host, dir) = (self.required("host"), self.required("targetdir"));
+            if let (Some(host), Some(dir)) = (host, dir) {
+                sync.target = with_slash([host.as_slice(), b":", &dir].concat());
+            }
+            return;
+        }
+        for key in ["host", "targetdir"] {
+            if !self.table.named.contains_key(key) {
+                continue;
+            }
+            let text =
+                format!("{key} belongs to default.rsyncssh; default.{layer} has target alone");
+            self.wrong(key, text);
+        }
+        sync.target = with_slash(self.required("target").unwrap_or_default());
+        let local = rsync::location::parse(&sync.target, &sync.options)
+            .is_ok_and(|target| matches!(target, rsync::location::Location::Local(_)));
+        if layer == "direct" && !local {
+            self.wrong("target", "default.direct wants a local target".into());
+        }
+    }
+
+    fn delete(&mut self, sync: &mut SyncConfig) {
+        (sync.delete, sync.delete_only) = match self.table.named.get("delete") {
+            None | Some(LuaData::Bool(true)) => (true, None),
+            Some(LuaData::Bool(false)) => (false, None),
+            Some(LuaData::Text(word)) if word == b"startup" => (true, Some(DeleteOnly::Whole)),
+            Some(LuaData::Text(word)) if word == b"running" => (true, Some(DeleteOnly::Changes)),
+            Some(other) => {
+                let shown = other.text().map(|t| String::from_utf8_lossy(&t).into_owned());
+                let text = format!(
+                    "delete = {} means neither: write true, false, \"startup\" or \"running\"",
+                    shown.map_or(other.kind().into(), |text| format!("\"{text}\""))
+                );
+                self.wrong("delete", text);
+                (false, None)
+            }
+        };
+    }
+
+    /// Rules of `filter`, then of `exclude`: the first that matches decides.
+    fn filters(&mut self, sync: &mut SyncConfig) {
+        let mut rules = Vec::new();
+        for key in ["filterFrom", "filter", "excludeFrom", "exclude"] {
+            let Some(value) = self.table.named.get(key) else { continue };
+            let Some(texts) = value.texts() else {
+                self.wrong(key, format!("{key} must be a string or a list of them"));
+                continue;
+            };
+            let from_file = key.ends_with("From");
+            let mut lines = Vec::new();
+            for text in texts.into_iter().filter(|text| !text.is_empty()) {
+                if !from_file {
+                    lines.push(text);
+                    continue;
+                }
+                match crate::config::options::read_rules(&text) {
+                    Ok(content) => lines.extend(content.split(|&b| b == b'\n').map(<[u8]>::to_vec)),
+                    Err(error) => self.wrong(key, format!("{key}: {error}")),
+                }
+            }
+            for line in lines {
+                let line = line.strip_suffix(b"\r").unwrap_or(&line).to_vec();
+                match (key.starts_with("filter"), line.as_slice()) {
+                    (true, [b'+' | b'-', b' ', ..]) => rules.push(FilterArg::Rule(line)),
+                    (true, [] | [b'#', ..]) if from_file => {}
+                    (true, _) => {
+                        let shown = String::from_utf8_lossy(&line).into_owned();
+                        let text = format!("the rule \"{shown}\" must begin with \"+ \" or \"- \"");
+                        self.wrong(key, text);
+                    }
+                    (false, [] | [b'#' | b'+', ..]) if from_file => {}
+                    (false, [b'-', b' ', rest @ ..]) if from_file => {
+                        rules.push(FilterArg::Exclude(rest.to_vec()));
+                    }
+                    (false, _) => rules.push(FilterArg::Exclude(line)),
+                }
+            }
+        }
+        sync.options.filters.extend(rules);
+    }
+}
+
+fn with_slash(mut target: Vec<u8>) -> Vec<u8> {
+    if !matches!(target.last(), None | Some(b'/' | b':')) {
+        target.push(b'/');
+    }
+    target
+}
+
+/// The nearest key, letters of either case alike.
+fn nearest_key<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let lower: Vec<String> = known.iter().map(|key| key.to_lowercase()).collect();
+    let lower: Vec<&str> = lower.iter().map(String::as_str).collect();
+    let near = nearest(name, &lower)?;
+    known.iter().find(|key| key.to_lowercase() == near).copied()
+}
+
+/// Known keys that are listed where none is near.
+const KNOWN_SHOWN: usize = 15;
+/// Changes that end the delay early, where nothing is set.
+const MAX_DELAYS: usize = 1000;
+/// Seconds between two writings of the status file, where nothing is set.
+const STATUS_INTERVAL_S: u64 = 10;
+/// The longest delay: a month.
+const DELAY_MAX_S: f64 = 2_592_000.0;

@@ -1,0 +1,129 @@
+//! `livemirror check` as a program: exit codes, JSON, repairs, and what it learns by asking a
+//! target, the reference's daemon among them.
+
+// A rule that cannot be checked is a failure.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use livemirror_tests::peer::{self, Programs, Server, Side, free_port};
+
+/// How long one run may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Place {
+        let dir = format!("livemirror-checks-{}-{name}", std::process::id());
+        let dir = std::env::temp_dir().join(dir);
+        fs::create_dir_all(&dir).unwrap();
+        Place(dir)
+    }
+
+    fn write(&self, name: &str, content: &str, mode: u32) {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content.replace("PLACE", self.0.to_str().unwrap())).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// Exit code and lines, paths made comparable.
+    fn check(&self, programs: &Programs, args: &[&str]) -> (i32, Vec<String>) {
+        let mut command = Command::new(programs.livemirror());
+        command.arg("check").args(args).current_dir(&self.0);
+        let run = peer::run(command, Vec::new(), LIMIT);
+        let text = String::from_utf8(run.stdout).unwrap();
+        let text = text.replace(self.0.to_str().unwrap(), "PLACE");
+        (run.code.unwrap_or(-1), text.lines().map(str::to_owned).collect())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn exit_codes_json_and_repairs() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("fix");
+    place.write(
+        "rsyncd.conf",
+        "lock file = PLACE/lock\n[m]\npath = PLACE/m\nauth users = a\nsecrets file = PLACE/s\n",
+        0o644,
+    );
+    place.write("s", "a:long-enough\n", 0o644);
+    let (code, lines) = place.check(programs, &["--offline", "rsyncd.conf"]);
+    assert_eq!((code, lines.len()), (2, 2), "{lines:?}");
+    let (code, lines) = place.check(programs, &["--offline", "--json", "rsyncd.conf"]);
+    let objects: Vec<serde_json::Value> =
+        lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((code, objects.len()), (2, 2));
+    assert_eq!(objects[0]["file"], "rsyncd.conf");
+    assert_eq!(objects[0]["line"], 3);
+    assert_eq!(objects[0]["value"], "path = PLACE/m");
+    assert_eq!(objects[0]["fix"], "mkdir -p PLACE/m");
+    assert_eq!(objects[0]["fatal"], true);
+    let (code, lines) = place.check(programs, &["--offline", "--fix", "rsyncd.conf"]);
+    assert_eq!(lines, ["done: mkdir -p PLACE/m", "done: chmod 600 PLACE/s"]);
+    assert_eq!(code, 0);
+    assert!(place.0.join("m").is_dir());
+    assert_eq!(fs::metadata(place.0.join("s")).unwrap().permissions().mode() & 0o7777, 0o600);
+    place.write("s", "a:123456\n", 0o600);
+    assert_eq!(place.check(programs, &["--offline", "rsyncd.conf"]).0, 1, "a risk");
+    assert_eq!(place.check(programs, &["--frob", "rsyncd.conf"]).0, 1, "wrong use");
+}
+
+#[test]
+fn a_target_is_asked() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("live");
+    place.write("rsyncd.conf", "use chroot = no\nlock file = PLACE/lock\n[m]\npath = PLACE/dst\nread only = no\nauth users = a\nsecrets file = PLACE/s\n", 0o644);
+    place.write("s", "a:long-enough\n", 0o600);
+    place.write("pw", "long-enough\n", 0o600);
+    place.write("wrong", "something\n", 0o600);
+    place.write("src/kept", "x", 0o644);
+    for name in ["kept", "extra1", "extra2"] {
+        place.write(&format!("dst/{name}"), "x", 0o644);
+    }
+    for side in [Side::Theirs, Side::Ours] {
+        let log = place.0.join("log");
+        let config = place.0.join("rsyncd.conf");
+        let server = Server::start(&programs.words(side), &config, &log).unwrap();
+        let sync = |port: u16, module: &str, more: &str| {
+            format!(
+                "[[sync]]\nsource = \"PLACE/src\"\n\
+                 target = \"rsync://a@127.0.0.1:{port}/{module}\"\n{more}"
+            )
+        };
+        let closed = free_port();
+        for (text, code, wanted) in [
+            (sync(server.port, "m", "password_file = \"PLACE/pw\""), 0, ""),
+            (
+                sync(server.port, "m", "password_file = \"PLACE/pw\"\ndelete = true"),
+                1,
+                "the first pass would delete 2 entries there",
+            ),
+            (
+                sync(server.port, "m", "password_file = \"PLACE/wrong\""),
+                2,
+                "auth failed on module m",
+            ),
+            (sync(server.port, "n", "password_file = \"PLACE/pw\""), 2, "Unknown module 'n'"),
+            (sync(closed, "m", "password_file = \"PLACE/pw\""), 2, "cannot be reached"),
+        ] {
+            place.write("m.toml", &text, 0o644);
+            let (found, lines) = place.check(programs, &["m.toml"]);
+            assert_eq!(found, code, "{side:?} {lines:?}");
+            assert_eq!(lines.len(), usize::from(code != 0), "{side:?} {lines:?}");
+            assert!(lines.iter().all(|line| line.contains(wanted)), "{side:?} {lines:?}");
+        }
+        assert!(place.0.join("dst/extra1").exists(), "nothing is changed by asking");
+    }
+}

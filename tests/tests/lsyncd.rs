@@ -1,0 +1,324 @@
+//! The door of lsyncd: the tutorial's two files as printed, the examples that Debian installs, and
+//! final trees beside the real program.
+
+// A rule that cannot be checked is a failure.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use livemirror_tests::peer::{self, Programs, Server, Side, free_port};
+use livemirror_tests::tree_text;
+use rustix::process::{Pid, Signal, kill_process};
+
+const RSYNCD: &str = include_str!("../../crates/rsync/tests/data/article_rsyncd.conf");
+const LSYNCD: &str = include_str!("../../crates/mirror/tests/data/article_lsyncd.conf");
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Place {
+        let dir = format!("livemirror-lsyncd-{}-{name}", std::process::id());
+        let place = Place(std::env::temp_dir().join(dir));
+        fs::create_dir_all(&place.0).unwrap();
+        place
+    }
+
+    fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    fn text(&self) -> String {
+        self.0.to_str().unwrap().to_owned()
+    }
+
+    fn until(&self, what: &str, done: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !done() {
+            let log = fs::read_to_string(self.0.join("var/lsyncd/lsyncd.log")).unwrap_or_default();
+            assert!(start.elapsed() < LIMIT, "waiting in vain until {what}: {log}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A program of our own start, ended with this value.
+struct Running(Child);
+
+impl Running {
+    fn signal(&self, signal: Signal) {
+        let _ = kill_process(Pid::from_child(&self.0), signal);
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+        let _ = self.0.wait();
+    }
+}
+
+/// A daemon that has left its parent, ended by its own pid file.
+struct Detached(PathBuf);
+
+impl Detached {
+    fn pid(&self) -> Option<Pid> {
+        Pid::from_raw(fs::read_to_string(&self.0).ok()?.trim().parse().ok()?)
+    }
+}
+
+impl Drop for Detached {
+    fn drop(&mut self) {
+        if let Some(pid) = self.pid() {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// The tutorial at one daemon: the files as printed, with their paths below `place` and the two
+/// addresses mended.
+fn tutorial(programs: &Programs, side: Side) {
+    let place = Place::new(&format!("tutorial-{}", side.word()));
+    for dir in ["var/rsync", "var/run", "var/lsyncd", "temp/rsync_test0", "temp/rsync_test1"] {
+        fs::create_dir_all(place.0.join(dir)).unwrap();
+    }
+    fs::create_dir_all(place.0.join("temp/test_src0")).unwrap();
+    place.write("etc/rsync/rsync.passwd", "rsync:123456\n");
+    place.write("etc/lsyncd/rsync.passwd", "123456\n");
+    let below = |text: &str| {
+        ["/var/", "/etc/", "/temp/"]
+            .iter()
+            .fold(text.to_owned(), |t, root| t.replace(root, &format!("{}{root}", place.text())))
+    };
+    let rsyncd = place.write("etc/rsync/rsync.conf", &below(RSYNCD).replace("hosts ", "#hosts "));
+    let log = place.0.join("daemon.out");
+    let server = match side {
+        Side::Theirs => Server::start(&programs.words(side), &rsyncd, &log).unwrap(),
+        Side::Ours => {
+            let port = free_port();
+            let program = programs.livemirror().to_str().unwrap();
+            let port_word = port.to_string();
+            let words = [program, "serve", rsyncd.to_str().unwrap(), "--port", &port_word]
+                .map(str::to_owned);
+            Server::run(&words, port, &log).unwrap()
+        }
+    };
+    let mended = below(LSYNCD).replace("192.168.2.230", &format!("127.0.0.1:{}", server.port));
+    let config = place.write("etc/lsyncd/lsyncd.conf", &mended);
+    let link = place.0.join("lsyncd");
+    symlink(programs.livemirror(), &link).unwrap();
+    fs::write(place.0.join("temp/test_src0/before"), b"here at start").unwrap();
+    let pid_file = place.0.join("var/run/lsyncd.pid");
+    let mut command = Command::new(&link);
+    command.arg(&config).arg("-pidfile").arg(&pid_file).current_dir(&place.0);
+    command.env("XDG_RUNTIME_DIR", &place.0);
+    let started = peer::run(command, Vec::new(), LIMIT);
+    let said = String::from_utf8_lossy(&started.stderr).into_owned();
+    assert_eq!(started.code, Some(0), "{said}");
+    let daemon = Detached(pid_file);
+    let target = place.0.join("temp/rsync_test0");
+    place.until("the first pass is done", || target.join("before").exists());
+    let start = Instant::now();
+    fs::write(place.0.join("temp/test_src0/after"), b"written later").unwrap();
+    place.until("a new file arrives", || {
+        fs::read(target.join("after")).is_ok_and(|content| content == b"written later")
+    });
+    let took = start.elapsed();
+    assert!((9..11).contains(&took.as_secs()), "its delay is ten seconds: {took:?}");
+    fs::remove_file(place.0.join("temp/test_src0/before")).unwrap();
+    let status = place.0.join("var/lsyncd/lsyncd.status");
+    place.until("the status is written", || {
+        fs::read_to_string(&status).is_ok_and(|text| text.contains("There are 1 delays"))
+    });
+    let text = fs::read_to_string(&status).unwrap();
+    assert!(text.starts_with("Lsyncd status report at "), "{text}");
+    assert!(text.contains("\nFiltering:\n  - dir*\n"), "{text}");
+    kill_process(daemon.pid().unwrap(), Signal::TERM).unwrap();
+    place.until("the daemon ends", || !daemon.0.exists());
+    let log = fs::read_to_string(place.0.join("var/lsyncd/lsyncd.log")).unwrap();
+    for wanted in [
+        "Normal: --- Startup ---\n",
+        "Normal: Startup of ",
+        "Normal: --- TERM signal, fading ---\n",
+    ] {
+        assert!(log.contains(wanted), "{log}");
+    }
+    assert!(target.join("before").exists(), "delete = false keeps it");
+}
+
+#[test]
+fn the_tutorial_works_with_the_reference_s_daemon() {
+    let Some(programs) = Programs::find() else { return };
+    tutorial(programs, Side::Theirs);
+}
+
+#[test]
+fn the_tutorial_works_with_our_daemon() {
+    let Some(programs) = Programs::find() else { return };
+    tutorial(programs, Side::Ours);
+}
+
+/// Runs a program on a configuration, changes the source, and gives the final tree.
+fn final_tree(program: &[&str], name: &str, more: &str) -> Vec<String> {
+    let place = Place::new(name);
+    for (path, content) in [
+        ("src/kept", "1"),
+        ("src/goes", "2"),
+        ("src/dir/deep/file", "3"),
+        ("src/skipped.o", "4"),
+        ("dst/extra", "5"),
+        ("dst/goes", "an older one"),
+    ] {
+        place.write(path, content);
+    }
+    let config = format!(
+        "settings {{ nodaemon = true, logfile = \"PLACE/log\", statusFile = \"PLACE/status\" }}\n\
+         sync {{ default.rsync, source = \"PLACE/src\", target = \"PLACE/dst\", delay = 1,\n\
+         exclude = {{ \"*.o\" }}, {more} }}\n"
+    );
+    let config = place.write("lsyncd.conf", &config.replace("PLACE", &place.text()));
+    let mut command = Command::new(program[0]);
+    command.args(&program[1..]).arg(config).stdout(Stdio::null()).stderr(Stdio::null());
+    command.env("XDG_RUNTIME_DIR", &place.0);
+    let mut running = Running(command.spawn().unwrap());
+    let log = || fs::read_to_string(place.0.join("log")).unwrap_or_default();
+    place.until("the start is done", || {
+        let log = log();
+        log.contains("finished.\n") || more.contains("init") && log.contains("--- Startup ---")
+    });
+    if more.contains("init") {
+        // The watch is open a moment after the line that tells of the start.
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    fs::remove_file(place.0.join("src/goes")).unwrap();
+    fs::rename(place.0.join("src/dir"), place.0.join("src/moved")).unwrap();
+    fs::write(place.0.join("src/other.o"), b"6").unwrap();
+    fs::write(place.0.join("src/kept"), b"longer than before").unwrap();
+    fs::write(place.0.join("src/last"), b"7").unwrap();
+    let arrived = || {
+        place.0.join("dst/last").exists()
+            && place.0.join("dst/moved/deep/file").exists()
+            && fs::read(place.0.join("dst/kept")).is_ok_and(|content| content.len() > 10)
+    };
+    place.until("the changes arrive", arrived);
+    // What is deleted goes with them, in the real program perhaps a batch later.
+    std::thread::sleep(Duration::from_millis(2500));
+    running.signal(Signal::TERM);
+    let code = running.0.wait().unwrap().code();
+    assert_eq!(code, Some(143), "{}", log());
+    // Times are those of the moment in which this run made its files.
+    let is_time = |word: &str| word.contains('.') && word.parse::<f64>().is_ok();
+    let without =
+        |line: String| line.split(' ').filter(|w| !is_time(w)).collect::<Vec<_>>().join(" ");
+    tree_text::dump(&place.0.join("dst"), i64::MAX).into_iter().map(without).collect()
+}
+
+#[test]
+fn final_trees_are_those_of_the_real_program() {
+    let Some(programs) = Programs::find() else { return };
+    let ours = programs.livemirror().to_str().unwrap();
+    let cases = [
+        "delete = true",
+        "delete = false",
+        "delete = \"startup\"",
+        "delete = \"running\"",
+        "init = false",
+        "rsync = { archive = true, whole_file = true }",
+    ];
+    std::thread::scope(|scope| {
+        for (at, more) in cases.into_iter().enumerate() {
+            scope.spawn(move || {
+                let expected = final_tree(&["lsyncd"], &format!("real-{at}"), more);
+                let got = final_tree(&[ours, "lsyncd"], &format!("ours-{at}"), more);
+                assert!(expected.len() > 3, "{expected:?}");
+                assert_eq!(got, expected, "{more}");
+            });
+        }
+    });
+}
+
+#[test]
+fn the_installed_examples_load_or_are_refused_with_their_place() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("examples");
+    fs::create_dir(place.0.join("src")).unwrap();
+    let dir = Path::new("/usr/share/doc/lsyncd/examples");
+    let mut seen = 0;
+    for (name, wanted) in [
+        ("lrsync.lua", ""),
+        ("lrsyncssh.lua", ""),
+        ("lalarm.lua", ":8: settings.nodaemon"),
+        ("lbash.lua", ":10: unknown key statusIntervall"),
+        ("lecho.lua", ":21: onAttrib, onCreate, onModify, onDelete, onMove, onStartup: actions"),
+        ("lftp.lua", ":156: action, prepare: actions"),
+        ("lgforce.lua", ":79: onAttrib, onCreate, onModify, onMove, onStartup: actions"),
+        ("limagemagic.lua", ":118: action, collect: actions"),
+        ("lpostcmd.lua", ":110: action, collect, prepare, checkgauge: actions"),
+        ("lsayirc.lua", ":20: module 'socket' not found"),
+    ] {
+        let file = dir.join(name);
+        if !file.exists() {
+            continue;
+        }
+        seen += 1;
+        let mut command = Command::new(programs.livemirror());
+        command.args(["check", "--offline"]).arg(&file).current_dir(&place.0);
+        let run = peer::run(command, Vec::new(), LIMIT);
+        let said = String::from_utf8_lossy(&run.stdout).into_owned();
+        if wanted.is_empty() {
+            assert_eq!((run.code, said.as_str()), (Some(0), ""), "{name}");
+            continue;
+        }
+        let first = said.lines().next().unwrap_or_default();
+        assert!(first.starts_with(&format!("{}{wanted}", file.display())), "{name}: {said}");
+        let mut command = Command::new(programs.livemirror());
+        command.args(["lsyncd", "-nodaemon"]).arg(&file).current_dir(&place.0);
+        let run = peer::run(command, Vec::new(), LIMIT);
+        let refused = wanted.ends_with("actions");
+        assert_eq!(run.code, Some(if refused { 4 } else { 255 }), "{name}");
+    }
+    assert!(seen == 0 || seen > 8, "{seen} examples");
+}
+
+#[test]
+fn the_command_line_ends_as_the_real_one() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("words");
+    place.write("x.lua", "x = 1\n");
+    fs::create_dir(place.0.join("s")).unwrap();
+    let ours = programs.livemirror().to_str().unwrap();
+    for args in [
+        &["-version"][..],
+        &["--help"],
+        &[],
+        &["-foo"],
+        &["-rsync", "s"],
+        &["-nodaemon", "x.lua", "-rsync", "s", "t"],
+        &["-nodaemon", "x.lua"],
+        &["-nodaemon", "none.lua"],
+        &["-nodaemon", "-rsync", "none", "t"],
+    ] {
+        let code = |program: &[&str]| {
+            let mut command = Command::new(program[0]);
+            command.args(&program[1..]).args(args).current_dir(&place.0);
+            command.env("XDG_RUNTIME_DIR", &place.0);
+            peer::run(command, Vec::new(), LIMIT).code
+        };
+        assert_eq!(code(&[ours, "lsyncd"]), code(&["lsyncd"]), "{args:?}");
+    }
+}
