@@ -6,13 +6,17 @@
 //! themselves. Kinds:
 //! - `d NAME`: directory; `f NAME CONTENT`: regular file; `l NAME TARGET`: symbolic link;
 //!   `h NAME EXISTING`: hard link; `p NAME`: fifo; `s NAME`: socket; `c|b NAME MAJOR,MINOR`: device.
+//! - `x NAME KEY=CONTENT`: extended attribute of what a line before made.
+//! - `A|D NAME u::7,u:ID:7,g::5,m::5,o::5`: access or default list of it, owner entries and mask
+//!   included. The mode (`m=`) should fit, since it is set last.
 //! - CONTENT is `"TEXT`, or `SIZE#SEED` for bytes that look random, followed by any of `~` (one
 //!   byte in the middle changed), `^` (bytes put in front), `$` (bytes put at the end); or `zSIZE`
 //!   for a file with one long hole.
-//! - Keys: `m=` mode in octal, `o=UID:GID`, `t=SECONDS[.NANOSECONDS]`, `n=` makes that many
+//! - Keys: `m=` mode in octal, `o=UID:GID`, `t=SECONDS[.NANOSECONDS]`, `a=` likewise, `n=` makes that many
 //!   entries, with `{}` in the name counted from 0.
 //!
-//! The full form does not hold access times, change times, or where the holes of a file are.
+//! The full form does not hold change times or where the holes of a file are, and access times only
+//! of what is no directory, where they are neither fresh nor the modification time.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -62,6 +66,7 @@ struct Wanted {
     mode: Option<u32>,
     owner: Option<(u32, u32)>,
     time: Option<(i64, i64)>,
+    access: Option<(i64, i64)>,
 }
 
 /// Makes the tree that `text` describes, below `root`, which exists.
@@ -83,15 +88,14 @@ fn make_line(root: &Path, line: &str, wanted: &mut BTreeMap<Vec<u8>, Wanted>) {
     let (mut attributes, mut count) = (Wanted::default(), None);
     while let Some((key, value)) = words.last().and_then(|w| w.split_once('=')) {
         match key {
+            _ if words[0] == "x" => break,
             "m" => attributes.mode = Some(u32::from_str_radix(value, 8).unwrap()),
             "o" => {
                 let (uid, gid) = value.split_once(':').unwrap();
                 attributes.owner = Some((uid.parse().unwrap(), gid.parse().unwrap()));
             }
-            "t" => {
-                let (seconds, nanos) = value.split_once('.').unwrap_or((value, "0"));
-                attributes.time = Some((seconds.parse().unwrap(), nanos.parse().unwrap()));
-            }
+            "t" => attributes.time = Some(time(value)),
+            "a" => attributes.access = Some(time(value)),
             "n" => count = Some(value.parse::<u32>().unwrap()),
             _ => break,
         }
@@ -102,11 +106,50 @@ fn make_line(root: &Path, line: &str, wanted: &mut BTreeMap<Vec<u8>, Wanted>) {
     if kind == "h" {
         attributes = wanted.get(&unescape(what)).cloned().unwrap_or_default();
     }
+    if kind == "A" || kind == "D" {
+        let path = root.join(OsString::from_vec(unescape(name)));
+        let key = format!("system.posix_acl_{}", if kind == "A" { "access" } else { "default" });
+        let none = rustix::fs::XattrFlags::empty();
+        rustix::fs::lsetxattr(&path, key, &access_list(words[2]), none).expect("set an ACL");
+        return;
+    }
+    if kind == "x" {
+        let (key, value) = words[2].split_once('=').unwrap();
+        let path = root.join(OsString::from_vec(unescape(name)));
+        let none = rustix::fs::XattrFlags::empty();
+        rustix::fs::lsetxattr(&path, key, &content(value), none).expect("set an attribute");
+        return;
+    }
     for number in 0..count.unwrap_or(1) {
         let name = unescape(&name.replace("{}", &number.to_string()));
         make_entry(root, kind, &name, what);
         wanted.insert(name, attributes.clone());
     }
+}
+
+/// The kernel's form of an access control list.
+fn access_list(text: &str) -> Vec<u8> {
+    let mut bytes = vec![2, 0, 0, 0];
+    for part in text.split(',') {
+        let fields: Vec<&str> = part.split(':').collect();
+        let tag: u16 = match (fields[0], fields[1].is_empty()) {
+            ("u", true) => 1,
+            ("u", false) => 2,
+            ("g", true) => 4,
+            ("g", false) => 8,
+            ("m", _) => 16,
+            _ => 32,
+        };
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend(fields[2].parse::<u16>().unwrap().to_le_bytes());
+        bytes.extend(fields[1].parse::<u32>().unwrap_or(u32::MAX).to_le_bytes());
+    }
+    bytes
+}
+
+fn time(value: &str) -> (i64, i64) {
+    let (seconds, nanos) = value.split_once('.').unwrap_or((value, "0"));
+    (seconds.parse().unwrap(), nanos.parse().unwrap())
 }
 
 fn make_entry(root: &Path, kind: &str, name: &[u8], what: &str) {
@@ -184,8 +227,10 @@ fn settle(root: &Path, name: &[u8], wanted: &BTreeMap<Vec<u8>, Wanted>) {
         rustix::fs::chmod(&path, Mode::from_raw_mode(mode)).unwrap();
     }
     let (tv_sec, tv_nsec) = wanted.time.unwrap_or((TIME_DEFAULT, 0));
-    let time = Timespec { tv_sec, tv_nsec };
-    let times = Timestamps { last_access: time, last_modification: time };
+    let last_modification = Timespec { tv_sec, tv_nsec };
+    let access = wanted.access.map(|(tv_sec, tv_nsec)| Timespec { tv_sec, tv_nsec });
+    let last_access = access.unwrap_or(last_modification);
+    let times = Timestamps { last_access, last_modification };
     rustix::fs::utimensat(CWD, &path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
@@ -247,6 +292,9 @@ fn dump_entry(
         seconds if seconds >= fresh_from => "now".to_owned(),
         seconds => format!("{seconds}.{:09}", meta.mtime_nsec()),
     };
+    let access = (meta.atime(), meta.atime_nsec());
+    let told = kind != 'd' && access.0 < fresh_from && access != (meta.mtime(), meta.mtime_nsec());
+    let access = if told { format!(" a={}.{:09}", access.0, access.1) } else { String::new() };
     let mode = if kind == 'l' { 0o777 } else { meta.mode() & 0o7777 };
     let link = match first_of.get(&(meta.dev(), meta.ino())) {
         Some(first) => format!(" == {first}"),
@@ -256,7 +304,30 @@ fn dump_entry(
         first_of.entry((meta.dev(), meta.ino())).or_insert_with(|| name.clone());
     }
     let (uid, gid) = (meta.uid(), meta.gid());
-    format!("{name}  {kind} {mode:04o} {uid}:{gid} {time} {what}{link}").trim_end().to_owned()
+    let attributes = dump_attributes(&path);
+    let line = format!("{name}  {kind} {mode:04o} {uid}:{gid} {time}{access} {what}{link}");
+    format!("{}{attributes}", line.trim_end())
+}
+
+fn dump_attributes(path: &Path) -> String {
+    let mut names = vec![0; 65_536];
+    let len = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
+    let mut names: Vec<&[u8]> = names[..len].split(|&b| b == 0).filter(|n| !n.is_empty()).collect();
+    names.sort_unstable();
+    let mut text = String::new();
+    for name in names {
+        let mut value = vec![0; 65_536];
+        let len = rustix::fs::lgetxattr(path, name, &mut value[..]).unwrap();
+        value.truncate(len);
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&value);
+        let shown = match value.len() {
+            0..=60 => value.escape_ascii().to_string(),
+            len => format!("{len} {:016x}", hasher.finish()),
+        };
+        text.push_str(&format!(" {}={shown}", name.escape_ascii()));
+    }
+    text
 }
 
 fn dump_content(path: &Path, meta: &std::fs::Metadata) -> String {

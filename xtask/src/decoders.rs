@@ -24,10 +24,12 @@ use wire::filter::requested::{RequestShape, RequestedNames};
 use wire::filter::{Side, wire_form};
 use wire::flist::decode::Decoder;
 use wire::flist::encode::Encoder;
+use wire::flist::entry::Entry;
 use wire::flist::flags::FlistOptions;
 use wire::flist::list::FileList;
 use wire::flist::order;
 use wire::flist::segment::DirTable;
+use wire::flist::xattrs as exchange;
 use wire::handshake::{self, CompatFlags};
 use wire::message::{self, Message, MessagePolicy};
 use wire::ndx::{NdxReader, NdxWriter};
@@ -46,6 +48,7 @@ pub const TARGETS: &[Target] = &[
     ("frames", frames),
     ("file_list", file_list),
     ("request", request),
+    ("xattrs", xattrs),
     ("token", token),
     ("filter", filter),
     ("daemon_config", daemon_config),
@@ -160,12 +163,15 @@ pub(crate) fn flist_options(a: u8, b: u8) -> FlistOptions {
         safe_flist: bit(a, 3),
         id0_names: bit(a, 4),
         inc: bit(a, 5),
+        atimes: bit(b, 1) && bit(b, 6),
         owner: bit(a, 6),
         group: bit(a, 7),
         links: bit(b, 0),
         devices: bit(b, 1),
         specials: bit(b, 2),
         hard_links: bit(b, 3),
+        acls: bit(a, 4) && bit(b, 2),
+        xattrs: bit(a, 3) && bit(b, 2),
         checksum_len: bit(b, 4).then_some(16),
         numeric_ids: bit(b, 5),
         relative: bit(b, 6),
@@ -244,7 +250,7 @@ fn in_order(list: &FileList) {
 }
 
 /// Entries without link groups lose nothing on the wire.
-fn written_again(entries: &[wire::flist::entry::Entry], opts: &FlistOptions) {
+fn written_again(entries: &[Entry], opts: &FlistOptions) {
     let mut encoder = Encoder::new(opts.clone());
     encoder.begin_segment(1);
     let mut out = Vec::new();
@@ -257,8 +263,9 @@ fn written_again(entries: &[wire::flist::entry::Entry], opts: &FlistOptions) {
     let mut src = SliceSource::new(&out);
     for entry in entries {
         let again = decoder.next(&mut src).ok().flatten().unwrap_or_default();
-        let facts = |e: &wire::flist::entry::Entry| {
-            (e.name.clone(), e.mode, e.len, e.mtime, e.mtime_nsec, e.link_target.clone())
+        let facts = |e: &Entry| {
+            let times = (e.mtime, e.mtime_nsec, e.atime);
+            (e.name.clone(), e.mode, e.len, times, e.link_target.clone())
         };
         assert_eq!(facts(&again), facts(entry));
     }
@@ -335,6 +342,26 @@ pub fn request(data: &[u8]) {
         });
     assert!(found.is_ok());
     assert_eq!(total, source.len(), "a search gives back the whole file");
+}
+
+/// The exchange of long values of extended attributes.
+pub fn xattrs(data: &[u8]) {
+    let (count, data) = first(data);
+    let count = usize::from(count);
+    let mut src = SliceSource::new(data);
+    if let Ok(items) = exchange::get_request(&mut src, count) {
+        assert!(items.is_sorted_by(|a, b| a < b), "a request is ascending");
+        let mut again = Vec::new();
+        exchange::put_request(&mut again, &items);
+        let read = exchange::get_request(&mut SliceSource::new(&again), count);
+        assert_eq!(read, Ok(items), "what was read can be written");
+    }
+    let mut last = 0;
+    while let Ok(Some((item, value))) = exchange::get_answer(&mut src, last, count) {
+        assert!(item > last && item as usize <= count, "an item exists");
+        assert!(value.len() <= data.len(), "a value came");
+        last = item;
+    }
 }
 
 /// Token streams in all codecs.

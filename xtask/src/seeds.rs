@@ -6,9 +6,11 @@
 use wire::checksum::strong::{ChecksumKind, SumContext};
 use wire::exchange::request::ItemHead;
 use wire::filter::wire_form;
+use wire::flist::acls::{Acl, AclEntry, AclRef, Acls};
 use wire::flist::encode::Encoder;
 use wire::flist::entry::Entry;
 use wire::flist::flags::FlistOptions;
+use wire::flist::xattrs::{self, Xattr, XattrValue, Xattrs};
 use wire::greeting;
 use wire::handshake;
 use wire::itemize::ItemFlags;
@@ -28,6 +30,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
         "frames" => frames(),
         "file_list" => file_lists(),
         "request" => requests(),
+        "xattrs" => xattr_exchanges(),
         "token" => tokens(),
         "filter" => filters(),
         "daemon_config" => daemon_configs(),
@@ -95,9 +98,20 @@ fn entries() -> Vec<Entry> {
         content_dir: mode == 0o040_755,
         ..Entry::default()
     };
+    let attribute =
+        |name: &str, value: &[u8]| Xattr { name: name.into(), value: XattrValue::of(value) };
+    let attributes = vec![attribute("user.a", b"abc"), attribute("user.b", &[b'L'; 100])];
+    let named = vec![AclEntry { user: true, id: 1000, perm: 7, name: Some(b"u".to_vec()) }];
+    let acl = Acl { group: Some(4), named, ..Acl::default() };
     vec![
         Entry { top_dir: true, ..plain(".", 0o040_755, 4096) },
-        Entry { mtime_nsec: 500, uid: 1000, ..plain("a.txt", 0o100_644, 12) },
+        Entry {
+            mtime_nsec: 500,
+            uid: 1000,
+            acls: Some(Acls { access: AclRef::List(acl), default: None }),
+            xattrs: Some(Xattrs::List(attributes)),
+            ..plain("a.txt", 0o100_644, 12)
+        },
         plain("a.text", 0o100_600, 1 << 40),
         Entry { link_target: Some(b"a.txt".to_vec()), ..plain("link", 0o120_777, 5) },
         Entry { rdev: (8, 1), ..plain("node", 0o060_660, 0) },
@@ -113,7 +127,7 @@ fn file_lists() -> Vec<Vec<u8>> {
         let mut encoder = Encoder::new(opts.clone());
         let mut out = vec![a, b];
         encoder.begin_segment(1);
-        let made = entries().iter().try_for_each(|entry| encoder.entry(&mut out, entry));
+        let made = entries().iter().try_for_each(|entry| encoder.entry(&mut out, entry).map(drop));
         if made.is_err() {
             continue;
         }
@@ -169,6 +183,15 @@ fn requests() -> Vec<Vec<u8>> {
         found.push(out);
     }
     found
+}
+
+fn xattr_exchanges() -> Vec<Vec<u8>> {
+    let mut out = vec![200];
+    xattrs::put_request(&mut out, &[1, 2, 150]);
+    xattrs::put_answer(&mut out, 0, 1, b"a value");
+    xattrs::put_answer(&mut out, 1, 150, &[7; 300]);
+    xattrs::end_answer(&mut out);
+    vec![out]
 }
 
 fn tokens() -> Vec<Vec<u8>> {

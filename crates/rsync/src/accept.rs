@@ -3,6 +3,7 @@
 use wire::error::Error;
 use wire::exit::ExitCode;
 use wire::filter::RequestVerdict;
+use wire::flist::acls::AclRef;
 use wire::flist::entry::Entry;
 use wire::flist::list::FileList;
 
@@ -79,6 +80,17 @@ pub fn check_entry(recv: &Receiving, entry: &mut Entry) -> Result<(), Fatal> {
         }
         if let Some(name) = entry.group_name.take() {
             ids.learn_group(entry.gid, &name);
+        }
+        let lists = entry.acls.as_mut().map(|acls| [Some(&mut acls.access), acls.default.as_mut()]);
+        for list in lists.into_iter().flatten().flatten() {
+            let AclRef::List(acl) = list else { continue };
+            for named in &mut acl.named {
+                match named.name.take() {
+                    Some(name) if named.user => ids.learn_user(named.id, &name),
+                    Some(name) => ids.learn_group(named.id, &name),
+                    None => {}
+                }
+            }
         }
     }
     Ok(())

@@ -6,10 +6,12 @@
 
 use std::io;
 
+use tree::attrs::Times;
 use tree::dir::Dir;
 use tree::meta::Meta;
 use tree::path::{Name, RelPath};
 use tree::stage::Stage;
+use tree::xattr::XattrHolder;
 use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
 
@@ -72,7 +74,7 @@ impl Generator {
             }
             let level = if !same_value(self, &dir, &meta) {
                 Level::Type
-            } else if attribute_flags(&self.recv, entry, &meta, false) != ItemFlags::NONE {
+            } else if self.flags_at((&dir, path.name()), entry, &meta, false) != ItemFlags::NONE {
                 Level::Value
             } else {
                 Level::All
@@ -144,7 +146,7 @@ impl Generator {
             if found.level == Level::All {
                 self.say_up_to_date(name, false);
             }
-            let flags = attribute_flags(&self.recv, entry, &found.meta, true);
+            let flags = self.flags_at((&found.dir, Some(base)), entry, &found.meta, true);
             self.report_if_changed(index, ItemFlags::LOCAL_CHANGE | flags, None)?;
             return self.alternate_done(path, entry, index, name);
         }
@@ -177,12 +179,14 @@ impl Generator {
     ) -> Result<Option<ItemFlags>, Fatal> {
         let new = ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE | ItemFlags::IS_NEW;
         let Some(base) = path.name() else { return Ok(Some(new)) };
+        // What is made has no extended attributes yet.
         let found = self.best_alternate(path, entry, &mut |_, dir, meta| {
             crate::create::same_value(dir, base, entry, meta)
         });
-        let Some(found) = found else { return Ok(Some(new)) };
+        let lists = self.item_flags(path, entry, None, true);
+        let Some(found) = found else { return Ok(Some(new | lists)) };
         if found.level < Level::All {
-            let flags = attribute_flags(&self.recv, entry, &found.meta, true);
+            let flags = lists | attribute_flags(&self.recv, entry, &found.meta, true);
             return Ok(Some(ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE | flags));
         }
         let kind = self.recv.opts.basis_kind;
@@ -194,7 +198,7 @@ impl Generator {
             }
             BasisKind::Link | BasisKind::Copy => {
                 self.say_up_to_date(name, false);
-                return Ok(Some(ItemFlags::LOCAL_CHANGE));
+                return Ok(Some(ItemFlags::LOCAL_CHANGE | lists));
             }
         }
         Ok(None)
@@ -209,7 +213,8 @@ impl Generator {
         name: &[u8],
     ) -> ItemFlags {
         let Some(found) = self.best_alternate(path, entry, &mut |_, _, _| true) else {
-            return ItemFlags::LOCAL_CHANGE | ItemFlags::IS_NEW;
+            let lists = self.item_flags(path, entry, None, false);
+            return ItemFlags::LOCAL_CHANGE | ItemFlags::IS_NEW | lists;
         };
         let mut flags = ItemFlags::LOCAL_CHANGE;
         if found.level == Level::All {
@@ -217,6 +222,7 @@ impl Generator {
         } else if !self.recv.keeps_time(entry) {
             flags |= ItemFlags::REPORT_TIME;
         }
+        flags |= self.item_flags(path, entry, None, false);
         flags | attribute_flags(&self.recv, entry, &found.meta, false)
     }
 
@@ -229,7 +235,7 @@ impl Generator {
         leader: &RelPath,
         leader_meta: Option<&Meta>,
     ) -> (bool, ItemFlags) {
-        let new = (true, ItemFlags::IS_NEW);
+        let new = (true, ItemFlags::IS_NEW | self.item_flags(path, entry, None, false));
         let Some(base) = path.name() else { return new };
         for number in 0..self.basis.len() {
             let Some((dir, meta)) = self.basis.look(number, path) else { continue };
@@ -240,10 +246,10 @@ impl Generator {
                 let assumed = || self.basis.look(number, leader).map(|(_, meta)| meta);
                 let leads = leader_meta.cloned().or_else(assumed);
                 if leads.is_some_and(|leads| leads.is_same_item(&meta)) {
-                    return (false, attribute_flags(&self.recv, entry, &meta, false));
+                    return (false, self.flags_at((&dir, Some(base)), entry, &meta, false));
                 }
-            } else if self.is_unchanged(Ok(dir), base, entry, &meta) {
-                return (true, attribute_flags(&self.recv, entry, &meta, false));
+            } else if self.is_unchanged(Ok(dir.clone()), base, entry, &meta) {
+                return (true, self.flags_at((&dir, Some(base)), entry, &meta, false));
             }
         }
         new
@@ -295,7 +301,16 @@ impl Generator {
         if recv.opts.fsync {
             stage.sync()?;
         }
-        let failed = stage.set_attributes(wanted.uid, wanted.gid, wanted.mtime, wanted.perm);
+        let mut failed = stage.set_attributes(wanted.uid, wanted.gid, Times::default(), None);
+        let (holder, who) = (XattrHolder::Open(stage.file()), (Role::Generator, name));
+        if let Some(number) = entry.xattrs() {
+            let old = XattrHolder::Item(&found.dir, base);
+            recv.set_xattrs(number, &holder, Some(&old), who, true);
+        }
+        if let (Some(numbers), Some(perm)) = (wanted.acls, wanted.perm) {
+            recv.set_acls(numbers, &holder, perm, who);
+        }
+        failed.extend(stage.set_attributes(None, None, wanted.times(), wanted.perm));
         for (what, error) in failed {
             let shown = recv.shown_temp(name);
             attributes::failed(&recv, Role::Generator, what, &shown, name, &error);

@@ -3,10 +3,12 @@
 
 use std::io;
 
+use tree::attrs::Times;
 use tree::dir::Dir;
 use tree::meta::Meta;
 use tree::path::Name;
-use wire::flist::list::EntryView;
+use tree::xattr::XattrHolder;
+use wire::flist::list::{AclNumbers, EntryView};
 
 use crate::receiving::Receiving;
 use crate::report::messages::Role;
@@ -22,6 +24,17 @@ pub struct Wanted {
     pub gid: Option<u32>,
     /// Modification time: seconds, nanoseconds.
     pub mtime: Option<(i64, u32)>,
+    /// Numbers of access control lists.
+    pub acls: Option<AclNumbers>,
+    /// Access time in seconds.
+    pub atime: Option<i64>,
+}
+
+impl Wanted {
+    /// The times among them.
+    pub fn times(&self) -> Times {
+        Times { mtime: self.mtime, atime: self.atime }
+    }
 }
 
 /// What an entry wants, given what is there (`None` for something just made).
@@ -31,6 +44,8 @@ pub fn wanted(recv: &Receiving, entry: &EntryView<'_>, existing: Option<&Meta>) 
         uid: recv.wanted_uid(entry),
         gid: recv.wanted_gid(entry),
         mtime: recv.keeps_time(entry).then(|| (entry.mtime(), entry.mtime_nsec())),
+        acls: entry.acls(),
+        atime: recv.keeps_atime(entry).then(|| entry.atime()),
     }
 }
 
@@ -66,20 +81,31 @@ pub fn apply(
             }
         }
     }
-    if let Some(mtime) = wanted.mtime {
-        let window = if exact { -1 } else { recv.opts.modify_window };
-        if !crate::quick_check::same_time(window, mtime, (meta.mtime, meta.mtime_nsec)) {
-            let set = on(
-                dir,
-                name,
-                |d, n| d.set_times(n, mtime.0, mtime.1),
-                |d| d.set_times_self(mtime.0, mtime.1),
-            );
-            if let Err(error) = set {
-                trouble("failed to set times on", &error);
-                return false;
-            }
+    let window = if exact { -1 } else { recv.opts.modify_window };
+    let differs = |new, old| !crate::quick_check::same_time(window, new, old);
+    let access = (meta.atime, meta.atime_nsec);
+    let times = Times {
+        mtime: wanted.mtime.filter(|&new| differs(new, (meta.mtime, meta.mtime_nsec))),
+        atime: wanted.atime.filter(|&new| differs((new, 0), access)),
+    };
+    if !times.is_empty() {
+        let set = on(dir, name, |d, n| d.set_times(n, times), |d| d.set_times_self(times));
+        if let Err(error) = set {
+            trouble("failed to set times on", &error);
+            return false;
         }
+    }
+    if let (Some(numbers), Some(perm)) = (wanted.acls, wanted.perm) {
+        let holder = match name {
+            Some(name) => XattrHolder::Item(dir, name),
+            None => XattrHolder::Itself(dir),
+        };
+        all &= recv.set_acls(numbers, &holder, perm, (Role::Generator, path));
+        let now = match name {
+            Some(name) => dir.lstat(name).ok().flatten(),
+            None => dir.stat_self().ok(),
+        };
+        mode = now.map_or(mode, |now| now.mode);
     }
     if let Some(perm) = wanted.perm
         && !meta.is_link()

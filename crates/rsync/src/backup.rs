@@ -6,6 +6,7 @@ use tree::dir::Dir;
 use tree::meta::Meta;
 use tree::path::{Name, NameBuf, RelPath, RelPathBuf};
 use tree::root::Root;
+use tree::xattr::XattrHolder;
 use wire::exit::ExitCode;
 
 use crate::fatal::{Fatal, errno_text};
@@ -48,6 +49,7 @@ fn backup_parent(recv: &Receiving, root: &Root, path: &RelPath) -> io::Result<Di
             && let Ok(meta) = original.stat_self()
         {
             let _ = next.chown_self(Some(meta.uid), Some(meta.gid));
+            crate::xattrs::copy(recv, &XattrHolder::Itself(&original), &XattrHolder::Itself(&next));
             let _ = next.chmod_self(meta.mode & 0o7777);
         }
         at = next;
@@ -106,6 +108,8 @@ pub fn back_up(
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(libc::EXDEV) => {
                 tree::stage::copy_item(dir, base, &to, &name)?;
+                let (from, to) = (XattrHolder::Item(dir, base), XattrHolder::Item(&to, &name));
+                crate::xattrs::copy(recv, &from, &to);
                 if !replaced {
                     dir.unlink(base)?;
                 }
@@ -173,5 +177,7 @@ pub fn copy_aside(recv: &Receiving, dir: &Dir, base: &Name, path: &RelPath) -> i
     if to.lstat(&name)?.is_some() {
         to.unlink(&name)?;
     }
-    tree::stage::copy_item(dir, base, &to, &name)
+    tree::stage::copy_item(dir, base, &to, &name)?;
+    crate::xattrs::copy(recv, &XattrHolder::Item(dir, base), &XattrHolder::Item(&to, &name));
+    Ok(())
 }

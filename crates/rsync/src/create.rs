@@ -8,6 +8,7 @@ use std::io;
 use tree::dir::Dir;
 use tree::meta::Meta;
 use tree::path::{Name, RelPath};
+use tree::xattr::XattrHolder;
 use wire::flist::entry::Entry;
 use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
@@ -113,7 +114,7 @@ impl Generator {
             };
         }
         let flags = match &meta {
-            Some(meta) if !new => attribute_flags(&self.recv, entry, meta, false),
+            Some(meta) if !new => self.item_flags(&path, entry, Some(meta), false),
             _ => self.alternate_directory(&path, entry, &name),
         };
         self.report_if_changed(index, flags, None)?;
@@ -245,6 +246,7 @@ impl Generator {
             let mut wanted = attributes::wanted(&self.recv, &view, Some(&meta));
             wanted.uid = None;
             wanted.gid = None;
+            wanted.acls = None;
             if !fix_perm {
                 wanted.perm = None;
             }
@@ -316,7 +318,7 @@ impl Generator {
         let in_the_way = meta.is_some();
         if let Some(found) = &meta {
             if self.has_value(&path, entry, found) {
-                let flags = attribute_flags(&self.recv, entry, found, false);
+                let flags = self.item_flags(&path, entry, Some(found), false);
                 self.report_if_changed(index, flags, None)?;
                 if !opts.dry_run {
                     let wanted = attributes::wanted(&self.recv, entry, Some(found));
@@ -336,14 +338,16 @@ impl Generator {
                 meta = None;
             }
         }
+        let made = ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE;
         let flags = match meta {
             Some(found) => {
-                ItemFlags::LOCAL_CHANGE
-                    | ItemFlags::REPORT_CHANGE
-                    | attribute_flags(&self.recv, entry, &found, true)
+                // What is replaced takes its extended attributes with it; a dry run still sees them.
+                let seen = Some(&found).filter(|_| opts.dry_run);
+                let lists = self.item_flags(&path, entry, seen, true);
+                made | lists | attribute_flags(&self.recv, entry, &found, true)
             }
             None if in_the_way => {
-                ItemFlags::LOCAL_CHANGE | ItemFlags::REPORT_CHANGE | ItemFlags::IS_NEW
+                made | ItemFlags::IS_NEW | self.item_flags(&path, entry, None, true)
             }
             None => match self.alternate_other(&path, entry, index, &name)? {
                 Some(flags) => flags,
@@ -429,6 +433,11 @@ impl Generator {
         if let Some(made) = dir.lstat(target)? {
             let wanted = attributes::wanted(&self.recv, entry, None);
             attributes::apply(&self.recv, &dir, Some(target), &made, &wanted, name, true);
+            if let Some(number) = entry.xattrs() {
+                // Long values come later.
+                let new = XattrHolder::Item(&dir, target);
+                self.recv.set_xattrs(number, &new, None, (Role::Generator, name), true);
+            }
         }
         if temp.is_some()
             && let Err(error) = dir.rename(target, &dir, base)

@@ -96,6 +96,8 @@ pub struct Generator {
     pub groups: HashMap<i32, crate::hardlink::Group>,
     /// Read buffer for bases.
     pub buffer: Vec<u8>,
+    /// List and items that the record under way asks for.
+    pub wanted_xattrs: Option<(u32, Vec<u32>)>,
     /// Device of the destination root under `-x`.
     pub root_device: Option<u64>,
     /// Rules that protect from deletion; follows the directories.
@@ -143,6 +145,7 @@ impl Generator {
             deletion_skipped: false,
             groups: HashMap::new(),
             buffer: Vec::new(),
+            wanted_xattrs: None,
             root_device: None,
             filters,
             zone: jiff::tz::TimeZone::system(),
@@ -516,8 +519,7 @@ impl Generator {
         if head.xname.is_some() {
             head.iflags |= ItemFlags::XNAME_FOLLOWS;
         }
-        head.encode(&mut self.writer.data, &mut self.ndx)?;
-        Ok(())
+        self.request_head(&head)
     }
 
     /// Writes an item record if there is anything to say of an item that needs no data.
@@ -556,9 +558,10 @@ impl Generator {
         })
     }
 
-    /// Writes a request's record; the sum head follows by the caller.
+    /// Writes a record; of a request the sum head follows by the caller.
     pub fn request_head(&mut self, head: &ItemHead) -> Result<(), Fatal> {
         head.encode(&mut self.writer.data, &mut self.ndx)?;
+        self.put_xattr_request(head.iflags);
         Ok(())
     }
 

@@ -16,7 +16,6 @@ use crate::attributes;
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::lists::Segment;
-use crate::quick_check::attribute_flags;
 
 /// A member that waits for its leader.
 struct Waiting {
@@ -175,7 +174,7 @@ impl Generator {
         if let (Some(found), Some(head)) = (&found, &head)
             && (found.dev, found.ino) == (head.dev, head.ino)
         {
-            let flags = attribute_flags(&self.recv, entry, found, false);
+            let flags = self.item_flags(&path, entry, Some(found), false);
             self.report_if_changed(index, flags, Some(Vec::new()))?;
             self.confirm(entry, index, false);
             return Ok(());
@@ -202,7 +201,7 @@ impl Generator {
         }
         let (news, flags) = match &found {
             Some(found) if !found.is_dir() => {
-                (true, attribute_flags(&self.recv, entry, found, false))
+                (true, self.item_flags(&path, entry, Some(found), false))
             }
             _ => self.alternate_link(&path, entry, &to, head.as_ref()),
         };

@@ -346,6 +346,7 @@ pub fn list_line(opts: &Options, view: &EntryView<'_>, zone: &jiff::tz::TimeZone
         mode: view.mode(),
         len: view.len(),
         mtime: view.mtime(),
+        atime: opts.atimes.then(|| (!view.is_dir()).then(|| view.atime())),
         link_target: view.link_target().filter(|_| opts.links),
     };
     let mut line = crate::report::list_line::render(&item, opts.human, zone);

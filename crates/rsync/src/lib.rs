@@ -6,6 +6,7 @@
 //! [`console::Console`], and every path's fate is a value in [`problem`].
 
 pub mod accept;
+pub mod acls;
 pub mod alternate;
 pub mod attributes;
 pub mod backup;
@@ -62,3 +63,4 @@ pub mod similar_name;
 pub mod symlinks;
 pub mod transport;
 pub mod window;
+pub mod xattrs;

@@ -14,6 +14,7 @@ use wire::exit::ExitCode;
 use wire::flist::entry::Entry;
 use wire::flist::list::FileList;
 use wire::flist::segment::DirTable;
+use wire::flist::xattrs::Xattrs;
 
 /// One list: all of it, or the contents of one directory.
 pub struct Segment {
@@ -45,6 +46,28 @@ impl Segment {
             Place::Entry(pos) => self.list.get(*pos).mode(),
             Place::Dir => 0o040_000,
         }
+    }
+
+    /// Number of the list of extended attributes, name and mode of what an index names.
+    ///
+    /// # Errors
+    /// It has no such list.
+    pub fn xattrs(&self, place: &Place) -> Result<(u32, Vec<u8>, u32), Error> {
+        let found = match (place, &self.dir) {
+            (Place::Entry(pos), _) => {
+                let entry = self.list.get(*pos);
+                entry.xattrs().map(|number| (number, entry.name(), entry.mode()))
+            }
+            (Place::Dir, Some(dir)) => match dir.xattrs {
+                Some(Xattrs::Number(number)) => Some((number, dir.name.clone(), dir.mode)),
+                _ => None,
+            },
+            (Place::Dir, None) => None,
+        };
+        found.ok_or_else(|| {
+            let text = "extended attributes of an item that has none";
+            Error::misbehaved(ExitCode::Protocol, "xattr-request", text)
+        })
     }
 
     /// Position of the file whose content an item announces or asks for.

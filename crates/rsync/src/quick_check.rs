@@ -64,6 +64,13 @@ pub fn attribute_flags(
     } else if changed && !entry.is_dir() {
         flags |= ItemFlags::REPORT_TIME;
     }
+    // That of a symlink is set all the same, but looking at the link changes it.
+    if recv.keeps_atime(entry)
+        && !entry.is_link()
+        && !same_time(recv.opts.modify_window, (entry.atime(), 0), (meta.atime, 0))
+    {
+        flags |= ItemFlags::REPORT_ATIME;
+    }
     if !entry.is_link() && perms_differ(recv, entry, meta) {
         flags |= ItemFlags::REPORT_PERMS;
     }

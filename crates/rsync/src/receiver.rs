@@ -16,10 +16,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tree::attrs::Times;
 use tree::cache::DirCache;
 use tree::dir::Dir;
+use tree::meta::Meta;
 use tree::path::{Name, NameBuf, RelPathBuf};
 use tree::stage::Stage;
+use tree::xattr::XattrHolder;
 use wire::checksum::strong::FileHasher;
 use wire::codec::ByteSource;
 use wire::error::Error;
@@ -29,6 +32,7 @@ use wire::exit::ExitCode;
 use wire::filter::Side;
 use wire::flist::decode::Decoder;
 use wire::flist::list::{EntryView, FileList};
+use wire::flist::xattrs::{self, Xattrs};
 use wire::itemize::ItemFlags;
 use wire::message::Message;
 use wire::ndx::{self, NdxReader};
@@ -224,8 +228,15 @@ impl ReceiverRole {
         if head.iflags.contains(ItemFlags::IS_NEW) && phase == 0 {
             self.counters.created.add(segment.mode(&place));
         }
+        let xattrs = match self.recv.agreed.xattrs_follow(&self.recv.opts, head.iflags) {
+            true => Some(self.take_xattrs(&segment, &place)?),
+            false => None,
+        };
         if !head.iflags.contains(ItemFlags::TRANSFER) {
             self.print(&segment, &place, &head, None);
+            if let Some((number, name, mode)) = xattrs {
+                self.set_xattrs_of(number, &name, mode);
+            }
             return Ok(());
         }
         let pos = segment.content(&place, index, phase)?;
@@ -240,6 +251,51 @@ impl ReceiverRole {
             return Ok(());
         }
         self.receive_file(&segment, pos, &head)
+    }
+
+    /// Reads the long values that come with an item; its list, name and mode.
+    fn take_xattrs(
+        &mut self,
+        segment: &Segment,
+        place: &Place,
+    ) -> Result<(u32, Vec<u8>, u32), Fatal> {
+        let (number, name, mode) = segment.xattrs(place)?;
+        let crashed = |_| Fatal::silent(ExitCode::Crashed);
+        let sent = self.recv.xattrs.lock().map(|store| store.sent(number)).unwrap_or_default();
+        let mut last = 0;
+        while let Some((item, value)) = xattrs::get_answer(&mut self.reader, last, sent)? {
+            let mut store = self.recv.xattrs.lock().map_err(|_| crashed(()))?;
+            store.fill(number, item, value)?;
+            last = item;
+        }
+        Ok((number, name, mode))
+    }
+
+    /// Sets the attributes of an item that the generator has made or found.
+    fn set_xattrs_of(&mut self, number: u32, name: &[u8], mode: u32) {
+        let rel = crate::scan::trim_root(name);
+        let is_dir = mode & 0o170_000 == 0o040_000;
+        if self.recv.hidden_by_daemon(rel, is_dir) || self.recv.opts.list_only {
+            return;
+        }
+        let Some(place) = self.recv.dest_path(name) else { return };
+        let who = (Role::Receiver, name);
+        let recv = self.recv.clone();
+        match place.name() {
+            None => {
+                if let Ok(dir) = self.cache.dir(&place) {
+                    recv.set_xattrs(number, &XattrHolder::Itself(dir), None, who, false);
+                }
+            }
+            Some(base) => {
+                let Ok(dir) = self.cache.parent(&place) else { return };
+                // What is of another kind was not made, and that has been told.
+                let found = dir.lstat(base).ok().flatten();
+                if found.is_some_and(|found| found.mode & 0o170_000 == mode & 0o170_000) {
+                    recv.set_xattrs(number, &XattrHolder::Item(dir, base), None, who, false);
+                }
+            }
+        }
     }
 
     /// Content that our own generator cannot have asked for ends the run: of what the daemon's rules
@@ -544,19 +600,7 @@ impl ReceiverRole {
         {
             return Ok(Some(false));
         }
-        let wanted = attributes::wanted(&self.recv, entry, old.as_ref().filter(|m| m.is_file()));
-        for (what, error) in stage.set_attributes(wanted.uid, wanted.gid, wanted.mtime, wanted.perm)
-        {
-            let recv = &self.recv;
-            attributes::failed(
-                recv,
-                Role::Receiver,
-                what,
-                &self.recv.shown_temp(name),
-                name,
-                &error,
-            );
-        }
+        self.set_attributes(&mut stage, (dir, base), entry, old.as_ref(), name);
         if let Err(error) = stage.commit(waits.as_ref().unwrap_or(dir), base) {
             let mut line = b"rsync: [receiver] rename ".to_vec();
             line.extend_from_slice(&self.recv.reporter.quoted(&self.recv.shown_temp(name)));
@@ -577,6 +621,51 @@ impl ReceiverRole {
             crate::partial::forget(&self.recv, &mut self.cache, place);
         }
         Ok(Some(true))
+    }
+
+    /// Owner, extended attributes, times, permissions of a finished file.
+    fn set_attributes(
+        &self,
+        stage: &mut Stage,
+        (dir, base): (&Dir, &Name),
+        entry: &EntryView<'_>,
+        old: Option<&Meta>,
+        name: &[u8],
+    ) {
+        let wanted = attributes::wanted(&self.recv, entry, old.filter(|m| m.is_file()));
+        let mut failed = Vec::new();
+        let (acls, attributes) = (wanted.acls, entry.xattrs());
+        if acls.is_some() || attributes.is_some() {
+            // A change of owner takes capabilities away.
+            failed = stage.set_attributes(wanted.uid, wanted.gid, Times::default(), None);
+            let holder = XattrHolder::Open(stage.file());
+            let who = (Role::Receiver, name);
+            if let Some(number) = attributes {
+                let there = XattrHolder::Item(dir, base);
+                let there = (!stage.is_in_place()).then_some(&there);
+                self.recv.set_xattrs(number, &holder, there, who, false);
+            }
+            if let (Some(numbers), Some(perm)) = (acls, wanted.perm) {
+                self.recv.set_acls(numbers, &holder, perm, who);
+            }
+        }
+        let times = wanted.times();
+        if failed.is_empty() {
+            failed = stage.set_attributes(wanted.uid, wanted.gid, times, wanted.perm);
+        } else {
+            failed.extend(stage.set_attributes(None, None, times, wanted.perm));
+        }
+        for (what, error) in failed {
+            let recv = &self.recv;
+            attributes::failed(
+                recv,
+                Role::Receiver,
+                what,
+                &self.recv.shown_temp(name),
+                name,
+                &error,
+            );
+        }
     }
 
     /// The content does not match its digest: once more, or for good.
@@ -641,8 +730,9 @@ impl ReceiverRole {
         let wanted = attributes::wanted(&self.recv, entry, None);
         // A partial file under the final name must not pass for the whole one.
         let mtime = if to_dir { wanted.mtime } else { Some((0, 0)) };
+        let times = Times { mtime, ..wanted.times() };
         let _ = stage.finish_content();
-        let _ = stage.set_attributes(wanted.uid, wanted.gid, mtime, wanted.perm);
+        let _ = stage.set_attributes(wanted.uid, wanted.gid, times, wanted.perm);
         if let Some(base) = place.name()
             && let Some(keep) = crate::partial::keeping_place(&self.recv, &mut self.cache, place)
         {
@@ -707,6 +797,14 @@ pub fn read_segment(
             crate::accept::check_parent(&entry, parent)?;
         }
         crate::accept::check_entry(recv, &mut entry)?;
+        if let Some(acls) = entry.acls.take() {
+            entry.acls = recv.acls.lock().ok().map(|mut store| store.add(acls));
+        }
+        if let Some(Xattrs::List(list)) = entry.xattrs.take_if(|x| matches!(x, Xattrs::List(_))) {
+            let store = recv.xattrs.lock().ok();
+            let number = store.map(|mut store| store.add(list, &|name| recv.counts_xattr(name)));
+            entry.xattrs = number.map(Xattrs::Number);
+        }
         recv.control.listed.fetch_add(1, Ordering::Relaxed);
         if let Ok(mut listed) = recv.listed.lock() {
             listed.add(entry.mode);

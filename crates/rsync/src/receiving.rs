@@ -11,6 +11,7 @@ use tree::root::Root;
 use wire::filter::{FilterList, RequestedNames, Side};
 use wire::flist::list::EntryView;
 
+use crate::acls::AclStore;
 use crate::chmod::ChmodRules;
 use crate::control::Control;
 use crate::counters::KindCounts;
@@ -22,6 +23,7 @@ use crate::lists::{Lists, Segment};
 use crate::options::Options;
 use crate::report::messages::Reporter;
 use crate::setup::Agreed;
+use crate::xattrs::XattrStore;
 
 /// What the receiver tells the generator. The queue is unbounded by itself; what can stand in it
 /// is bounded by the live lists.
@@ -105,6 +107,10 @@ pub struct Receiving {
     pub dest_made: bool,
     /// Owners' names to local ids.
     pub ids: Mutex<IdMap>,
+    /// Access control lists that came.
+    pub acls: Mutex<AclStore>,
+    /// Lists of extended attributes that came.
+    pub xattrs: Mutex<XattrStore>,
     /// Who we are.
     pub privileges: Privileges,
     /// Directories named by options.
@@ -284,6 +290,11 @@ impl Receiving {
             entry.is_link() && self.opts.omit_link_times
         };
         self.opts.times && !omitted
+    }
+
+    /// Whether the access time of this kind of item is kept.
+    pub fn keeps_atime(&self, entry: &EntryView<'_>) -> bool {
+        self.opts.atimes && !entry.is_dir() && !(entry.is_link() && self.opts.omit_link_times)
     }
 
     /// Directory times are left alone when asked for, and when backups go beside the files.

@@ -135,7 +135,7 @@ impl Generator {
         index: i32,
         name: &[u8],
     ) -> Result<(), Fatal> {
-        let flags = attribute_flags(&self.recv, entry, meta, false);
+        let flags = self.item_flags(path, entry, Some(meta), false);
         self.report_if_changed(index, flags, None)?;
         if !self.recv.opts.dry_run {
             let mut wanted = attributes::wanted(&self.recv, entry, Some(meta));
@@ -181,9 +181,11 @@ impl Generator {
         let mut head =
             ItemHead { ndx: index, iflags: ItemFlags::TRANSFER, basis: None, xname: None };
         let compared = meta.or(alternate.map(|found| &found.meta));
-        head.iflags |= match compared {
-            Some(meta) => attribute_flags(&self.recv, entry, meta, true),
-            None => ItemFlags::IS_NEW,
+        head.iflags |= self.item_flags(path, entry, meta, true);
+        head.iflags |= match (meta, compared) {
+            (None, Some(found)) => attribute_flags(&self.recv, entry, found, true),
+            (None, None) => ItemFlags::IS_NEW,
+            _ => ItemFlags::NONE,
         };
         if self.recv.opts.checksum && compared.is_some() {
             head.iflags |= ItemFlags::REPORT_CHANGE;
@@ -317,11 +319,12 @@ impl Generator {
             None => self.any_alternate(&path, &entry),
             Some(_) => None,
         };
-        let iflags = ItemFlags::TRANSFER
-            | match meta.as_ref().or(alternate.as_ref().map(|found| &found.meta)) {
-                Some(meta) => attribute_flags(&self.recv, &entry, meta, true),
-                None => ItemFlags::IS_NEW,
-            };
+        let mut iflags = ItemFlags::TRANSFER | self.item_flags(&path, &entry, meta.as_ref(), true);
+        iflags |= match (&meta, &alternate) {
+            (None, Some(found)) => attribute_flags(&self.recv, &entry, &found.meta, true),
+            (None, None) => ItemFlags::IS_NEW,
+            _ => ItemFlags::NONE,
+        };
         let mut head = ItemHead { ndx: index, iflags, basis: None, xname: None };
         // Why it cannot be read was told the first time.
         let basis =

@@ -10,15 +10,19 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
+use tree::acl::AclKind;
 use tree::cache::DirCache;
 use tree::dir::Dir;
 use tree::meta::Meta;
 use tree::owner::Owners;
 use tree::path::{Name, RelPath};
 use tree::root::Root;
+use tree::xattr::XattrHolder;
 use wire::checksum::strong::ChecksumKind;
 use wire::filter::{FilterList, Side};
+use wire::flist::acls::{AclRef, Acls};
 use wire::flist::entry::{Entry, HardLink};
+use wire::flist::xattrs::{Xattr, XattrValue, Xattrs};
 
 use crate::chmod::ChmodRules;
 use crate::fatal::Fatal;
@@ -205,7 +209,8 @@ impl Scanner {
         if let Ok(root) = self.root_for(start, base)
             && let Ok(meta) = self.roots[usize::from(root)].root.top().stat_self()
         {
-            let top = self.plain_entry(root, b".", &meta);
+            let top = self.entry(root, RelPath::top(), b".", &meta);
+            let Some(top) = top else { return };
             self.list(Entry { top_dir: true, content_dir: false, ..top }, out);
         }
     }
@@ -724,7 +729,10 @@ impl Scanner {
 
     fn entry(&mut self, root: u16, path: &RelPath, name: &[u8], meta: &Meta) -> Option<Entry> {
         match path.name() {
-            None => Some(self.plain_entry(root, name, meta)),
+            None => {
+                let entry = self.plain_entry(root, name, meta);
+                self.with_lists(entry)
+            }
             Some(base) => {
                 let dir = self.roots[usize::from(root)].cache.parent(path).ok()?.clone();
                 self.entry_in(root, &dir, base, name, meta)
@@ -759,7 +767,113 @@ impl Scanner {
             // A file that cannot be read is listed with zeros.
             entry.digest = self.digest(root, name);
         }
-        Some(entry)
+        self.with_lists(entry)
+    }
+
+    /// An entry with its access control lists and extended attributes; none when they cannot be
+    /// read, which is told.
+    fn with_lists(&mut self, mut entry: Entry) -> Option<Entry> {
+        if !self.opts.acls || entry.is_link() {
+            return self.with_xattrs(entry);
+        }
+        let (root, name, is_dir) = (entry.root, entry.name.clone(), entry.is_dir());
+        let read = self.on_xattrs(root, &name, |holder| {
+            let access = holder.acl(AclKind::Access)?;
+            Ok((access, if is_dir { holder.acl(AclKind::Default)? } else { None }))
+        });
+        match read.and_then(|read: io::Result<_>| read) {
+            Ok((access, default)) => {
+                let mut lists = [
+                    crate::acls::sent_access(access.as_ref(), entry.mode),
+                    crate::acls::sent_default(default.as_ref()),
+                ];
+                let named = lists.iter_mut().flat_map(|list| &mut list.named);
+                for one in named.filter(|_| self.inline_names && !self.opts.numeric_ids) {
+                    one.name = match one.user {
+                        _ if self.opts.names_hidden => None,
+                        true => self.owners.user_name(one.id),
+                        false => self.owners.group_name(one.id),
+                    };
+                }
+                let [access, default] = lists.map(AclRef::List);
+                entry.acls = Some(Acls { access, default: is_dir.then_some(default) });
+                self.with_xattrs(entry)
+            }
+            Err(error) => {
+                let shown = self.roots[usize::from(root)].shown_path(&name);
+                self.reporter.path_error(
+                    Role::Sender,
+                    "get_acl: sys_acl_get_file",
+                    &shown,
+                    &name,
+                    &error,
+                );
+                self.reporter.add_io_error(IO_GENERAL);
+                None
+            }
+        }
+    }
+
+    /// An entry with its extended attributes, those of kinds that are not kept left out; none when
+    /// they cannot be read, which is told.
+    fn with_xattrs(&mut self, mut entry: Entry) -> Option<Entry> {
+        let kept = match &entry {
+            entry if entry.is_link() => self.opts.links,
+            entry if entry.is_device() => self.opts.devices,
+            entry if entry.is_special() => self.opts.specials,
+            _ => true,
+        };
+        if self.opts.xattrs == 0 || !kept {
+            return Some(entry);
+        }
+        let (root, name) = (entry.root, entry.name.clone());
+        let shown = self.roots[usize::from(root)].shown_path(&name);
+        let level = self.opts.xattrs;
+        let (client, daemon) = (std::mem::take(&mut self.filters), self.daemon_filters.take());
+        let read = self.on_xattrs(root, &name, |holder| {
+            let lists: Vec<&FilterList> = daemon.iter().chain([&client]).collect();
+            crate::xattrs::read(&holder, &shown, &|name| {
+                crate::xattrs::counts(name, &lists, Side::Sender, false)
+                    && !crate::xattrs::is_private(name, level)
+            })
+        });
+        (self.filters, self.daemon_filters) = (client, daemon);
+        let (what, error) = match read {
+            Ok(Ok(values)) => {
+                let item = |(name, value): (Vec<u8>, Vec<u8>)| Xattr {
+                    value: XattrValue::of(&value),
+                    name,
+                };
+                entry.xattrs = Some(Xattrs::List(values.into_iter().map(item).collect()));
+                return Some(entry);
+            }
+            Ok(Err(failed)) => failed,
+            Err(error) => (b"get_xattr_names".to_vec(), error),
+        };
+        let mut line = [b"rsync: [sender] ".as_slice(), &what, b" failed: "].concat();
+        line.extend_from_slice(crate::fatal::errno_text(&error).as_bytes());
+        let text = String::from_utf8_lossy(&line).into_owned();
+        self.reporter.problem(&name, ProblemKind::Failed, text);
+        self.reporter.error_line(&line);
+        self.reporter.add_io_error(IO_GENERAL);
+        None
+    }
+
+    /// Runs `work` on what carries the extended attributes of an entry. Where a symlink was followed
+    /// that is the symlink all the same, as with the reference.
+    pub fn on_xattrs<T>(
+        &mut self,
+        root: u16,
+        name: &[u8],
+        work: impl FnOnce(XattrHolder<'_>) -> T,
+    ) -> io::Result<T> {
+        let path = RelPath::new(trim_root(name))
+            .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+        let source = &mut self.roots[usize::from(root)];
+        let Some(base) = path.name() else {
+            return Ok(work(XattrHolder::Itself(source.cache.dir(path)?)));
+        };
+        Ok(work(XattrHolder::Item(source.cache.parent(path)?, base)))
     }
 
     /// A symlink's text as it is sent.
@@ -782,6 +896,7 @@ impl Scanner {
             len: if meta.is_file() || meta.is_dir() { meta.size } else { 0 },
             mtime: meta.mtime,
             mtime_nsec: meta.mtime_nsec,
+            atime: if self.opts.atimes && !meta.is_dir() { meta.atime } else { 0 },
             uid: meta.uid,
             gid: meta.gid,
             rdev: meta.rdev,

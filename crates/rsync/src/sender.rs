@@ -24,6 +24,7 @@ use wire::flist::encode::Encoder;
 use wire::flist::entry::Entry;
 use wire::flist::ids::IdKind;
 use wire::flist::list::FileList;
+use wire::flist::xattrs::{self, XattrValue, Xattrs};
 use wire::itemize::ItemFlags;
 use wire::message::Message;
 use wire::ndx::{self, NdxReader, NdxWriter};
@@ -60,6 +61,8 @@ struct Asked {
     appends: bool,
     /// What the sums cost.
     sum_bytes: u64,
+    /// Long values of extended attributes that are wanted with it.
+    xattrs: Option<Vec<u32>>,
 }
 
 /// Everything the sender works with.
@@ -85,6 +88,8 @@ pub struct Sender {
     server: bool,
     last_io_error: i32,
     searched: MatchStats,
+    /// Long values of extended attributes that were sent: list and item.
+    xattrs_sent: HashSet<(u32, u32)>,
     buffer: Vec<u8>,
     /// Files asked for once, under `--append`: the next time they are sent as usual.
     sent: HashSet<i32>,
@@ -128,6 +133,7 @@ impl Sender {
             server: setup.server,
             last_io_error: 0,
             searched: MatchStats::default(),
+            xattrs_sent: HashSet::new(),
             buffer: Vec::new(),
             sent: HashSet::new(),
         })
@@ -221,7 +227,8 @@ impl Sender {
         let mut list = FileList::new(start, parent);
         self.encoder.begin_segment(start);
         for entry in &mut entries {
-            self.encoder.entry(&mut self.writer.data, entry)?;
+            let xattrs = self.encoder.entry(&mut self.writer.data, entry)?;
+            entry.xattrs = xattrs.map(Xattrs::Number);
             self.counters.listed.add(entry.mode);
             if entry.is_reg() || entry.is_link() {
                 self.counters.total_size += entry.len;
@@ -411,10 +418,12 @@ impl Sender {
     fn item(&mut self, index: i32, phase: u8) -> Result<(), Fatal> {
         let head = ItemHead::decode_after_ndx(&mut self.reader, index)?;
         let (segment, place) = self.lists.find(index)?;
+        let wanted = self.xattr_request(&segment, &place, &head)?;
         if !head.iflags.contains(ItemFlags::TRANSFER) {
             self.count_created(&segment, &place, &head);
             self.print(&segment, &place, &head, None);
             head.encode(&mut self.writer.data, &mut self.ndx_out)?;
+            self.xattr_answer(&segment, &place, wanted);
             return Ok(());
         }
         let pos = segment.content(&place, index, phase)?;
@@ -438,7 +447,7 @@ impl Sender {
             false => BlockSums::decode(&mut self.reader, sum_head)?,
         };
         let sum_bytes = self.reader.taken - taken;
-        let asked = Asked { head, sums, appends, sum_bytes };
+        let asked = Asked { head, sums, appends, sum_bytes, xattrs: wanted };
         self.send_file(&segment, pos, asked)
     }
 
@@ -462,7 +471,7 @@ impl Sender {
 
     /// Sends one file's content, or says that it will not come.
     fn send_file(&mut self, segment: &Arc<Segment>, pos: usize, asked: Asked) -> Result<(), Fatal> {
-        let Asked { head, sums, appends, sum_bytes } = asked;
+        let Asked { head, sums, appends, sum_bytes, xattrs: wanted } = asked;
         let entry = segment.list.get(pos);
         let name = entry.name();
         let file = match self.scanner.open_content(entry.root(), &name) {
@@ -478,6 +487,7 @@ impl Sender {
             self.print(segment, &Place::Entry(pos), &head, None);
         }
         head.encode(&mut self.writer.data, &mut self.ndx_out)?;
+        self.xattr_answer(segment, &Place::Entry(pos), wanted);
         sums.head.encode(&mut self.writer.data);
         self.printer.begin_progress(entry.len(), self.lists.bytes);
         let mut hasher = self.agreed.transfer_sum.file_hasher();
@@ -510,6 +520,55 @@ impl Sender {
             self.reporter.add_io_error(IO_GENERAL);
         }
         self.flush_if_full()
+    }
+
+    /// Reads the request for long values that follows a record, where one does.
+    fn xattr_request(
+        &mut self,
+        segment: &Segment,
+        place: &Place,
+        head: &ItemHead,
+    ) -> Result<Option<Vec<u32>>, Fatal> {
+        if !self.agreed.xattrs_follow(&self.opts, head.iflags) {
+            return Ok(None);
+        }
+        let (number, ..) = segment.xattrs(place)?;
+        let list = self.encoder.xattr_list(number).cloned().unwrap_or_else(|| Vec::new().into());
+        let items = xattrs::get_request(&mut self.reader, list.len())?;
+        for item in &items {
+            let at = (*item as usize).saturating_sub(1);
+            let long = list.get(at).is_some_and(|x| matches!(x.value, XattrValue::Digest(..)));
+            if !long || !self.xattrs_sent.insert((number, *item)) {
+                let text = format!("internal abbrev error: xattr #{item} cannot be asked for");
+                return Err(Error::misbehaved(ExitCode::Protocol, "xattr-request", text).into());
+            }
+        }
+        Ok(Some(items))
+    }
+
+    /// Writes the values that were asked for; one that is gone is empty.
+    fn xattr_answer(&mut self, segment: &Segment, place: &Place, wanted: Option<Vec<u32>>) {
+        let Some(items) = wanted else { return };
+        let root = match (place, &segment.dir) {
+            (Place::Entry(pos), _) => segment.list.get(*pos).root(),
+            (Place::Dir, dir) => dir.as_ref().map_or(0, |dir| dir.root),
+        };
+        let mut last = 0;
+        if let Ok((number, name, _)) = segment.xattrs(place) {
+            let list = self.encoder.xattr_list(number).cloned();
+            for item in items {
+                let at = (item as usize).saturating_sub(1);
+                let key = list.as_ref().and_then(|list| list.get(at)).map(|x| x.name.as_slice());
+                let value = key.and_then(|key| {
+                    let got = self.scanner.on_xattrs(root, &name, |holder| holder.get(key));
+                    got.ok()?.ok()?
+                });
+                let value = value.unwrap_or_default();
+                xattrs::put_answer(&mut self.writer.data, last, item, &value);
+                last = item;
+            }
+        }
+        xattrs::end_answer(&mut self.writer.data);
     }
 
     fn wrote(&self) -> u64 {

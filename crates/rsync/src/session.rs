@@ -142,6 +142,8 @@ fn parts(
         dest_missing: false,
         dest_made: false,
         ids: Mutex::new(IdMap::new(&opts)),
+        acls: Mutex::default(),
+        xattrs: Mutex::default(),
         privileges: Privileges {
             root: tree::owner::am_root(),
             uid: tree::owner::effective_uid(),

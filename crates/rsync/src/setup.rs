@@ -11,6 +11,7 @@ use wire::checksum::strong::{ChecksumKind, SumContext};
 use wire::codec::{get_i32, get_vstring, put_i32, put_vstring};
 use wire::exit::ExitCode;
 use wire::handshake::CompatFlags;
+use wire::itemize::ItemFlags;
 use wire::negotiate;
 use wire::token::TokenKind;
 use wire::version::Protocol;
@@ -41,6 +42,17 @@ impl Agreed {
     /// Whether incremental recursion is used.
     pub fn inc(&self) -> bool {
         self.compat.contains(CompatFlags::INC_RECURSE)
+    }
+
+    /// Whether a request for long values of extended attributes, or its answer, follows a record.
+    pub fn xattrs_follow(&self, opts: &Options, iflags: ItemFlags) -> bool {
+        let linked = ItemFlags::XNAME_FOLLOWS | ItemFlags::LOCAL_CHANGE;
+        let optimized =
+            self.protocol.number() >= 31 && !self.compat.contains(CompatFlags::AVOID_XATTR_OPT);
+        opts.xattrs > 0
+            && !opts.dry_run
+            && iflags.contains(ItemFlags::REPORT_XATTR)
+            && !(optimized && iflags.contains(linked))
     }
 }
 

@@ -143,7 +143,7 @@ fn server_understands(given: &[Vec<u8>], argv: &[Vec<u8>], env: &[(&str, &str)])
     assert!(server.server);
     assert_eq!(server.sender, plan.kind == PlanKind::Pull);
     let flags = |o: &Options| {
-        let kept = [o.links, o.perms, o.times, o.owner, o.group, o.devices, o.hard_links];
+        let kept = [o.links, o.perms, o.times, o.atimes, o.owner, o.group, o.devices, o.hard_links];
         let mode = [o.recurse, o.dry_run, o.checksum, o.update, o.relative, o.ignore_times];
         (kept, mode, o.one_file_system, o.verbose.min(9), o.cvs_exclude, o.backup)
     };
@@ -294,8 +294,6 @@ fn known_options_that_are_missing_are_refused_by_name() {
     let env = |_: &str| None;
     for (line, named) in [
         ("--qsort s d", "--qsort"),
-        ("-aAX s d", "--acls (-A)"),
-        ("-U s d", "--atimes (-U)"),
         ("--debug=all s d", "--debug"),
         ("--cc=auto,md5 s d", "--checksum-choice=auto,md5"),
     ] {

@@ -23,6 +23,27 @@ use crate::dir::Dir;
 use crate::meta::Meta;
 use crate::path::Name;
 
+/// Times to set; `None` leaves one as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Times {
+    /// Modification time: seconds, nanoseconds.
+    pub mtime: Option<(i64, u32)>,
+    /// Access time in seconds.
+    pub atime: Option<i64>,
+}
+
+impl Times {
+    /// A modification time alone.
+    pub fn modified(seconds: i64, nsec: u32) -> Times {
+        Times { mtime: Some((seconds, nsec)), atime: None }
+    }
+
+    /// Whether there is nothing to set.
+    pub fn is_empty(&self) -> bool {
+        *self == Times::default()
+    }
+}
+
 const NSEC_MAX: u32 = 999_999_999;
 
 impl Dir {
@@ -67,15 +88,15 @@ impl Dir {
         Ok(chownat(self.fd(), "", uid, gid, AtFlags::EMPTY_PATH)?)
     }
 
-    /// Sets the modification time of an item, of a symlink its own; the access time stays.
-    pub fn set_times(&self, name: &Name, mtime: i64, nsec: u32) -> io::Result<()> {
-        let times = timestamps(mtime, nsec)?;
+    /// Sets times of an item, of a symlink its own.
+    pub fn set_times(&self, name: &Name, times: Times) -> io::Result<()> {
+        let times = timestamps(times)?;
         Ok(utimensat(self.fd(), name.as_bytes(), &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
-    /// Sets the modification time of the directory itself.
-    pub fn set_times_self(&self, mtime: i64, nsec: u32) -> io::Result<()> {
-        let times = timestamps(mtime, nsec)?;
+    /// Sets times of the directory itself.
+    pub fn set_times_self(&self, times: Times) -> io::Result<()> {
+        let times = timestamps(times)?;
         match utimensat(self.fd(), ".", &times, AtFlags::empty()) {
             Err(Errno::ACCESS) => Ok(utimensat(self.fd(), "", &times, AtFlags::EMPTY_PATH)?),
             other => Ok(other?),
@@ -163,13 +184,15 @@ fn ids(uid: Option<u32>, gid: Option<u32>) -> Result<(Option<Uid>, Option<Gid>),
 }
 
 /// Values above the largest nanosecond mean "now" or "leave" to the kernel; they are refused.
-pub(crate) fn timestamps(mtime: i64, nsec: u32) -> Result<Timestamps, Errno> {
-    if nsec > NSEC_MAX {
+pub(crate) fn timestamps(times: Times) -> Result<Timestamps, Errno> {
+    if times.mtime.is_some_and(|(_, nsec)| nsec > NSEC_MAX) {
         return Err(Errno::INVAL);
     }
+    let as_is = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let spec = |(tv_sec, nsec): (i64, u32)| Timespec { tv_sec, tv_nsec: nsec.into() };
     Ok(Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: mtime, tv_nsec: nsec.into() },
+        last_access: times.atime.map_or(as_is, |seconds| spec((seconds, 0))),
+        last_modification: times.mtime.map_or(as_is, spec),
     })
 }
 
@@ -177,6 +200,7 @@ pub(crate) fn timestamps(mtime: i64, nsec: u32) -> Result<Timestamps, Errno> {
 mod tests {
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
+    use super::Times;
     use crate::path::RelPath;
     use crate::scratch::{Scratch, name};
 
@@ -191,13 +215,14 @@ mod tests {
 
         let refused = dir.chmod(name("link"), 0o777).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::ELOOP));
-        dir.set_times(name("link"), 1_000_000, 5).unwrap();
+        dir.set_times(name("link"), Times { atime: Some(77), ..Times::modified(1_000_000, 5) })
+            .unwrap();
         if crate::owner::am_root() {
             dir.chown(name("link"), Some(12), Some(34)).unwrap();
             assert_eq!(dir.lstat(name("link")).unwrap().unwrap().uid, 12);
         }
         let link = dir.lstat(name("link")).unwrap().unwrap();
-        assert_eq!((link.mtime, link.mtime_nsec), (1_000_000, 5));
+        assert_eq!((link.mtime, link.mtime_nsec, link.atime), (1_000_000, 5, 77));
         let after = std::fs::metadata(s.path("target")).unwrap();
         assert_eq!((before.mode(), before.uid()), (after.mode(), after.uid()));
         assert_eq!(before.mtime(), after.mtime());
@@ -219,7 +244,7 @@ mod tests {
         }
         let inner = dir.open_dir(name("d")).unwrap();
         inner.chmod_self(0o711).unwrap();
-        inner.set_times_self(77, 999_999_999).unwrap();
+        inner.set_times_self(Times::modified(77, 999_999_999)).unwrap();
         let meta = inner.stat_self().unwrap();
         assert_eq!((meta.mode & 0o7777, meta.mtime, meta.mtime_nsec), (0o711, 77, 999_999_999));
     }
@@ -232,7 +257,7 @@ mod tests {
         let now = (1 << 30) - 1;
         let leave = (1 << 30) - 2;
         for nsec in [1_000_000_000, now, leave, u32::MAX] {
-            let refused = dir.set_times(name("f"), 5, nsec).unwrap_err();
+            let refused = dir.set_times(name("f"), Times::modified(5, nsec)).unwrap_err();
             assert_eq!(refused.raw_os_error(), Some(libc::EINVAL));
         }
         let refused = dir.chown(name("f"), Some(u32::MAX), None).unwrap_err();

@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(dir.lstat(name("f")).unwrap().unwrap().mode & 0o7777, 0o400);
         dir.chmod_self(0).unwrap();
         assert!(dir.lstat(name("f")).is_err());
-        dir.set_times_self(5, 6).unwrap();
+        dir.set_times_self(crate::attrs::Times::modified(5, 6)).unwrap();
         assert_eq!(dir.stat_self().unwrap().mtime, 5);
         dir.chmod_self(0o111).unwrap();
         assert!(dir.read_entries().is_err());

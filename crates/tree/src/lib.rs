@@ -7,7 +7,8 @@
 //! Invariants: no call below a root takes more than one checked name and a handle; no symlink is
 //! followed at the last name; every handle is closed on exec; nothing is kept in statics.
 
-mod attrs;
+pub mod acl;
+pub mod attrs;
 pub mod cache;
 pub mod dir;
 pub mod jail;
@@ -23,6 +24,7 @@ pub mod resolve;
 pub mod root;
 pub mod stage;
 pub mod window;
+pub mod xattr;
 
 #[cfg(test)]
 mod scratch;

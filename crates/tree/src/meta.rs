@@ -19,6 +19,10 @@ pub struct Meta {
     pub mtime: i64,
     /// Its nanoseconds.
     pub mtime_nsec: u32,
+    /// Access time, seconds since the epoch.
+    pub atime: i64,
+    /// Its nanoseconds.
+    pub atime_nsec: u32,
     /// Inode number.
     pub ino: u64,
     /// Device it lies on: major number in the upper half, minor in the lower.
@@ -38,6 +42,8 @@ impl Meta {
             size: stat.stx_size,
             mtime: stat.stx_mtime.tv_sec,
             mtime_nsec: stat.stx_mtime.tv_nsec,
+            atime: stat.stx_atime.tv_sec,
+            atime_nsec: stat.stx_atime.tv_nsec,
             ino: stat.stx_ino,
             dev: u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor),
             rdev: (stat.stx_rdev_major, stat.stx_rdev_minor),

@@ -15,7 +15,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use rustix::fs::{FallocateFlags, fallocate, futimens};
 use rustix::io::Errno;
 
-use crate::attrs::{chmod_file, chown_file, timestamps};
+use crate::attrs::{Times, chmod_file, chown_file, timestamps};
 use crate::dir::Dir;
 use crate::path::{Name, NameBuf};
 
@@ -245,7 +245,7 @@ impl Stage {
         &mut self,
         uid: Option<u32>,
         gid: Option<u32>,
-        mtime: Option<(i64, u32)>,
+        times: Times,
         perm: Option<u32>,
     ) -> Vec<(&'static str, io::Error)> {
         let mut failed = Vec::new();
@@ -264,8 +264,8 @@ impl Stage {
                 Err(error) => failed.push(("chown", error.into())),
             }
         }
-        if let Some((seconds, nsec)) = mtime {
-            let done = timestamps(seconds, nsec).and_then(|times| futimens(&self.file, &times));
+        if !times.is_empty() {
+            let done = timestamps(times).and_then(|times| futimens(&self.file, &times));
             if let Err(error) = done {
                 failed.push(("failed to set times on", error.into()));
             }
@@ -353,7 +353,7 @@ pub fn copy_item(from: &Dir, name: &Name, into: &Dir, new: &Name) -> io::Result<
         if !meta.is_link() {
             into.chmod(new, meta.mode & 0o7777)?;
         }
-        into.set_times(new, meta.mtime, meta.mtime_nsec)
+        into.set_times(new, Times::modified(meta.mtime, meta.mtime_nsec))
     };
     set().inspect_err(|_| drop(into.unlink(new)))
 }

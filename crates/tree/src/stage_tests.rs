@@ -63,7 +63,7 @@ fn a_temporary_file_appears_whole_or_not_at_all() {
     }
     assert_eq!(stage.position(), want.len() as u64);
     stage.finish_content().unwrap();
-    assert!(stage.set_attributes(None, None, Some((1234, 567)), Some(0o640)).is_empty());
+    assert!(stage.set_attributes(None, None, Times::modified(1234, 567), Some(0o640)).is_empty());
     assert_eq!(std::fs::read(s.path("f")).unwrap(), b"old");
     stage.commit(&dir, name("f")).unwrap();
     assert_eq!(entries(&dir), [b"f"]);
@@ -122,7 +122,7 @@ fn a_side_directory_on_another_file_system_is_copied_from() {
     let mut stage = Stage::temp(dir.clone(), name(".f"), Some(side.clone()), 0o600).unwrap();
     assert!(entries(&side)[0].starts_with(b".f."));
     stage.write(&[b'x'; 100_000]).unwrap();
-    assert!(stage.set_attributes(None, None, Some((99, 5)), Some(0o604)).is_empty());
+    assert!(stage.set_attributes(None, None, Times::modified(99, 5), Some(0o604)).is_empty());
     stage.commit(&dir, name(".f")).unwrap();
     assert!(entries(&side).is_empty());
     shm.top().rmdir(name(&own)).unwrap();
@@ -170,10 +170,11 @@ fn a_change_of_owner_does_not_cost_special_bits() {
     std::fs::write(s.path("f"), b"x").unwrap();
     std::fs::set_permissions(s.path("f"), PermissionsExt::from_mode(0o6755)).unwrap();
     let mut stage = Stage::in_place(dir.clone(), name("f"), false).unwrap();
-    assert!(stage.set_attributes(Some(12), Some(34), None, Some(0o6755)).is_empty());
+    assert!(stage.set_attributes(Some(12), Some(34), Times::default(), Some(0o6755)).is_empty());
     let meta = dir.lstat(name("f")).unwrap().unwrap();
     assert_eq!((meta.uid, meta.gid, meta.mode & 0o7777), (12, 34, 0o6755));
-    let failed = stage.set_attributes(Some(u32::MAX), None, Some((1, u32::MAX)), Some(0o600));
+    let failed =
+        stage.set_attributes(Some(u32::MAX), None, Times::modified(1, u32::MAX), Some(0o600));
     let words: Vec<&str> = failed.iter().map(|(what, _)| *what).collect();
     assert_eq!(words, ["chown", "failed to set times on"]);
     assert_eq!(dir.lstat(name("f")).unwrap().unwrap().mode & 0o7777, 0o600);

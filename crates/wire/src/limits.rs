@@ -99,6 +99,39 @@ pub const AUTH_LINE_MAX: usize = 1023;
 /// Names of a forwarded files-from list, in bytes altogether.
 pub const FILES_FROM_BYTES_MAX: usize = 1 << 30;
 
+// Access control lists.
+
+/// Most named entries of one list.
+pub const ACL_ENTRIES_MAX: usize = 65_536;
+
+/// Lists of one connection, in bytes as they lie in memory. Every list is remembered to the end.
+pub const ACL_TABLE_BYTES_MAX: usize = 1 << 30;
+
+// Extended attributes.
+
+/// Most attributes of one entry.
+pub const XATTR_COUNT_MAX: usize = 65_536;
+
+/// Longest name of an attribute, in bytes, with the NUL it travels with.
+pub const XATTR_NAME_MAX: usize = 4096;
+
+/// Longest value of an attribute, in bytes.
+pub const XATTR_VALUE_MAX: usize = 128 << 20;
+
+/// Values of one list of attributes, in bytes altogether.
+pub const XATTR_LIST_BYTES_MAX: usize = 512 << 20;
+
+/// Longest value that travels with the list, in bytes; longer ones are asked for.
+pub const XATTR_FULL_MAX: usize = 32;
+
+/// Names and short values of all lists of one connection, in bytes as they lie in memory: the cap
+/// that the reference program puts on any one object. Every list is remembered to the end.
+pub const XATTR_TABLE_BYTES_MAX: usize = 1 << 30;
+
+/// Long values that came for all lists of one connection, in bytes; they are kept for later entries
+/// of the same list.
+pub const XATTR_HELD_BYTES_MAX: usize = 1 << 30;
+
 // Sums and tokens.
 
 /// Longest block of a basis, in bytes. A peer may choose any length up to this, and the sender's

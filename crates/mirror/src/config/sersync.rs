@@ -482,7 +482,7 @@ mod tests {
                 "<filter start=\"true\"",
                 "the regular expression \"^info/*\"",
             ),
-            ("-artuz", "-artuzA", "commonParams: livemirror: --acls"),
+            ("-artuz", "-artuz --fake-super", "commonParams: livemirror: --fake-super"),
         ] {
             let errors = parse(STOCK.replace(from, to).as_bytes(), "c.xml").unwrap_err();
             assert!(errors[0].refused && errors[0].text.starts_with(want), "{errors:?}");

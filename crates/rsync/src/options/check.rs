@@ -184,6 +184,9 @@ fn files(draft: &mut Draft, words: &[Vec<u8>]) -> Result<(), UsageError> {
     o.given.dirs = draft.dirs == Some(true);
     o.dirs = draft.dirs.unwrap_or(listed || (o.list_only && !o.recurse));
     o.hard_links = o.given.hard_links > 0;
+    o.atimes = o.given.atimes > 0;
+    // Twice stands for --open-noatime as well.
+    o.open_noatime |= o.given.atimes > 1;
     if draft.delete_when_differs {
         return Err(draft.error("You may not combine multiple --delete-WHEN options."));
     }

@@ -178,6 +178,8 @@ pub struct Given {
     pub info: [Option<u8>; info::FLAG_COUNT],
     /// `-H`, counted.
     pub hard_links: u8,
+    /// `-U`, counted.
+    pub atimes: u8,
     /// `--stats`, counted.
     pub stats: u8,
     /// The remote shell comes from the environment, which does not make a daemon connection use it.
@@ -251,6 +253,12 @@ pub struct Options {
     pub executability: bool,
     /// `-t`.
     pub times: bool,
+    /// `-U`.
+    pub atimes: bool,
+    /// `-A`.
+    pub acls: bool,
+    /// `-X`, counted.
+    pub xattrs: u8,
     /// `-o`.
     pub owner: bool,
     /// `-g`.
@@ -448,6 +456,9 @@ impl Default for Options {
             perms: false,
             executability: false,
             times: false,
+            atimes: false,
+            acls: false,
+            xattrs: 0,
             owner: false,
             group: false,
             devices: false,

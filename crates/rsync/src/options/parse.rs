@@ -297,6 +297,10 @@ fn apply(
 ) -> Result<Applied, UsageError> {
     use super::table::OptionKind;
     if row.kind == OptionKind::Flag || negated {
+        if row.opt == Opt::Crtimes && !negated {
+            let who = if draft.server { "The server" } else { "This rsync" };
+            return Err(draft.error(format!("{who} does not support --crtimes (-N)")));
+        }
         apply_flag(draft, row.opt, !negated);
         return Ok(Applied::Done);
     }
@@ -366,6 +370,9 @@ fn apply_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::Perms => o.perms = on,
         Opt::Executability => o.executability = on,
         Opt::Times => o.times = on,
+        Opt::Atimes => o.given.atimes = count(o.given.atimes),
+        Opt::Acls => (o.acls, o.perms) = (on, o.perms || on),
+        Opt::Xattrs => o.xattrs = count(o.xattrs),
         Opt::Owner => o.owner = on,
         Opt::Group => o.group = on,
         Opt::Devices => o.devices = on,

@@ -100,8 +100,8 @@ pub const ROWS: &[Row] = &[
         "CHMOD",
         "affect file and/or directory permissions",
     ),
-    Row::refused(Flag, &["acls"], b"A", &["acls", "A"], "preserve ACLs"),
-    Row::refused(Flag, &["xattrs"], b"X", &["xattrs", "X"], "preserve extended attributes"),
+    Row::flag(Opt::Acls, &["acls"], b"A", &["acls", "A"], "preserve ACLs (implies --perms)"),
+    Row::flag(Opt::Xattrs, &["xattrs"], b"X", &["xattrs", "X"], "preserve extended attributes"),
     Row::flag(Opt::Owner, &["owner"], b"o", &["owner", "o"], "preserve owner (super-user only)"),
     Row::flag(Opt::Group, &["group"], b"g", &["group", "g"], "preserve group"),
     Row::flag(
@@ -117,7 +117,7 @@ pub const ROWS: &[Row] = &[
     Row::refused(Flag, &["drop-D"], b"", &["drop-D"], "receiver creates no devices or specials"),
     Row::flag(Opt::DevicesAndSpecials, &[], b"D", &["D"], "same as --devices --specials"),
     Row::flag(Opt::Times, &["times"], b"t", &["times", "t"], "preserve modification times"),
-    Row::refused(Flag, &["atimes"], b"U", &["atimes", "U"], "preserve access times"),
+    Row::flag(Opt::Atimes, &["atimes"], b"U", &["atimes", "U"], "preserve access (use) times"),
     Row::flag(
         Opt::OpenNoatime,
         &["open-noatime"],
@@ -125,7 +125,13 @@ pub const ROWS: &[Row] = &[
         &["open-noatime"],
         "avoid changing the access time of opened files",
     ),
-    Row::refused(Flag, &["crtimes"], b"N", &["crtimes", "N"], "preserve create times"),
+    Row::flag(
+        Opt::Crtimes,
+        &["crtimes"],
+        b"N",
+        &["crtimes", "N"],
+        "preserve create times (an error where none can be set, as on Linux)",
+    ),
     Row::flag(
         Opt::OmitDirTimes,
         &["omit-dir-times"],

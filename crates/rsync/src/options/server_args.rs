@@ -141,8 +141,11 @@ fn bundle(o: &Options, sending: bool) -> Vec<u8> {
     letters(o.group.into(), b'g');
     letters(o.devices.into(), b'D');
     letters(o.times.into(), b't');
+    letters(o.given.atimes.min(2), b'U');
     letters(o.perms.into(), b'p');
     letters((sending && o.executability && !o.perms).into(), b'E');
+    letters(o.acls.into(), b'A');
+    letters(o.xattrs.min(2), b'X');
     letters(o.recurse.into(), b'r');
     letters(o.checksum.into(), b'c');
     letters(o.cvs_exclude.into(), b'C');
@@ -250,7 +253,7 @@ fn late_words(words: &mut Words, o: &Options, sending: bool) {
         RemoveSource::Sent => words.push("--remove-sent-files"),
     }
     words.push_if(sending && o.preallocate, "--preallocate");
-    words.push_if(o.open_noatime, "--open-noatime");
+    words.push_if(o.open_noatime && o.given.atimes < 2, "--open-noatime");
     words.push_if(sending && o.mkpath, "--mkpath");
     for word in &o.remote_options {
         words.push(word);

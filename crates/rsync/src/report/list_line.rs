@@ -16,6 +16,8 @@ pub struct ListItem<'a> {
     pub len: u64,
     /// Seconds since 1970.
     pub mtime: i64,
+    /// Access time, when those are kept; inside, nothing for a directory.
+    pub atime: Option<Option<i64>>,
     /// Target of a symbolic link, when links are kept.
     pub link_target: Option<&'a [u8]>,
 }
@@ -25,13 +27,19 @@ pub struct ListItem<'a> {
 pub fn render(item: &ListItem<'_>, human: u8, zone: &TimeZone) -> Vec<u8> {
     let size_width = if human == 0 { 11 } else { 14 };
     let mut line = if item.mode == 0 {
-        // Permissions, size and time with the blanks between them.
-        let width = 10 + 1 + size_width + 1 + 19;
+        // Permissions, size and times with the blanks between them.
+        let times = if item.atime.is_some() { 40 } else { 20 };
+        let width = 10 + 1 + size_width + times;
         format!("{:<width$} ", "*missing")
     } else {
         let size = format_number(i64::try_from(item.len).unwrap_or(i64::MAX), human);
         let time = time_text(item.mtime, ' ', zone);
-        format!("{} {size:>size_width$} {time} ", type_and_permissions(item.mode))
+        let mut line = format!("{} {size:>size_width$} {time} ", type_and_permissions(item.mode));
+        if let Some(atime) = item.atime {
+            let text = atime.map_or_else(String::new, |seconds| time_text(seconds, ' ', zone));
+            line.push_str(&format!("{text:19} "));
+        }
+        line
     }
     .into_bytes();
     line.extend_from_slice(item.name);
@@ -98,7 +106,8 @@ mod tests {
     use super::*;
 
     fn line(mode: u32, len: u64, target: Option<&[u8]>, human: u8) -> String {
-        let item = ListItem { name: b"a", mode, len, mtime: 1_704_164_645, link_target: target };
+        let mtime = 1_704_164_645;
+        let item = ListItem { name: b"a", mode, len, mtime, atime: None, link_target: target };
         String::from_utf8(render(&item, human, &TimeZone::UTC)).unwrap()
     }
 

@@ -220,6 +220,22 @@ impl FilterList {
         self.deciding_rule(name, is_dir, side, false).map(FilterRule::includes)
     }
 
+    /// Whether some rule is about names of extended attributes, which replaces what is copied
+    /// otherwise.
+    pub fn has_xattr_rules(&self) -> bool {
+        self.find(&self.items, &|rule| rule.xattr).is_some()
+    }
+
+    /// Whether a rule for names of extended attributes excludes one.
+    pub fn is_xattr_excluded(&self, name: &[u8], side: Side) -> bool {
+        let subject = Subject::new(name, false, &self.root);
+        let delete_excluded = self.delete_excluded && !self.module;
+        let found = self.find(&self.items, &|rule| {
+            rule.marks.acts_for(side, delete_excluded) && rule.matches_xattr(&subject)
+        });
+        found.is_some_and(|rule| !rule.includes())
+    }
+
     /// As [`Self::check`] for a name inside a directory that is being removed as a whole:
     /// perishable rules do not act there. The side is the receiver.
     pub fn check_for_delete(&self, name: &[u8], is_dir: bool) -> Option<bool> {

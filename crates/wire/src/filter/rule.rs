@@ -224,6 +224,10 @@ impl FilterRule {
         self.hits(subject) != self.negate
     }
 
+    pub(crate) fn matches_xattr(&self, subject: &Subject<'_>) -> bool {
+        self.xattr && self.hits(subject) != self.negate
+    }
+
     fn hits(&self, subject: &Subject<'_>) -> bool {
         match &self.anchor {
             Some(anchor) => {

@@ -6,10 +6,12 @@ use crate::checksum::strong::Digest;
 use crate::codec::{ByteSource, get_i32, get_varint, get_varlong};
 use crate::error::Error;
 use crate::exit::ExitCode;
+use crate::flist::acls::{self, Acl, AclEntry, AclRef, Acls};
 use crate::flist::entry::{Entry, HardLink};
 use crate::flist::flags::{self, Flags, FlistOptions, Previous};
 use crate::flist::ids::{self, IdNames};
-use crate::limits::{LINK_TARGET_MAX, NAME_MAX_LEN};
+use crate::flist::xattrs::{self, Xattrs};
+use crate::limits::{ACL_TABLE_BYTES_MAX, LINK_TARGET_MAX, NAME_MAX_LEN, XATTR_TABLE_BYTES_MAX};
 
 /// Bytes of names and texts one list may hold.
 const LIST_BYTES_MAX: usize = 1 << 31;
@@ -28,6 +30,12 @@ pub struct Decoder {
     leaders: HashMap<i32, Entry>,
     /// First members of groups in all lists.
     declared: HashSet<i32>,
+    /// Access lists and default lists so far, and what they take in memory.
+    acl_lists: [u32; 2],
+    acl_bytes: usize,
+    /// Lists of extended attributes so far, and what they take in memory.
+    xattr_lists: u32,
+    xattr_bytes: usize,
 }
 
 impl Decoder {
@@ -42,6 +50,10 @@ impl Decoder {
             io_error: 0,
             leaders: HashMap::new(),
             declared: HashSet::new(),
+            acl_lists: [0; 2],
+            acl_bytes: 0,
+            xattr_lists: 0,
+            xattr_bytes: 0,
         }
     }
 
@@ -86,6 +98,15 @@ impl Decoder {
         if entry.is_dir() {
             entry.top_dir = word & flags::TOP_DIR != 0;
             entry.content_dir = word & flags::NO_CONTENT_DIR == 0;
+        }
+        entry.acls = None;
+        if self.opts.acls && !entry.is_link() {
+            let access = self.read_acl(src, 0)?;
+            let default = if entry.is_dir() { Some(self.read_acl(src, 1)?) } else { None };
+            entry.acls = Some(Acls { access, default });
+        }
+        if self.opts.xattrs {
+            entry.xattrs = Some(self.read_xattrs(src)?);
         }
         self.check(&entry)?;
         self.received += 1;
@@ -142,6 +163,7 @@ impl Decoder {
         let entry = Entry { hard_link: group, ..leader.clone() };
         self.last.mode = entry.mode;
         self.last.mtime = entry.mtime;
+        self.last.atime = entry.atime;
         self.last.uid = entry.uid;
         self.last.gid = entry.gid;
         Ok(Some(entry))
@@ -175,6 +197,12 @@ impl Decoder {
             self.last.mode = get_i32(src)?.cast_unsigned();
         }
         entry.mode = self.last.mode;
+        if self.opts.atimes && !entry.is_dir() {
+            if !has(flags::SAME_ATIME) {
+                self.last.atime = get_varlong(src, 4)?;
+            }
+            entry.atime = self.last.atime;
+        }
         if self.opts.owner && !has(flags::SAME_UID) {
             self.last.uid = get_varint(src)?.cast_unsigned();
             if has(flags::USER_NAME_FOLLOWS) {
@@ -224,6 +252,34 @@ impl Decoder {
         Ok(target)
     }
 
+    fn read_acl<S: ByteSource>(&mut self, src: &mut S, kind: usize) -> Result<AclRef, S::Error> {
+        let known = &mut self.acl_lists[kind];
+        let found = acls::get(src, *known)?;
+        if let AclRef::List(acl) = &found {
+            *known += 1;
+            self.acl_bytes += size_of::<Acl>() + acl.named.len() * 2 * size_of::<AclEntry>();
+            if self.acl_bytes > ACL_TABLE_BYTES_MAX {
+                let text = "access control lists have grown too large";
+                return Err(Error::misbehaved(ExitCode::Malloc, "flist-acl", text).into());
+            }
+        }
+        Ok(found)
+    }
+
+    fn read_xattrs<S: ByteSource>(&mut self, src: &mut S) -> Result<Xattrs, S::Error> {
+        let found = xattrs::get(src, self.xattr_lists)?;
+        if let Xattrs::List(list) = &found {
+            self.xattr_lists += 1;
+            self.xattr_bytes += size_of::<Xattrs>()
+                + list.iter().map(|x| x.name.len() + 2 * size_of::<Xattrs>()).sum::<usize>();
+            if self.xattr_bytes > XATTR_TABLE_BYTES_MAX {
+                let text = "lists of extended attributes have grown too large";
+                return Err(Error::misbehaved(ExitCode::Malloc, "flist-xattr", text).into());
+            }
+        }
+        Ok(found)
+    }
+
     /// What no sender may send, whatever was asked for.
     fn check(&self, entry: &Entry) -> Result<(), Error> {
         let name = &entry.name;
@@ -259,10 +315,10 @@ impl Decoder {
     /// Reads the id lists that follow a whole list.
     pub fn id_lists<S: ByteSource>(&mut self, src: &mut S) -> Result<IdNames, S::Error> {
         let mut names = IdNames::default();
-        if self.opts.owner {
+        if self.opts.owner || self.opts.acls {
             names.users = ids::get_list(src, &self.opts)?;
         }
-        if self.opts.group {
+        if self.opts.group || self.opts.acls {
             names.groups = ids::get_list(src, &self.opts)?;
         }
         Ok(names)

@@ -1,13 +1,16 @@
 //! Entries to bytes, each relative to the one before.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use crate::codec::{put_i32, put_varint, put_varlong};
 use crate::error::Error;
 use crate::exit::ExitCode;
+use crate::flist::acls::{self, Acl, AclRef, Acls};
 use crate::flist::entry::{Entry, HardLink};
 use crate::flist::flags::{self, FlistOptions, Previous};
 use crate::flist::ids::{self, IdKind};
+use crate::flist::xattrs::{self, Xattr, Xattrs};
 use crate::limits::{LINK_TARGET_MAX, NAME_MAX_LEN};
 
 /// Longest prefix shared with the name before, in bytes: its length travels in one byte.
@@ -23,6 +26,10 @@ pub struct Encoder {
     groups: HashMap<(u64, u64), i32>,
     users: BTreeSet<u32>,
     group_ids: BTreeSet<u32>,
+    /// Access lists and default lists that travelled.
+    acls: [HashMap<Acl, u32>; 2],
+    xattrs: HashMap<Arc<[Xattr]>, u32>,
+    xattr_lists: Vec<Arc<[Xattr]>>,
 }
 
 impl Encoder {
@@ -37,6 +44,9 @@ impl Encoder {
             groups: HashMap::new(),
             users: BTreeSet::new(),
             group_ids: BTreeSet::new(),
+            acls: [HashMap::new(), HashMap::new()],
+            xattrs: HashMap::new(),
+            xattr_lists: Vec::new(),
         }
     }
 
@@ -46,8 +56,14 @@ impl Encoder {
         self.sent = 0;
     }
 
-    /// Appends one entry. Errors: a name or symlink text too long to travel.
-    pub fn entry(&mut self, out: &mut Vec<u8>, entry: &Entry) -> Result<(), Error> {
+    /// The list of extended attributes that travelled under a number.
+    pub fn xattr_list(&self, number: u32) -> Option<&Arc<[Xattr]>> {
+        self.xattr_lists.get(number as usize)
+    }
+
+    /// Appends one entry; gives the number of its list of extended attributes, where those travel.
+    /// Errors: a name or symlink text too long to travel.
+    pub fn entry(&mut self, out: &mut Vec<u8>, entry: &Entry) -> Result<Option<u32>, Error> {
         let target = entry.link_target.as_deref().filter(|_| entry.is_link() && self.opts.links);
         if entry.name.len() > NAME_MAX_LEN || target.is_some_and(|t| t.len() > LINK_TARGET_MAX) {
             let text = "name too long to send".to_string();
@@ -72,11 +88,67 @@ impl Encoder {
         }
         self.last.mode = entry.mode;
         self.last.mtime = entry.mtime;
+        if !entry.is_dir() {
+            self.last.atime = entry.atime;
+        }
         self.last.uid = entry.uid;
         self.last.gid = entry.gid;
         self.first = false;
         self.sent = self.sent.saturating_add(1);
-        Ok(())
+        if self.opts.acls && !entry.is_link() {
+            self.put_acls(out, entry);
+        }
+        Ok(self.opts.xattrs.then(|| self.put_xattrs(out, entry)))
+    }
+
+    fn put_acls(&mut self, out: &mut Vec<u8>, entry: &Entry) {
+        let none = AclRef::List(Acl::default());
+        let (access, default) = match &entry.acls {
+            Some(Acls { access, default }) => (access, default.as_ref()),
+            None => (&none, None),
+        };
+        self.put_acl(out, 0, access);
+        if entry.is_dir() {
+            self.put_acl(out, 1, default.unwrap_or(&none));
+        }
+    }
+
+    fn put_acl(&mut self, out: &mut Vec<u8>, kind: usize, list: &AclRef) {
+        let acl = match list {
+            AclRef::List(acl) => acl,
+            AclRef::Number(number) => return acls::put_number(out, *number),
+        };
+        if let Some(number) = self.acls[kind].get(acl) {
+            return acls::put_number(out, *number);
+        }
+        let number = self.acls[kind].len() as u32;
+        self.acls[kind].insert(acl.clone(), number);
+        let inline = self.opts.inc && !self.opts.numeric_ids;
+        let (users, groups) = (&mut self.users, &mut self.group_ids);
+        acls::put(out, acl, inline, &mut |user, id| match user {
+            true => users.insert(id),
+            false => groups.insert(id),
+        });
+    }
+
+    fn put_xattrs(&mut self, out: &mut Vec<u8>, entry: &Entry) -> u32 {
+        let list: &[Xattr] = match &entry.xattrs {
+            Some(Xattrs::List(list)) => list,
+            Some(Xattrs::Number(number)) if (*number as usize) < self.xattr_lists.len() => {
+                xattrs::put(out, &[], Some(*number));
+                return *number;
+            }
+            _ => &[],
+        };
+        let known = self.xattrs.get(list).copied();
+        xattrs::put(out, list, known);
+        known.unwrap_or_else(|| {
+            let number = self.xattr_lists.len() as u32;
+            let list: Arc<[Xattr]> = list.into();
+            self.xattr_lists.push(list.clone());
+            self.xattrs.insert(list, number);
+            number
+        })
     }
 
     /// The back reference of a later member of a hard-link group, and the flags of any member.
@@ -123,6 +195,8 @@ impl Encoder {
         set(!self.opts.owner || later && entry.uid == self.last.uid, flags::SAME_UID);
         set(!self.opts.group || later && entry.gid == self.last.gid, flags::SAME_GID);
         set(later && entry.mtime == self.last.mtime, flags::SAME_TIME);
+        let timed = self.opts.atimes && !entry.is_dir();
+        set(timed && later && entry.atime == self.last.atime, flags::SAME_ATIME);
         set(entry.mtime_nsec != 0 && self.opts.protocol.has_nsec(), flags::MOD_NSEC);
         if self.opts.has_rdev(entry.mode) {
             let same = entry.is_special() || entry.rdev.0 == self.last.rdev_major;
@@ -174,6 +248,9 @@ impl Encoder {
         if !has(flags::SAME_MODE) {
             put_i32(out, entry.mode.cast_signed());
         }
+        if self.opts.atimes && !entry.is_dir() && !has(flags::SAME_ATIME) {
+            put_varlong(out, entry.atime, 4);
+        }
         if !has(flags::SAME_UID) {
             put_varint(out, entry.uid.cast_signed());
             if let Some(name) = user_name {
@@ -217,11 +294,11 @@ impl Encoder {
         out: &mut Vec<u8>,
         names: &mut dyn FnMut(IdKind, u32) -> Option<Vec<u8>>,
     ) {
-        if self.opts.owner {
+        if self.opts.owner || self.opts.acls {
             let ids = self.users.iter().copied();
             ids::put_list(out, &self.opts, ids, &mut |id| names(IdKind::User, id));
         }
-        if self.opts.group {
+        if self.opts.group || self.opts.acls {
             let ids = self.group_ids.iter().copied();
             ids::put_list(out, &self.opts, ids, &mut |id| names(IdKind::Group, id));
         }

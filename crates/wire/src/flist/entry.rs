@@ -1,6 +1,8 @@
 //! One file-list entry, all fields typed with units.
 
 use crate::checksum::strong::Digest;
+use crate::flist::acls::Acls;
+use crate::flist::xattrs::Xattrs;
 
 /// Bits of the mode that tell the type.
 const TYPE: u32 = 0o170_000;
@@ -39,6 +41,8 @@ pub struct Entry {
     pub mtime: i64,
     /// Its nanoseconds, 0..=999999999; from protocol 31. Source: [flist-nsec].
     pub mtime_nsec: u32,
+    /// Access time in seconds, of what is no directory. Source: [flist-atime].
+    pub atime: i64,
     /// Owner. Source: [flist-uid].
     pub uid: u32,
     /// Group. Source: [flist-gid].
@@ -55,6 +59,10 @@ pub struct Entry {
     pub hard_link: Option<HardLink>,
     /// Digest of the content under `--checksum`. Source: [flist-digest].
     pub digest: Option<Digest>,
+    /// Access control lists, of what is no symlink. Source: [flist-acl].
+    pub acls: Option<Acls>,
+    /// Extended attributes. Source: [flist-xattr].
+    pub xattrs: Option<Xattrs>,
     /// A directory that the user named, or an implied parent of one.
     pub top_dir: bool,
     /// A directory whose contents are in the transfer.

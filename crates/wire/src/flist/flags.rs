@@ -20,6 +20,7 @@ pub(crate) const USER_NAME_FOLLOWS: u32 = 0x400;
 pub(crate) const GROUP_NAME_FOLLOWS: u32 = 0x800;
 pub(crate) const HLINK_FIRST: u32 = 0x1000;
 pub(crate) const MOD_NSEC: u32 = 0x2000;
+pub(crate) const SAME_ATIME: u32 = 0x4000;
 /// A flag word that ends the list and announces an error word.
 const END_WITH_ERROR: u32 = 0x1004;
 
@@ -37,6 +38,8 @@ pub struct FlistOptions {
     pub id0_names: bool,
     /// Incremental recursion.
     pub inc: bool,
+    /// Access times travel.
+    pub atimes: bool,
     /// Owners travel.
     pub owner: bool,
     /// Groups travel.
@@ -49,6 +52,10 @@ pub struct FlistOptions {
     pub specials: bool,
     /// Hard-link groups travel.
     pub hard_links: bool,
+    /// Access control lists travel.
+    pub acls: bool,
+    /// Extended attributes travel.
+    pub xattrs: bool,
     /// Length of the digest of regular files, where one travels.
     pub checksum_len: Option<usize>,
     /// Owners' names do not travel.
@@ -69,12 +76,15 @@ impl FlistOptions {
             safe_flist: true,
             id0_names: true,
             inc: false,
+            atimes: false,
             owner: false,
             group: false,
             links: true,
             devices: false,
             specials: false,
             hard_links: false,
+            acls: false,
+            xattrs: false,
             checksum_len: None,
             numeric_ids: false,
             relative: false,
@@ -103,6 +113,7 @@ pub(crate) struct Previous {
     pub(crate) name: Vec<u8>,
     pub(crate) mode: u32,
     pub(crate) mtime: i64,
+    pub(crate) atime: i64,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) rdev_major: u32,

@@ -3,8 +3,10 @@
 use std::cmp::Ordering;
 
 use crate::checksum::strong::Digest;
+use crate::flist::acls::{AclRef, Acls};
 use crate::flist::entry::{Entry, HardLink};
 use crate::flist::order::compare;
+use crate::flist::xattrs::Xattrs;
 
 const NONE: u32 = u32::MAX;
 const TOP: u8 = 1;
@@ -28,8 +30,20 @@ struct Packed {
     marks: u8,
 }
 
+/// The numbers of an entry's access control lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AclNumbers {
+    /// Of the access list.
+    pub access: u32,
+    /// Of a directory's default list.
+    pub default: Option<u32>,
+}
+
 /// What few entries have.
 struct Extra {
+    acls: Option<AclNumbers>,
+    xattrs: Option<u32>,
+    atime: i64,
     link: Option<Box<[u8]>>,
     rdev: (u32, u32),
     hard_link: Option<HardLink>,
@@ -61,7 +75,8 @@ impl FileList {
         }
     }
 
-    /// Adds an entry. Names and texts of a list are at most 2 GiB, which both codecs see to.
+    /// Adds an entry; its access control lists and extended attributes only by their
+    /// numbers. Names and texts of a list are at most 2 GiB, which both codecs see to.
     pub fn push(&mut self, entry: Entry) {
         let cut = entry.name.iter().rposition(|&b| b == b'/');
         let (dir, base) = match cut {
@@ -79,8 +94,24 @@ impl FileList {
         if entry.content_dir {
             marks |= CONTENT;
         }
-        let plain = entry.link_target.is_none()
+        let xattrs = match entry.xattrs {
+            Some(Xattrs::Number(number)) => Some(number),
+            _ => None,
+        };
+        let acls = match entry.acls {
+            Some(Acls { access: AclRef::Number(access), default: None }) => {
+                Some(AclNumbers { access, default: None })
+            }
+            Some(Acls { access: AclRef::Number(access), default: Some(AclRef::Number(n)) }) => {
+                Some(AclNumbers { access, default: Some(n) })
+            }
+            _ => None,
+        };
+        let plain = xattrs.is_none()
+            && acls.is_none()
+            && entry.link_target.is_none()
             && entry.rdev == (0, 0)
+            && entry.atime == 0
             && entry.hard_link.is_none()
             && entry.digest.is_none();
         let extra = if plain { NONE } else { self.extras.len() as u32 };
@@ -88,6 +119,9 @@ impl FileList {
         if !plain {
             self.extras.push(Extra {
                 link: entry.link_target.map(Vec::into_boxed_slice),
+                acls,
+                xattrs,
+                atime: entry.atime,
                 rdev: entry.rdev,
                 hard_link: entry.hard_link,
                 digest: entry.digest,
@@ -344,6 +378,11 @@ impl<'a> EntryView<'a> {
         self.packed.nsec
     }
 
+    /// Access time, seconds since the epoch.
+    pub fn atime(&self) -> i64 {
+        self.extra().map_or(0, |extra| extra.atime)
+    }
+
     /// Owner on the sender's side.
     pub fn uid(&self) -> u32 {
         self.packed.uid
@@ -377,6 +416,16 @@ impl<'a> EntryView<'a> {
     /// Digest under `--checksum`.
     pub fn digest(&self) -> Option<&'a [u8]> {
         self.extra().and_then(|extra| extra.digest.as_ref()).map(|digest| digest.as_bytes())
+    }
+
+    /// Numbers of the access control lists.
+    pub fn acls(&self) -> Option<AclNumbers> {
+        self.extra().and_then(|extra| extra.acls)
+    }
+
+    /// Number of the list of extended attributes.
+    pub fn xattrs(&self) -> Option<u32> {
+        self.extra().and_then(|extra| extra.xattrs)
     }
 
     /// Named by the user, or implied parent of what is.
@@ -423,11 +472,17 @@ impl<'a> EntryView<'a> {
             len: self.len(),
             mtime: self.mtime(),
             mtime_nsec: self.mtime_nsec(),
+            atime: self.atime(),
             uid: self.uid(),
             gid: self.gid(),
             rdev: self.rdev(),
             link_target: self.link_target().map(<[u8]>::to_vec),
             hard_link: self.hard_link(),
+            acls: self.acls().map(|numbers| Acls {
+                access: AclRef::Number(numbers.access),
+                default: numbers.default.map(AclRef::Number),
+            }),
+            xattrs: self.xattrs().map(Xattrs::Number),
             digest: self.digest().and_then(Digest::from_slice),
             top_dir: self.top_dir(),
             content_dir: self.content_dir(),

@@ -4,6 +4,7 @@
 //! from [`decode::Decoder`]. Both keep them in [`list::FileList`]s and number directories in a
 //! [`segment::DirTable`].
 
+pub mod acls;
 pub mod decode;
 pub mod encode;
 pub mod entry;
@@ -12,6 +13,7 @@ pub mod ids;
 pub mod list;
 pub mod order;
 pub mod segment;
+pub mod xattrs;
 
 #[cfg(test)]
 mod flist_tests;

@@ -202,7 +202,10 @@ fn mistakes_and_refusals_have_their_line() {
             "onCreate = '/bin/echo', action = function() end",
             "action, onCreate: actions written in Lua or as commands are not run here",
         ),
-        ("rsync = { acls = true }", "acls in rsync: livemirror: --acls (-A) is not supported yet"),
+        (
+            "rsync = { _extra = { '--fake-super' } }",
+            "_extra in rsync: livemirror: --fake-super is not supported yet",
+        ),
         (
             "rsync = { copy_links = true }",
             "copy_links in rsync: --copy-links (or the like) has no meaning for a mirror",
