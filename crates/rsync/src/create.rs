@@ -7,7 +7,7 @@ use std::io;
 
 use tree::dir::Dir;
 use tree::meta::Meta;
-use tree::path::{Name, RelPath};
+use tree::path::{Name, RelPath, RelPathBuf};
 use tree::xattr::XattrHolder;
 use wire::flist::entry::Entry;
 use wire::flist::list::EntryView;
@@ -21,6 +21,16 @@ use crate::quick_check::attribute_flags;
 use crate::report::messages::Role;
 
 impl Generator {
+    /// The path of an entry below the destination, or an error line when it cannot be used.
+    pub fn path(&mut self, name: &[u8]) -> Option<RelPathBuf> {
+        let path = self.recv.dest_path(name);
+        if path.is_none() {
+            let line = [b"rsync: [generator] unusable name: ".as_slice(), name].concat();
+            self.recv.reporter.error_line(&line);
+        }
+        path
+    }
+
     /// What stands at a path: `None` when nothing does, or when its directory is missing.
     pub fn look(&mut self, path: &RelPath) -> io::Result<Option<Meta>> {
         if self.recv.dest_missing {

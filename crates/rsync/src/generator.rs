@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tree::cache::DirCache;
-use tree::path::RelPathBuf;
 use wire::exchange::goodbye::DelStats;
 use wire::exchange::request::ItemHead;
 use wire::filter::FilterList;
@@ -574,16 +573,6 @@ impl Generator {
         for pos in std::mem::take(&mut self.finished_dirs).into_iter().rev() {
             self.end_directory(&walk.segment.list.get(pos).to_entry());
         }
-    }
-
-    /// The path of an entry below the destination, or an error line when it cannot be used.
-    pub fn path(&mut self, name: &[u8]) -> Option<RelPathBuf> {
-        let path = self.recv.dest_path(name);
-        if path.is_none() {
-            let line = [b"rsync: [generator] unusable name: ".as_slice(), name].concat();
-            self.recv.reporter.error_line(&line);
-        }
-        path
     }
 
     fn list_line(&mut self, entry: &EntryView<'_>) {
