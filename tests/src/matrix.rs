@@ -372,7 +372,7 @@ impl Group {
             outcome.stdout.extend(normalise(&result.stdout, &places));
             outcome.stderr.extend(normalise(&result.stderr, &places));
         }
-        let all = tree_text::dump(&dir, fresh_from);
+        let all = tree_text::dump(&dir, Some(fresh_from));
         (outcome.source, outcome.tree) = all.into_iter().partition(|l| l.starts_with("src"));
         let _ = std::fs::remove_dir_all(&dir);
         Ok(outcome)

@@ -92,7 +92,7 @@ impl Place {
     }
 
     fn content(&self, dir: &str) -> Vec<String> {
-        tree_text::dump(&self.0.join(dir), i64::MAX)
+        tree_text::dump(&self.0.join(dir), None)
     }
 }
 
