@@ -103,7 +103,7 @@ impl DaemonStory {
             seen = vec!["cut off before the greeting".to_owned()];
         }
         for dir in arrived {
-            let lines = tree_text::dump(&self.dir.join(dir), Some(self.fresh_from));
+            let lines = tree_text::dump_with_access(&self.dir.join(dir), self.fresh_from);
             seen.extend(lines.into_iter().map(|line| format!("{dir}: {line}")));
         }
         self.note(&args.join(" "), seen);

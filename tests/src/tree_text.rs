@@ -257,19 +257,27 @@ fn names(root: &Path) -> Vec<Vec<u8>> {
 }
 
 /// The tree below `root`, a line an entry, sorted by name. A time of `fresh_from` (seconds) or
-/// later is written as `now`, since it tells only that nobody set it; an access time is left out
-/// then. Without it access times are left out altogether: whoever compares reads.
+/// later is written as `now`, since it tells only that nobody set it.
 pub fn dump(root: &Path, fresh_from: Option<i64>) -> Vec<String> {
+    dump_all(root, fresh_from, None)
+}
+
+/// The same with those times of access that lie before `fresh_from`.
+pub fn dump_with_access(root: &Path, fresh_from: i64) -> Vec<String> {
+    dump_all(root, Some(fresh_from), Some(fresh_from))
+}
+
+fn dump_all(root: &Path, fresh_from: Option<i64>, access_to: Option<i64>) -> Vec<String> {
     let mut all = names(root);
     all.sort();
     let mut first_of: BTreeMap<(u64, u64), String> = BTreeMap::new();
-    all.iter().map(|name| dump_entry(root, name, fresh_from, &mut first_of)).collect()
+    all.iter().map(|name| dump_entry(root, name, (fresh_from, access_to), &mut first_of)).collect()
 }
 
 fn dump_entry(
     root: &Path,
     name: &[u8],
-    fresh_from: Option<i64>,
+    (fresh_from, access_to): (Option<i64>, Option<i64>),
     first_of: &mut BTreeMap<(u64, u64), String>,
 ) -> String {
     let path = root.join(OsStr::from_bytes(name));
@@ -295,7 +303,7 @@ fn dump_entry(
     };
     let access = (meta.atime(), meta.atime_nsec());
     let told = kind != 'd'
-        && fresh_from.is_some_and(|fresh| access.0 < fresh)
+        && access_to.is_some_and(|end| access.0 < end)
         && access != (meta.mtime(), meta.mtime_nsec());
     let access = if told { format!(" a={}.{:09}", access.0, access.1) } else { String::new() };
     let mode = if kind == 'l' { 0o777 } else { meta.mode() & 0o7777 };
