@@ -3,6 +3,7 @@
 use std::fmt;
 
 use rsync::daemon::advice::{Advice, Repair};
+use rsync::daemon::log::shown_line;
 use serde::Serialize;
 
 use super::facts;
@@ -79,16 +80,17 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file)?;
+        let mut line = self.file.clone();
         if self.line > 0 {
-            write!(f, ":{}", self.line)?;
+            line.push_str(&format!(":{}", self.line));
         }
-        for part in [&self.value, &self.text] {
+        for (sign, part) in [(": ", &self.value), (": ", &self.text), ("; ", &self.fix)] {
             if !part.is_empty() {
-                write!(f, ": {part}")?;
+                line.push_str(sign);
+                line.push_str(part);
             }
         }
-        if self.fix.is_empty() { Ok(()) } else { write!(f, "; {}", self.fix) }
+        f.write_str(&shown_line(&line))
     }
 }
 

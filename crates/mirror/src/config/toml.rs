@@ -8,6 +8,7 @@ use std::fmt;
 
 use ::toml::Spanned;
 use ::toml::de::{DeTable, DeValue};
+use rsync::daemon::log::shown_line;
 use rsync::options::FilterArg;
 
 use super::options::from_options;
@@ -32,11 +33,12 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => write!(f, "{}: {}", self.file, self.text),
-            line if self.column == 0 => write!(f, "{}:{line}: {}", self.file, self.text),
-            _ => write!(f, "{}:{}:{}: {}", self.file, self.line, self.column, self.text),
-        }
+        let place = match self.line {
+            0 => String::new(),
+            line if self.column == 0 => format!(":{line}"),
+            line => format!(":{line}:{}", self.column),
+        };
+        f.write_str(&shown_line(&format!("{}{place}: {}", self.file, self.text)))
     }
 }
 

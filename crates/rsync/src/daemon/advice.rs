@@ -11,6 +11,7 @@ use tree::meta::Meta;
 
 use super::config::{ConfigPlace, DaemonConfig, Section};
 use super::files::{self, SecretsFile};
+use super::log::shown_line;
 use super::module::Module;
 use super::params::{Param, ParamKind, ParamValue, ROWS};
 use super::{access, enter, secrets};
@@ -66,8 +67,9 @@ impl Advice {
 
 impl fmt::Display for Advice {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}: {}: {}", self.place, self.value, self.text)?;
-        if self.fix.is_empty() { Ok(()) } else { write!(out, "; {}", self.fix) }
+        let fix = if self.fix.is_empty() { String::new() } else { format!("; {}", self.fix) };
+        let line = format!("{}: {}: {}{fix}", self.place, self.value, self.text);
+        out.write_str(&shown_line(&line))
     }
 }
 
@@ -310,10 +312,20 @@ impl Lint<'_> {
             [] => false,
             uid => matches!(uid, b"0" | b"root") && self.facts.euid == 0,
         };
-        if self.module.read_only || !root {
+        let name = self.name();
+        if self.module.read_only {
             return;
         }
-        let name = self.name();
+        if !root {
+            let open = access::tokens(&self.module.hosts_allow).is_empty()
+                && access::tokens(&self.module.hosts_deny).is_empty();
+            if open && secrets::entries(&self.module.auth_users).is_empty() {
+                let text = format!("module {name} is writable by whoever reaches the port");
+                let advice = self.about(Param::ReadOnly, text);
+                self.add(advice.fix("set auth users and secrets file, or hosts allow"));
+            }
+            return;
+        }
         if secrets::entries(&self.module.auth_users).is_empty() {
             let text = format!("module {name} is writable without a login, as root");
             let advice = self.about(Param::ReadOnly, text);

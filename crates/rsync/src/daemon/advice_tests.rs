@@ -88,7 +88,11 @@ fn users_that_cannot_do_what_is_wanted() {
     let found = lint_lines(&text.replace("uid", "read only=no\nuid"));
     let expected = "conf:4: uid = ann: user 1000 cannot write /there (owner 0, mode 755): every \
                     file fails; chown 1000 /there, or set another uid";
-    assert_eq!(found, [expected]);
+    let open = "conf:3: read only = no: module m is writable by whoever reaches the port; set auth \
+                users and secrets file, or hosts allow";
+    assert_eq!(found, [expected, open]);
+    let closed = text.replace("uid", "hosts allow=10.0.0.0/8\nread only=no\nuid");
+    assert_eq!(lint_lines(&closed).len(), 1, "somebody is kept out");
     let found = lint_lines("[m]\npath=/there\nuid=nosuch\n");
     assert!(found[0].starts_with("conf:3: uid = nosuch: Invalid uid; write"), "{found:?}");
 }

@@ -368,14 +368,20 @@ impl Reader<'_> {
             ParamKind::Text | ParamKind::Path => None,
             _ => expand(value, self.environment),
         };
-        let value = match params::parse_value(row.kind, expanded.as_deref().unwrap_or(value)) {
+        let raw = expanded.as_deref().unwrap_or(value);
+        let shown = format!("{} = {}", row.name, String::from_utf8_lossy(raw));
+        let digits = raw.strip_prefix(b"-").unwrap_or(raw).first().is_some_and(u8::is_ascii_digit);
+        if row.kind == ParamKind::Int && !digits {
+            let text = "is no number and counts as 0".into();
+            self.remark(place, &shown, text, "correct the value".into());
+        }
+        let value = match params::parse_value(row.kind, raw) {
             Ok(value) => value,
             Err(bad) => {
                 let fix = match value.contains(&b'#') {
                     true => "a comment cannot follow a value: put it on a line of its own",
                     false => "correct the value",
                 };
-                let shown = format!("{} = {}", row.name, String::from_utf8_lossy(value));
                 let text = format!("{bad} \"{}\" keeps its value", row.name);
                 self.remark(place, &shown, text, fix.into());
                 return;

@@ -145,6 +145,22 @@ pub fn escaped(text: &[u8]) -> Vec<u8> {
     result
 }
 
+/// A line for a terminal: control letters, which a file's text may bring along, as `\#ooo`; a tab
+/// stays.
+pub fn shown_line(text: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c == '\t' || !c.is_control() {
+            result.push(c);
+            continue;
+        }
+        for byte in c.encode_utf8(&mut [0; 4]).bytes() {
+            result.push_str(&format!("\\#{byte:03o}"));
+        }
+    }
+    result
+}
+
 /// An error as the field words it: `No such file or directory (2)`.
 pub fn cause(error: &io::Error) -> String {
     match error.raw_os_error() {
@@ -176,6 +192,15 @@ mod tests {
         let packet = syslog_packet(&at(0), LogLevel::Warning, 3, b"rsyncd", b"x");
         let expected = format!("<28>Jan  1 00:00:00 rsyncd[{}]: x", std::process::id());
         assert_eq!(String::from_utf8(packet).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_line_for_a_terminal_keeps_letters_and_no_controls() {
+        // A failure would let a file that is checked write to the terminal of who checks it.
+        assert_eq!(
+            shown_line("a\tb\x1b[2J\r\u{e9}\u{9b}1m\n"),
+            "a\tb\\#033[2J\\#015\u{e9}\\#302\\#2331m\\#012"
+        );
     }
 
     #[test]
