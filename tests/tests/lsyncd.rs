@@ -352,3 +352,28 @@ fn a_hang_up_reads_the_configuration_anew() {
     assert_eq!(log.matches("--- HUP signal, resetting ---").count(), 2, "{log}");
     assert!(log.contains("Error: ") && log.contains("lsyncd.conf:1: "), "{log}");
 }
+
+#[test]
+fn a_single_pass_ends_with_all_of_its_syncs() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("onepass");
+    place.write("one/file", "1");
+    place.write("two/file", "2");
+    place.write("blocked", "a file where a directory is wanted");
+    let run = |targets: [&str; 2], args: &[&str]| {
+        let sync = |source: &str, target: &str| {
+            format!(
+                "sync {{ default.rsync, source = \"PLACE/{source}\", target = \"PLACE/{target}\" }}\n"
+            )
+        };
+        let text = [sync("one", targets[0]), sync("two", targets[1])].concat();
+        let file = place.write("lsyncd.conf", &text.replace("PLACE", &place.text()));
+        let mut command = Command::new(programs.livemirror());
+        command.args(["lsyncd", "-nodaemon"]).args(args).arg(file);
+        command.env("XDG_RUNTIME_DIR", &place.0);
+        peer::run(command, Vec::new(), LIMIT).code
+    };
+    assert_eq!(run(["a", "b"], &["-onepass"]), Some(0));
+    assert!(place.0.join("a/file").exists() && place.0.join("b/file").exists());
+    assert_eq!(run(["c", "blocked/d"], &["-onepass"]), Some(255), "one cannot be sent");
+}

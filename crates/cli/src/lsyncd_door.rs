@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
+use mirror::config::Once;
 use mirror::config::foreign::{ForeignConfig, ProcessSettings};
 use mirror::config::lsyncd;
 use mirror::config::toml::ConfigError;
@@ -34,10 +35,12 @@ USAGE:
 OPTIONS:
   -delay SECS         Overrides default delay times
   -help               Shows this
-  -insist             What happens anyway: a target that is down is tried again
+  -insist             What happens anyway: a target that is down is tried again; with -onepass
+                      it is not without this
   -log    all         Logs everything there is
   -log    scarce      Logs warnings and errors only
   -logfile FILE       Writes log to FILE (DEFAULT: uses syslog)
+  -onepass            Ends when all syncs have compared and sent everything once
   -nodaemon           Does not detach and logs to stdout/stderr
   -pidfile FILE       Writes the PID into FILE
   -version            Prints versions and exits
@@ -60,6 +63,8 @@ struct DoorArgs {
     log_file: Option<Vec<u8>>,
     pid_file: Option<Vec<u8>>,
     foreground: bool,
+    once: bool,
+    insist: bool,
 }
 
 /// Why the door stays shut.
@@ -155,6 +160,11 @@ fn load(args: &DoorArgs) -> Result<ForeignConfig, Vec<ConfigError>> {
     process.foreground |= args.foreground;
     for sync in &mut loaded.config.syncs {
         sync.delay_ms = args.delay_ms.unwrap_or(sync.delay_ms);
+        sync.once = match sync.once {
+            None if !args.once => None,
+            _ if args.insist => Some(Once::Done),
+            given => given.or(Some(Once::Tried)),
+        };
     }
     Ok(loaded)
 }
@@ -196,8 +206,8 @@ fn parse(args: &[Vec<u8>]) -> Result<DoorArgs, Shut> {
             "logfile" => got.log_file = Some(value("1 argument")?),
             "pidfile" => got.pid_file = Some(value("1 argument")?),
             "nodaemon" => got.foreground = true,
-            // What fails at the start is always tried again.
-            "insist" => {}
+            "insist" => got.insist = true,
+            "onepass" => got.once = true,
             "rsync" | "direct" => {
                 let pair = [("source", value("2 arguments")?), ("target", value("2 arguments")?)];
                 got.syncs.push_str(&call(&name, &pair));
@@ -210,7 +220,7 @@ fn parse(args: &[Vec<u8>]) -> Result<DoorArgs, Shut> {
                 ];
                 got.syncs.push_str(&call(&name, &three));
             }
-            "monitor" | "onepass" | "runner" | "script" | "sshopts" => {
+            "monitor" | "runner" | "script" | "sshopts" => {
                 return Err(Shut::Refused(format!("-{name} is not done here")));
             }
             _ => return Err(Shut::Wrong(format!("unknown command line option -{name}"))),

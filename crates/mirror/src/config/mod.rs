@@ -2,6 +2,7 @@
 //!
 //! Made by [`toml`] from a file or by a program from its command line; read by `run`.
 
+pub mod crontab;
 pub mod export;
 pub mod foreign;
 pub mod lsyncd;
@@ -10,9 +11,12 @@ pub mod origin;
 pub mod sersync;
 pub mod toml;
 
+use std::collections::BTreeMap;
+
 use rsync::options::Options;
 
 use crate::watch::BackendChoice;
+use crontab::Crontab;
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,11 +67,39 @@ pub struct SyncConfig {
     pub max_delays: usize,
     /// Milliseconds between comparisons of everything, beside those that are needed; 0 for none.
     pub compare_every_ms: u64,
+    /// Times of the clock at which everything is compared too.
+    pub crontab: Vec<Crontab>,
     /// Nothing is compared at the start: only what changes from then on is sent.
     pub skip_first: bool,
+    /// It ends when the comparison at the start is done.
+    pub once: Option<Once>,
+    /// Files of more bytes go by themselves, after the others of their batch.
+    pub alone_above: Option<u64>,
+    /// What certain exit codes of a transfer count as; others are tried again unless they are none.
+    pub exits: BTreeMap<i32, ExitRule>,
     /// Options of every transfer; what a sync decides itself (recursion, names, deletion) is set
     /// over them. Filters must hold no file to be read.
     pub options: Options,
+}
+
+/// How a sync that ends after its first comparison takes a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Once {
+    /// It ends with it.
+    Tried,
+    /// It goes on until all is sent.
+    Done,
+}
+
+/// What an exit code counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitRule {
+    /// Done, whatever failed.
+    Good,
+    /// To be tried again.
+    Again,
+    /// The end of everything.
+    Die,
 }
 
 /// When deletions are propagated, if not always.
@@ -140,7 +172,11 @@ impl SyncConfig {
             delay_ms: 0,
             max_delays: usize::MAX,
             compare_every_ms: 0,
+            crontab: Vec::new(),
             skip_first: false,
+            once: None,
+            alone_above: None,
+            exits: BTreeMap::new(),
             options,
         }
     }

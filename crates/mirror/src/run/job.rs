@@ -216,7 +216,7 @@ impl Transfer for Job {
 }
 
 /// The outcome of doing nothing.
-fn nothing_done() -> Outcome {
+pub(super) fn nothing_done() -> Outcome {
     Outcome {
         exit: ExitCode::Ok,
         status: 0,
@@ -230,7 +230,7 @@ fn nothing_done() -> Outcome {
 }
 
 /// Adds a further outcome; false when it failed as a whole and nothing should follow.
-fn add(all: &mut Outcome, next: Outcome) -> bool {
+pub(super) fn add(all: &mut Outcome, next: Outcome) -> bool {
     let part = |exit| matches!(exit, ExitCode::Ok | ExitCode::Partial | ExitCode::Vanished);
     all.files += next.files;
     all.bytes += next.bytes;

@@ -65,7 +65,7 @@ pub fn run(
             Overseer { config: &config, syncs: &syncs, meters: vec![None; syncs.len()] };
         let mut status_file = config.status_file.clone().map(StatusWriter::new);
         while !threads.iter().all(std::thread::ScopedJoinHandle::is_finished) {
-            if stop.load(Ordering::Acquire) {
+            if stop.load(Ordering::Acquire) || syncs.iter().any(|shared| shared.ends_all()) {
                 syncs.iter().for_each(|shared| shared.request_stop());
             }
             match &server {

@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Zoned;
 use rsync::control::Control;
 
 use super::guard::Refusal;
 use crate::aggregate::combine::Millis;
 use crate::aggregate::queue::{Caps, Due, Queue};
 use crate::config::SyncConfig;
+use crate::config::crontab::Crontab;
 use crate::status::{LastError, SyncState, SyncStatus};
 use crate::watch::event::Event;
 
@@ -28,6 +30,9 @@ pub struct Shared {
     delay_ms: Millis,
     max_delays: usize,
     compare_every_ms: Millis,
+    crontab: Vec<Crontab>,
+    /// This sync has ended in a way that ends all others.
+    ends_all: AtomicBool,
 }
 
 /// What the lock holds.
@@ -41,6 +46,8 @@ pub struct State {
     pub numbers: SyncStatus,
     /// When everything is compared though nothing asks for it.
     pub compare_at: Option<Millis>,
+    /// The same by the clock of the day.
+    pub clock_at: Option<Zoned>,
     /// No transfer before this time.
     pub blocked_until: Millis,
     /// That of the transfer under way.
@@ -79,6 +86,7 @@ impl Shared {
                 lost: None,
                 numbers,
                 compare_at: (config.compare_every_ms > 0).then_some(config.compare_every_ms),
+                clock_at: next_of(&config.crontab),
                 blocked_until: 0,
                 control: Arc::default(),
             }),
@@ -89,6 +97,8 @@ impl Shared {
             delay_ms: config.delay_ms,
             max_delays: config.max_delays,
             compare_every_ms: config.compare_every_ms,
+            crontab: config.crontab.clone(),
+            ends_all: AtomicBool::new(false),
         }
     }
 
@@ -124,6 +134,16 @@ impl Shared {
     /// Whether the end was asked for.
     pub fn stop_requested(&self) -> bool {
         self.stop.load(Ordering::Acquire)
+    }
+
+    /// Makes the end of this sync that of all.
+    pub fn end_all(&self) {
+        self.ends_all.store(true, Ordering::Release);
+    }
+
+    /// Whether all others end with this sync.
+    pub fn ends_all(&self) -> bool {
+        self.ends_all.load(Ordering::Acquire)
     }
 
     /// Takes in events.
@@ -183,6 +203,10 @@ impl Shared {
             let now = self.now();
             if state.compare_at.is_some_and(|at| at <= now) {
                 state.compare_at = Some(now.saturating_add(self.compare_every_ms));
+                state.queue.doubt(now);
+            }
+            if state.clock_at.as_ref().is_some_and(|at| *at <= Zoned::now()) {
+                state.clock_at = next_of(&self.crontab);
                 state.queue.doubt(now);
             }
             let due = state.queue.due(now);
@@ -248,6 +272,12 @@ impl Shared {
         }
         numbers
     }
+}
+
+/// The next time that one of these lines names.
+fn next_of(crontab: &[Crontab]) -> Option<Zoned> {
+    let now = Zoned::now();
+    crontab.iter().filter_map(|line| line.next(&now)).min()
 }
 
 /// Milliseconds between two looks at whether the source is still there, while nothing is sent.

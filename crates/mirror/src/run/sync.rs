@@ -12,6 +12,7 @@
 //! 5. before every transfer and once a second the source must be the same directory as at the start,
 //!    else the sync ends with a message and nothing is deleted.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -23,12 +24,13 @@ use wire::exit::ExitCode;
 
 use super::guard::{GuardedSource, Refusal, refuse_overlap};
 use super::initial::{Hold, weigh_empty};
-use super::job::{Job, Transfer};
+use super::job::{Job, Transfer, add, nothing_done};
 use super::retry::{Verdict, backoff, deletions_left_out, litter_possible, remedy, verdict};
 use super::shared::{Next, Shared};
 use super::survey::Survey;
-use crate::config::SyncConfig;
-use crate::plan::batch::{BATCH_MAX, plan};
+use crate::aggregate::combine::{Dirty, Kind};
+use crate::config::{ExitRule, Once, SyncConfig};
+use crate::plan::batch::{BATCH_MAX, Batch, plan};
 use crate::plan::exclude::Exclude;
 use crate::report::{Report, What, Work};
 use crate::status::SyncState;
@@ -186,7 +188,13 @@ impl Mirror {
                 Next::Lost(text) => Err(self.lost(text)),
                 Next::Check => self.source.root().map(drop),
                 Next::Look => self.source.root().map(|root| self.look(&root)),
-                Next::Full => self.full(),
+                Next::Full => {
+                    let done = self.full();
+                    if done.is_ok() && self.config.once.is_some() && !self.first {
+                        return End::Asked;
+                    }
+                    done
+                }
                 Next::Paths => {
                     // What belongs together arrives within a moment.
                     std::thread::sleep(GATHER);
@@ -233,11 +241,16 @@ impl Mirror {
                 transfer.full(&control)
             }
         };
+        self.heed(&outcome)?;
         // Beside a transfer that was cut off a moment ago, nothing is sure.
         let calm = self.attempts == 0 && !(self.first && self.shared.is_after_killed());
         let unsure = self.unsure;
         self.unsure = unsure && !calm || self.deletions_left_out(&outcome);
         if self.land(&outcome) {
+            if self.first && self.config.once == Some(Once::Done) && outcome.exit != ExitCode::Ok {
+                // What failed is tried again as a whole until nothing fails.
+                return Ok(self.again());
+            }
             self.shared.lock().numbers.passes += 1;
             self.report(What::Pass { first: self.first, work: work(&outcome, started) });
             self.first = false;
@@ -274,23 +287,91 @@ impl Mirror {
                 self.shared.lock().queue.doubt(now);
             }
         }
+        let large = self.large(&root, &taken);
         drop(root);
-        let batch = plan(&taken, &more, self.config.deletes_changes(), &self.prefix);
-        if batch.is_empty() {
+        let batches = self.batches(taken, &more, &large);
+        if batches.is_empty() {
             self.shared.lock().queue.landed();
             return Ok(());
         }
         let control = self.shared.new_control(SyncState::Sending);
         let started = Instant::now();
-        let outcome = self.transfer.batch(&batch, &control);
-        self.unsure |= !batch.subtrees.is_empty() && self.deletions_left_out(&outcome);
+        let mut outcome = nothing_done();
+        let names = batches.iter().map(Batch::len).sum();
+        for batch in &batches {
+            let one = self.transfer.batch(batch, &control);
+            self.unsure |= !batch.subtrees.is_empty() && self.deletions_left_out(&one);
+            if !add(&mut outcome, one) {
+                break;
+            }
+        }
+        self.heed(&outcome)?;
         if self.land(&outcome) {
             self.shared.lock().numbers.batches += 1;
-            self.report(What::Batch { names: batch.len(), work: work(&outcome, started) });
+            self.report(What::Batch { names, work: work(&outcome, started) });
         } else {
             self.cut_off(&outcome, &control);
         }
         Ok(())
+    }
+
+    /// Files that are to go by themselves.
+    fn large(&self, root: &Root, taken: &[(Vec<u8>, Dirty)]) -> HashSet<Vec<u8>> {
+        let Some(limit) = self.config.alone_above else { return HashSet::new() };
+        let entries = taken.iter().filter(|(_, what)| what.kind == Kind::Entry);
+        let size = |path: &[u8]| {
+            let meta = self.source.look(root, path).ok().flatten();
+            meta.filter(|meta| meta.is_file()).map_or(0, |meta| meta.size)
+        };
+        entries.map(|(path, _)| path.clone()).filter(|path| size(path) > limit).collect()
+    }
+
+    /// What was taken as batches: one of all, and one for each large file.
+    fn batches(
+        &self,
+        taken: Vec<(Vec<u8>, Dirty)>,
+        more: &[Vec<u8>],
+        large: &HashSet<Vec<u8>>,
+    ) -> Vec<Batch> {
+        let (alone, rest): (Vec<_>, Vec<_>) =
+            taken.into_iter().partition(|(path, _)| large.contains(path));
+        let made = |taken: &[(Vec<u8>, Dirty)], more: &[Vec<u8>]| {
+            plan(taken, more, self.config.deletes_changes(), &self.prefix)
+        };
+        let all = alone.into_iter().map(|one| made(&[one], &[]));
+        let batches = std::iter::once(made(&rest, more)).chain(all);
+        batches.filter(|batch| !batch.is_empty()).collect()
+    }
+
+    /// Compares everything once more, in a while.
+    fn again(&mut self) {
+        let now = self.shared.now();
+        let mut state = self.shared.lock();
+        state.blocked_until = now.saturating_add(backoff(self.attempts, random()));
+        state.queue.doubt(now);
+        self.attempts = self.attempts.saturating_add(1);
+    }
+
+    /// Ends the sync for an exit code that is to end it.
+    fn heed(&self, outcome: &Outcome) -> Result<(), Refusal> {
+        let rule = self.rule(outcome);
+        let tried = self.first && self.config.once == Some(Once::Tried);
+        let failed = outcome.exit != ExitCode::Ok && rule != Some(ExitRule::Good);
+        let text = match rule {
+            _ if self.shared.stop_requested() => return Ok(()),
+            Some(ExitRule::Die) => "its exit code is one to end with",
+            _ if tried && failed => "a single pass is not tried again",
+            _ => return Ok(()),
+        };
+        self.shared.end_all();
+        let why = if outcome.reason.is_empty() { outcome.exit.text() } else { &outcome.reason };
+        let text = format!("a transfer ended with code {}: {why}; {text}", outcome.status);
+        let remedy = remedy(outcome.exit, why).to_owned();
+        Err(Refusal { text, remedy })
+    }
+
+    fn rule(&self, outcome: &Outcome) -> Option<ExitRule> {
+        self.config.exits.get(&outcome.status).copied()
     }
 
     fn deletions_left_out(&self, outcome: &Outcome) -> bool {
@@ -305,7 +386,10 @@ impl Mirror {
     /// Ends a transfer in the queue; false when it failed as a whole.
     fn land(&mut self, outcome: &Outcome) -> bool {
         let now = self.shared.now();
-        let verdict = verdict(outcome, &self.prefix);
+        let verdict = match self.rule(outcome) {
+            Some(ExitRule::Good) => Verdict::Landed,
+            _ => verdict(outcome, &self.prefix),
+        };
         if verdict != Verdict::Failed {
             self.count(outcome, verdict == Verdict::Landed);
         }

@@ -1,9 +1,13 @@
 //! Settings of a sync that change when things happen: the delay, when deletions count, no first pass.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
-use mirror::config::{DeleteOnly, SyncConfig};
+use mirror::config::crontab::Crontab;
+use mirror::config::{DeleteOnly, ExitRule, Once, SyncConfig};
+use mirror::report::What;
+use mirror::run::sync::End;
 
 use crate::harness::{Live, Scratch};
 
@@ -68,4 +72,85 @@ fn everything_is_compared_from_time_to_time() {
     live.until("the first pass is done", || live.shared.status().passes == 1);
     fs::remove_file(scratch.dst("file")).unwrap();
     live.until("it is back", || scratch.dst("file").exists());
+}
+
+#[test]
+fn everything_is_compared_by_the_clock() {
+    // A failure would leave the nightly comparison out that somebody relies on.
+    let scratch = Scratch::new();
+    fs::write(scratch.src("file"), b"x").unwrap();
+    let crontab = vec![Crontab::parse("* * * * * *").unwrap()];
+    let live = Live::start_own(SyncConfig { crontab, ..scratch.config() });
+    live.until("the first pass is done", || live.shared.status().passes > 0);
+    fs::remove_file(scratch.dst("file")).unwrap();
+    live.until("it is back", || scratch.dst("file").exists());
+}
+
+#[test]
+fn a_single_pass_ends_by_itself() {
+    // A failure would wait for ever at the end of a script, or tell it that all is well.
+    let scratch = Scratch::new();
+    fs::write(scratch.src("file"), b"x").unwrap();
+    let once = Some(Once::Tried);
+    let live = Live::start_own(SyncConfig { once, ..scratch.config() });
+    assert_eq!(live.end(), End::Asked);
+    assert!(scratch.dst("file").exists());
+    let target = scratch.0.join("no/such/place").to_str().unwrap().as_bytes().to_vec();
+    for once in [Once::Tried, Once::Done] {
+        let config = SyncConfig { once: Some(once), target: target.clone(), ..scratch.config() };
+        let live = Live::start_own(config);
+        if once == Once::Tried {
+            assert!(
+                matches!(live.end(), End::Refused(refusal) if refusal.text.contains("code 11"))
+            );
+            continue;
+        }
+        live.until("it failed", || live.shared.status().last_error.is_some());
+        fs::create_dir_all(scratch.0.join("no/such")).unwrap();
+        assert_eq!(live.end(), End::Asked);
+        assert!(scratch.0.join("no/such/place/file").exists());
+    }
+}
+
+#[test]
+fn exit_codes_count_as_what_they_are_called() {
+    // A failure would try for ever what somebody has called done, or go on after what ends all.
+    for (rule, ends) in [(ExitRule::Die, true), (ExitRule::Again, false), (ExitRule::Good, false)] {
+        let scratch = Scratch::new();
+        let target = scratch.0.join("no/such/place").to_str().unwrap().as_bytes().to_vec();
+        let exits = [(11, rule)].into();
+        let live = Live::start_own(SyncConfig { exits, target, ..scratch.config() });
+        if ends {
+            let shared = std::sync::Arc::clone(&live.shared);
+            assert!(matches!(live.end(), End::Refused(_)));
+            assert!(shared.ends_all());
+        } else if rule == ExitRule::Good {
+            live.until("it counts as done", || live.shared.status().passes == 1);
+        } else {
+            live.until("it is tried again", || live.shared.status().last_error.is_some());
+        }
+    }
+}
+
+#[test]
+fn large_files_go_by_themselves_after_the_others() {
+    // A failure would hold small changes back behind a large one of the same batch.
+    let scratch = Scratch::new();
+    let config = SyncConfig { alone_above: Some(10_000), delay_ms: 1000, ..scratch.config() };
+    let live = Live::start_own(config);
+    live.until("the first pass is done", || live.shared.status().passes == 1);
+    fs::write(scratch.src("a-large"), vec![b'x'; 1_000_000]).unwrap();
+    fs::write(scratch.src("small"), b"x").unwrap();
+    live.until("they arrive", || live.shared.status().batches > 0);
+    let made = |name: &str| {
+        let meta = fs::metadata(scratch.dst(name)).unwrap();
+        (meta.ctime(), meta.ctime_nsec())
+    };
+    assert!(made("small") < made("a-large"), "by name it would be the other way round");
+    let reports = live.reports.lock().unwrap();
+    let names: Vec<usize> = reports
+        .iter()
+        .filter_map(|r| if let What::Batch { names, .. } = &r.what { Some(*names) } else { None })
+        .collect();
+    assert_eq!(names, [2], "one batch for those who count");
 }

@@ -228,7 +228,7 @@ fn plain_table(table: &Table, depth: usize) -> mlua::Result<LuaTable> {
         }
     }
     numbered.sort_by_key(|(at, _)| *at);
-    plain.list = numbered.into_iter().map(|(_, data)| data).collect();
+    plain.list = numbered;
     Ok(plain)
 }
 
@@ -314,6 +314,9 @@ fn located(name: &str, error: &mlua::Error) -> ConfigError {
     let (file, line, text) = split_place(first).unwrap_or((name, 0, first));
     let fix = match text {
         text if text.contains("'}' expected") => "; is a comma missing before it?",
+        text if ["'$'", "'#'", "'`'"].iter().any(|sign| text.ends_with(sign)) => {
+            "; this is no Lua: was more copied than the configuration?"
+        }
         text if text.contains("module '") && text.contains("not found") => {
             "; modules in C cannot be loaded here"
         }

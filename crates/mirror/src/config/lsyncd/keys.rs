@@ -19,7 +19,6 @@ pub type Keys = &'static [(&'static str, KeySupport)];
 
 /// Why what makes a layer of its own is refused.
 pub const LAYER: &str = "actions written in Lua or as commands are not run here";
-const ALWAYS: KeySupport = Refused("what fails is always tried again here, whatever the exit code");
 
 /// `settings { ... }`.
 pub const SETTINGS: Keys = &[
@@ -34,7 +33,7 @@ pub const SETTINGS: Keys = &[
     ("inotifyMode", Full),
     ("maxProcesses", Full),
     ("maxDelays", Full),
-    ("onepass", Refused("use livemirror rsync for a single run")),
+    ("onepass", Full),
 ];
 
 /// `sync { ... }`, for all layers.
@@ -54,12 +53,12 @@ pub const SYNC: Keys = &[
     ("rsync", Full),
     ("ssh", Full),
     ("init", Full),
-    ("batchSizeLimit", Refused("batches are not cut by size here")),
-    ("crontab", Refused("there is no timed comparison here")),
+    ("batchSizeLimit", Full),
+    ("crontab", Full),
     ("tunnel", Refused("start the tunnel by itself and name its local end as target")),
-    ("exitcodes", ALWAYS),
-    ("rsyncExitCodes", ALWAYS),
-    ("sshExitCodes", ALWAYS),
+    ("exitcodes", Full),
+    ("rsyncExitCodes", Full),
+    ("sshExitCodes", Full),
     ("action", Refused(LAYER)),
     ("collect", Refused(LAYER)),
     ("full", Refused(LAYER)),

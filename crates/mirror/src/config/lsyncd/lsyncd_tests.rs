@@ -3,7 +3,7 @@
 use rsync::options::FilterArg;
 
 use super::*;
-use crate::config::{DeleteOnly, SyncConfig};
+use crate::config::{DeleteOnly, ExitRule, Once, SyncConfig};
 
 fn loaded(text: &str) -> ForeignConfig {
     load_text("c.lua", text).unwrap_or_else(|errors| panic!("{text}: {errors:?}"))
@@ -108,6 +108,25 @@ fn rules_and_deletions() {
 }
 
 #[test]
+fn exit_codes_the_clock_and_a_single_pass() {
+    // A failure would end where nothing ends, or go on where a script waits for the end.
+    let text = "settings { onepass = true, insist = true }\n\
+        sync { default.rsync, source = '/a', target = '/t', batchSizeLimit = 1000,\n\
+        crontab = { '1 0 3 * * *', '0 30 * * * *' }, exitcodes = { [23] = 'ok', [12] = 'die', [5] = 'again' } }\n\
+        sync { default.rsyncssh, source = '/b', host = 'h', targetdir = '/t',\n\
+        sshExitCodes = { [255] = 'die', [1] = 'ok' }, rsyncExitCodes = { [24] = 'ok' } }";
+    let syncs = loaded(text).config.syncs;
+    assert_eq!((syncs[0].once, syncs[0].alone_above), (Some(Once::Done), Some(1000)));
+    assert_eq!(syncs[0].crontab.len(), 2);
+    let rules: Vec<(i32, ExitRule)> = syncs[0].exits.iter().map(|(c, r)| (*c, *r)).collect();
+    assert_eq!(rules, [(5, ExitRule::Again), (12, ExitRule::Die), (23, ExitRule::Good)]);
+    let rules: Vec<(i32, ExitRule)> = syncs[1].exits.iter().map(|(c, r)| (*c, *r)).collect();
+    assert_eq!(rules, [(24, ExitRule::Good), (255, ExitRule::Die)]);
+    let single = one("settings { 'onepass' } sync { default.rsync, source = '/a', target = '/t' }");
+    assert_eq!(single.once, Some(Once::Tried));
+}
+
+#[test]
 fn mistakes_and_refusals_have_their_line() {
     // A failure would run something else than what is written, or leave people to guess.
     let sync = "sync { default.rsync, source = '/a', target = '/t',\n";
@@ -190,13 +209,20 @@ fn mistakes_and_refusals_have_their_line() {
         ),
         ("rsync = { perms = 'yes' }", "perms in rsync must be true or false, not a string"),
         ("rsync = { _extra = { 'x' } }", "_extra: \"x\" is no option"),
+        (
+            "crontab = { '1 0 3 * *  * *' }",
+            "crontab: \"1 0 3 * *  * *\": 7 fields, where six are wanted, seconds first",
+        ),
+        ("exitcodes = { [3] = 'maybe' }", "exitcodes: [3] must be 'ok', 'again' or 'die'"),
+        ("rsyncExitCodes = {}", "rsyncExitCodes is no key of default.rsync"),
+        ("batchSizeLimit = '1M'", "batchSizeLimit = \"1M\": must be a number, without quotes"),
     ] {
         assert_eq!(errors(&format!("{sync}{more} }}")), [format!("c.lua:2: {want}")], "{more}");
     }
     for (more, want) in [
         (
-            "crontab = { '1 0 3 * * *' }",
-            "crontab is not done here: there is no timed comparison here",
+            "tunnel = { command = 'x' }",
+            "tunnel is not done here: start the tunnel by itself and name its local end as target",
         ),
         (
             "onCreate = '/bin/echo', action = function() end",

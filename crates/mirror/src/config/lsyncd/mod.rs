@@ -9,6 +9,8 @@
 #[cfg(feature = "lua")]
 mod eval;
 #[cfg(feature = "lua")]
+mod habits;
+#[cfg(feature = "lua")]
 pub mod keys;
 #[cfg(feature = "lua")]
 mod places;

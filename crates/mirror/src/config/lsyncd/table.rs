@@ -10,7 +10,7 @@ use super::value::{Evaluated, LuaCall, LuaData, LuaTable};
 use crate::config::foreign::{ForeignConfig, ProcessSettings, mirror_name};
 use crate::config::origin::SyncOrigin;
 use crate::config::toml::{ConfigError, nearest};
-use crate::config::{Config, DeleteOnly, StatusFile, SyncConfig};
+use crate::config::{Config, DeleteOnly, Once, StatusFile, SyncConfig};
 use rsync::daemon::params::{ParamKind, parse_value};
 use rsync::options::FilterArg;
 
@@ -19,6 +19,7 @@ pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError
     let mut errors = Vec::new();
     let mut remarks = Vec::new();
     undefined(&said, &mut errors, &mut remarks);
+    repeated(&said, &mut remarks);
     let mut process = ProcessSettings::default();
     let mut whole = WholeSettings::default();
     for call in &said.settings {
@@ -32,6 +33,7 @@ pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError
         let mut sync = SyncConfig::new(b"/", b"");
         sync.name = format!("Sync{}", at + 1);
         sync.max_delays = whole.max_delays.unwrap_or(MAX_DELAYS);
+        sync.once = whole.once.then_some(if whole.insist { Once::Done } else { Once::Tried });
         reader.sync(&mut sync);
         syncs.push(sync);
         origins.push(reader.origin);
@@ -59,6 +61,8 @@ pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError
 #[derive(Default)]
 struct WholeSettings {
     max_delays: Option<usize>,
+    once: bool,
+    insist: bool,
 }
 
 /// Names without a value in the table of a call: mostly a string without its quotes.
@@ -85,6 +89,22 @@ fn undefined(said: &Evaluated, errors: &mut Vec<ConfigError>, remarks: &mut Vec<
                     entry.key
                 );
                 remarks.push(ConfigError::new(file, *line, text));
+            }
+        }
+    }
+}
+
+/// Keys that a table has twice, of which Lua takes the last.
+fn repeated(said: &Evaluated, remarks: &mut Vec<ConfigError>) {
+    for call in said.settings.iter().chain(&said.syncs) {
+        let text = said.texts.get(&call.file).map(String::as_str).unwrap_or_default();
+        let all = entries(text, call.line, call.function);
+        for (at, entry) in all.iter().enumerate().filter(|(_, entry)| entry.keyed) {
+            let rest = all.get(at + 1..).unwrap_or_default();
+            if let Some(last) = rest.iter().rfind(|other| other.keyed && other.key == entry.key) {
+                let text =
+                    format!("{} is written again in line {}, which counts", entry.key, last.line);
+                remarks.push(ConfigError::new(&call.file, entry.line, text));
             }
         }
     }
@@ -207,7 +227,7 @@ impl<'a> Reader<'a> {
 
     fn settings(&mut self, process: &mut ProcessSettings, whole: &mut WholeSettings) {
         // A name alone switches something on.
-        for item in std::mem::take(&mut self.table.list) {
+        for (_, item) in std::mem::take(&mut self.table.list) {
             if let Some(name) = item.text() {
                 let name = String::from_utf8_lossy(&name).into_owned();
                 self.table.named.insert(name, LuaData::Bool(true));
@@ -221,8 +241,9 @@ impl<'a> Reader<'a> {
         self.facility();
         process.log_facility = self.text("logfacility").or(process.log_facility.take());
         process.foreground = self.flag("nodaemon").unwrap_or(process.foreground);
-        // The start is always insisted on here; what is written must be a switch all the same.
-        self.flag("insist");
+        // A start that fails is always tried again here, but for a single pass.
+        whole.insist = self.flag("insist").unwrap_or(whole.insist);
+        whole.once = self.flag("onepass").unwrap_or(whole.once);
         let interval_s = self.number("statusInterval", 1e9).map(|n| n as u64);
         if let Some(path) = self.text("statusFile") {
             process.status_file = Some(StatusFile { path, interval_s: STATUS_INTERVAL_S });
@@ -279,7 +300,7 @@ impl<'a> Reader<'a> {
             return;
         }
         self.known(&table, "", "sync", SYNC);
-        for item in &table.list {
+        for (_, item) in &table.list {
             let text = format!("{} without a name in sync is nothing", item.kind());
             self.wrong("", text);
         }
@@ -306,6 +327,9 @@ impl<'a> Reader<'a> {
             None => {}
             Some(_) => self.refused("init", "init as a function is not done here".into()),
         }
+        self.exit_codes(sync, &layer);
+        self.crontab(sync);
+        sync.alone_above = self.number("batchSizeLimit", 1e18).map(|bytes| bytes as u64);
         self.options(sync, &layer);
         self.filters(sync);
     }

@@ -13,11 +13,11 @@ pub(super) enum LuaData {
     Other(&'static str),
 }
 
-/// A table: what has a name, and the rest in its order.
+/// A table: what has a name, and the rest with its numbers, in their order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct LuaTable {
     pub(super) named: BTreeMap<String, LuaData>,
-    pub(super) list: Vec<LuaData>,
+    pub(super) list: Vec<(i64, LuaData)>,
 }
 
 /// A call of `settings` or `sync`.
@@ -68,7 +68,7 @@ impl LuaData {
     pub(super) fn texts(&self) -> Option<Vec<Vec<u8>>> {
         match self {
             LuaData::Table(table) if table.named.is_empty() => {
-                table.list.iter().map(LuaData::text).collect()
+                table.list.iter().map(|(_, one)| one.text()).collect()
             }
             one => one.text().map(|text| vec![text]),
         }
@@ -80,7 +80,7 @@ impl LuaTable {
     pub(super) fn inherit(mut self) -> LuaTable {
         for item in std::mem::take(&mut self.list) {
             match item {
-                LuaData::Table(base) => self.take_in(base.inherit()),
+                (_, LuaData::Table(base)) => self.take_in(base.inherit()),
                 other => self.list.push(other),
             }
         }
