@@ -120,7 +120,12 @@ fn a_target_is_asked() {
                 2,
                 "auth failed on module m",
             ),
-            (sync(server.port, "n", "password_file = \"PLACE/pw\""), 2, "Unknown module 'n'"),
+            (
+                sync(server.port, "other", "password_file = \"PLACE/pw\""),
+                2,
+                "Unknown module 'other'; it shows m (one",
+            ),
+            (sync(server.port, "mm", "password_file = \"PLACE/pw\""), 2, "; did you mean m? (one"),
             (sync(closed, "m", "password_file = \"PLACE/pw\""), 2, "cannot be reached"),
         ] {
             place.write("m.toml", &text, 0o644);
@@ -187,4 +192,18 @@ fn what_is_imported_has_the_mistakes_of_the_original() {
     assert_eq!(keys("new.toml"), ["bwlimit", "exclude", "password_file", "source"]);
     assert_eq!(import("own.lua").0, Some(4), "refused by name");
     assert_eq!(import("new.toml").0, Some(1), "TOML already");
+}
+
+#[test]
+fn who_holds_the_port_is_named() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("port");
+    let listener = std::net::TcpListener::bind(("127.0.0.1", free_port())).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let text = format!("port = {port}\naddress = 127.0.0.1\nlock file = PLACE/lock\n");
+    place.write("rsyncd.conf", &text, 0o644);
+    let (code, lines) = place.check(programs, &["rsyncd.conf"]);
+    assert_eq!((code, lines.len()), (2, 1), "{lines:?}");
+    let wanted = format!("rsyncd.conf:1: port = {port}: process {} (", std::process::id());
+    assert!(lines[0].starts_with(&wanted), "{lines:?}");
 }

@@ -121,6 +121,34 @@ pub fn held_by_another(address: &str, port: u16) -> bool {
     !(read.and_then(|()| stream.read_exact(&mut greeting)).is_ok() && greeting == *b"@RSYNCD:")
 }
 
+/// The process that listens at a port, as far as this user may know: its number and name.
+pub fn listener(port: u16) -> Option<(u32, String)> {
+    let mut inodes = Vec::new();
+    for table in ["/proc/net/tcp", "/proc/net/tcp6"] {
+        let text = fs::read_to_string(table).unwrap_or_default();
+        let rows = text.lines().map(|row| row.split_whitespace().collect::<Vec<_>>());
+        let listens = |row: &Vec<&str>| {
+            row.get(1).is_some_and(|at| at.ends_with(&format!(":{port:04X}")))
+                && row.get(3) == Some(&LISTEN)
+        };
+        inodes.extend(
+            rows.filter(listens).filter_map(|row| Some(format!("socket:[{}]", row.get(9)?))),
+        );
+    }
+    for process in fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let files = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+        let mut links = files.filter_map(|file| fs::read_link(file.path()).ok());
+        if links.any(|link| link.to_str().is_some_and(|l| inodes.iter().any(|i| i == l))) {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            return Some((pid, name.trim().to_owned()));
+        }
+    }
+    None
+}
+
 /// What a short walk over a source finds.
 #[derive(Clone, Debug, Default)]
 pub struct SourceSize {
@@ -167,6 +195,8 @@ pub fn size_up(source: &[u8], exclude: &Exclude) -> SourceSize {
     size
 }
 
+/// The state of a listening socket in the kernel's table.
+const LISTEN: &str = "0A";
 /// Bytes of a configuration file; more is not one.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 /// How long a source is walked at most.

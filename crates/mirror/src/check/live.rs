@@ -7,13 +7,18 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use rsync::console::{Captured, Console};
 use rsync::control::Control;
 use rsync::daemon::config::DaemonConfig;
 use rsync::daemon::params::Param;
 use rsync::location::{self, DAEMON_PORT, Location};
+use rsync::options::Options;
+use wire::exit::ExitCode;
 
 use super::finding::Finding;
 use super::{PlacedSync, facts};
+use crate::config::SyncConfig;
+use crate::config::toml::nearest;
 use crate::run::job::Job;
 use crate::run::retry::remedy;
 
@@ -27,7 +32,11 @@ pub fn ports(daemons: &[(String, DaemonConfig)], found: &mut Vec<Finding>) {
         if facts::held_by_another(&address, port) {
             let place = config.globals.setting(Param::Port).map(|s| s.place.line);
             let at = (place.unwrap_or(0), format!("port = {port}"));
-            let text = "another program listens there: the daemon does not start";
+            let who = match facts::listener(port) {
+                Some((pid, name)) => format!("process {pid} ({name})"),
+                None => "another program".to_owned(),
+            };
+            let text = format!("{who} listens there: the daemon does not start");
             found.push(Finding::new(file, at, text).fix("end it, or choose another port").fatal());
         }
     }
@@ -63,14 +72,49 @@ pub fn ask(syncs: &[PlacedSync], found: &mut Vec<Finding>) {
         if daemon.is_some()
             && let Err(outcome) = job.list_target(&Arc::default())
         {
+            let fix = match outcome.reason.contains("Unknown module") {
+                true => offered(&config),
+                false => None,
+            };
+            let fix = fix.unwrap_or_else(|| remedy(outcome.exit, &outcome.reason).to_owned());
             let finding = about(format!("the target refuses: {}", outcome.reason));
-            found.push(finding.fix(remedy(outcome.exit, &outcome.reason)).fatal());
+            found.push(finding.fix(fix).fatal());
             continue;
         }
         if (config.deletes_whole() || config.skip_first) && facts::is_filled(&config.source) {
             tried_out(placed, &job, found);
         }
     }
+}
+
+/// What to do about a module that the daemon says is not there, by the list of those it shows.
+fn offered(config: &SyncConfig) -> Option<String> {
+    let Ok(Location::Daemon { user, host, port, module_path, via_shell }) =
+        location::parse(&config.target, &config.options)
+    else {
+        return None;
+    };
+    let asked = module_path.split(|&b| b == b'/').next().unwrap_or_default();
+    let asked = String::from_utf8_lossy(asked).into_owned();
+    let top = Location::Daemon { user, host, port, module_path: Vec::new(), via_shell };
+    let console = Arc::new(Captured::default());
+    let options = Options { filters: Vec::new(), ..config.options.clone() };
+    let lines = Arc::clone(&console) as Arc<dyn Console>;
+    let outcome = rsync::client::run(options, vec![top], None, lines, Arc::default());
+    let (lines, _) = console.take();
+    let lines = String::from_utf8_lossy(&lines).into_owned();
+    let names: Vec<&str> = lines
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .map(|(name, _)| name.trim_end())
+        .collect();
+    let shown = match nearest(&asked, &names) {
+        Some(near) => format!("did you mean {near}?"),
+        None if names.is_empty() => "it shows no module at all".to_owned(),
+        None => format!("it shows {}", names.join(", ")),
+    };
+    let hidden = "one that is not listed says so too to a host it does not admit";
+    (outcome.exit == ExitCode::Ok).then(|| format!("{shown} ({hidden})"))
 }
 
 /// Says what the first pass would delete, or what nobody sends where there is none.

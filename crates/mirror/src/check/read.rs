@@ -11,7 +11,8 @@ use super::finding::Finding;
 use super::{CheckedFiles, PlacedSync, facts};
 use crate::config::foreign::ForeignConfig;
 use crate::config::toml::{self, ConfigError};
-use crate::config::{lsyncd, sersync};
+use crate::config::{SyncConfig, lsyncd, sersync};
+use crate::plan::exclude::Exclude;
 
 /// The kinds of configuration files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,10 @@ pub fn read(path: &[u8], held: &mut CheckedFiles, found: &mut Vec<Finding>) {
         }
     };
     match kind(path, &content) {
+        FileKind::Daemon if content.starts_with(b"#!") => {
+            let finding = Finding::new(&name, (1, String::new()), "is a program, and is not read");
+            found.push(finding.fix("name the configuration that it starts with").fatal());
+        }
         FileKind::Daemon => daemon(path, held, found),
         FileKind::Toml => own(&name, &content, held, found),
         FileKind::Lsyncd => foreign(lsyncd::load(facts::path(path)), held, found),
@@ -97,6 +102,15 @@ fn unusable(name: &str, error: &LoadError) -> Finding {
         .fatal()
 }
 
+/// Whether a file is one of those that a sync sends.
+fn is_sent(sync: &SyncConfig, file: &[u8]) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let place = facts::resolved(file);
+    let Ok(inner) = place.strip_prefix(facts::resolved(&sync.source)) else { return false };
+    let exclude = Exclude::new(&sync.options.filters, b"");
+    exclude.is_ok_and(|exclude| !exclude.hides(inner.as_os_str().as_bytes(), false))
+}
+
 /// Takes in a configuration of another program.
 fn foreign(
     loaded: Result<ForeignConfig, Vec<ConfigError>>,
@@ -120,6 +134,12 @@ fn foreign(
         let (Some(path), Some(origin)) = (path, &process.origin) else { continue };
         let Some(at) = path.iter().rposition(|&b| b == b'/').filter(|&at| at > 0) else { continue };
         let folder = path.get(..at).unwrap_or_default();
+        if key != "pidfile" && loaded.config.syncs.iter().any(|sync| is_sent(sync, path)) {
+            let text = "lies in a directory that is mirrored: each line written is sent, and makes \
+                        another line";
+            let finding = Finding::new(&origin.file, origin.find(&[key]), text);
+            found.push(finding.fix("write it elsewhere, or exclude it"));
+        }
         if facts::directory(folder).is_err() {
             let shown = String::from_utf8_lossy(folder).into_owned();
             let text = format!("the directory {shown} does not exist");

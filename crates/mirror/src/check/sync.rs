@@ -155,11 +155,21 @@ impl Judge<'_> {
         self.found.push(finding);
     }
 
-    /// A password in a command line is everybody's.
+    /// A password in a command line is everybody's, and so is a key that all may read.
     fn shell(&mut self) {
         let Some(rsh) = &self.config.options.rsh else { return };
         let text = String::from_utf8_lossy(rsh);
         let words: Vec<&str> = text.split_whitespace().collect();
+        let key = words.iter().position(|word| *word == "-i").and_then(|at| words.get(at + 1));
+        if let Some(key) = key
+            && let Ok((mode, _)) = facts::mode_and_owner(key.as_bytes())
+            && mode & 0o077 != 0
+        {
+            let text = format!("{key} has mode {mode:o}: ssh passes over a key others may read");
+            let finding = self.about(&["ssh.identityFile", "rsync.rsh", "rsh"], text);
+            let finding = finding.fix(format!("chmod 600 {key}")).fatal();
+            self.found.push(finding.with_repair(Repair::OwnerOnly(key.as_bytes().to_vec())));
+        }
         let given = words.iter().any(|word| word.ends_with("sshpass"))
             && words.iter().any(|word| word.starts_with("-p"));
         if given {
