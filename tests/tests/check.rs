@@ -165,7 +165,11 @@ fn what_is_imported_has_the_mistakes_of_the_original() {
         include_str!("../../crates/mirror/tests/data/article_lsyncd.conf"),
         0o644,
     );
-    place.write("own.lua", "sync { default.rsync, action = print }\n", 0o644);
+    place.write(
+        "own.lua",
+        "sync { default.rsync, source = '/a', target = '/t', action = print }\n",
+        0o644,
+    );
     let import = |name: &str| {
         let mut command = Command::new(programs.livemirror());
         command.args(["import", name]).current_dir(&place.0);

@@ -195,6 +195,13 @@ pub(crate) fn import(args: &[Vec<u8>]) -> i32 {
         FileKind::Toml => Err(wrong("this is TOML already".into())),
         FileKind::Daemon => Err(wrong("a daemon's configuration stays as it is".into())),
     });
+    let loaded = loaded.and_then(|loaded| match loaded.config.script {
+        Some(_) => {
+            let text = "actions of one's own cannot be written in TOML".into();
+            Err(vec![ConfigError::refused(&name, 0, text)])
+        }
+        None => Ok(loaded),
+    });
     let written =
         loaded.and_then(|loaded| mirror::config::export::to_toml(&loaded, &name).map_err(wrong));
     match written {

@@ -45,7 +45,7 @@ OPTIONS:
   -pidfile FILE       Writes the PID into FILE
   -version            Prints versions and exits
 
-No programs are run: the transfers are those of livemirror.
+No programs are run but those of the configuration's own actions: the transfers are livemirror's.
 
 ";
 
@@ -65,6 +65,7 @@ struct DoorArgs {
     foreground: bool,
     once: bool,
     insist: bool,
+    all: bool,
 }
 
 /// Why the door stays shut.
@@ -99,7 +100,7 @@ pub(crate) fn run(args: &[Vec<u8>]) -> i32 {
         },
         None => None,
     };
-    let log = Arc::new(Log::open(&process, args.scarce));
+    let log = Arc::new(Log::open(&process, (args.scarce, args.all)));
     let (stop, last) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI32::new(0)));
     signals::note_signal(&stop, &last);
     let code = loop {
@@ -196,7 +197,8 @@ fn parse(args: &[Vec<u8>]) -> Result<DoorArgs, Shut> {
             "delay" => got.delay_ms = Some(seconds(&value("1 argument")?)?),
             "log" => match value("1 argument")?.as_slice() {
                 b"scarce" => got.scarce = true,
-                b"all" | b"Normal" | b"Warn" | b"Error" => got.scarce = false,
+                b"all" => (got.scarce, got.all) = (false, true),
+                b"Normal" | b"Warn" | b"Error" => got.scarce = false,
                 other => {
                     let other = String::from_utf8_lossy(other).into_owned();
                     let text = format!("-log {other}: there is no such category here");
@@ -269,6 +271,9 @@ fn leave_terminal(process: &ProcessSettings) -> Result<(), String> {
 }
 
 fn mirror_until_signal(loaded: ForeignConfig, log: &Arc<Log>, stop: &Arc<AtomicBool>) -> i32 {
+    for (category, text) in &loaded.lines {
+        log.line(category, text);
+    }
     for remark in &loaded.remarks {
         log.line("Warn", &remark.to_string());
     }
@@ -276,6 +281,7 @@ fn mirror_until_signal(loaded: ForeignConfig, log: &Arc<Log>, stop: &Arc<AtomicB
         .config
         .syncs
         .iter()
+        .filter(|sync| !sync.script)
         .map(|sync| {
             let shown = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
             (sync.name.clone(), format!("{}/ -> {}", shown(&sync.source), shown(&sync.target)))
@@ -288,7 +294,9 @@ fn mirror_until_signal(loaded: ForeignConfig, log: &Arc<Log>, stop: &Arc<AtomicB
         match &report.what {
             What::Watching { .. } => {
                 log.line("Normal", &report.line());
-                log.line("Normal", &format!("recursive startup rsync: {way}"));
+                if !way.is_empty() {
+                    log.line("Normal", &format!("recursive startup rsync: {way}"));
+                }
             }
             What::Pass { first: true, .. } => {
                 log.line("Normal", &format!("Startup of {way} finished."));
@@ -302,6 +310,7 @@ fn mirror_until_signal(loaded: ForeignConfig, log: &Arc<Log>, stop: &Arc<AtomicB
             }
             What::Overflow => log.line("Normal", "--- OVERFLOW in event queue ---"),
             What::Progress(_) => {}
+            What::Script { category, text } => log.line(category, text),
             What::Warning { .. } => log.line("Warn", &report.line()),
             What::Stopped { .. } => log.line("Error", &report.line()),
             What::Pass { .. } | What::Ended { .. } => log.line("Normal", &report.line()),
@@ -316,10 +325,11 @@ struct Log {
     terminal: bool,
     system: Option<DaemonLog>,
     scarce: bool,
+    all: bool,
 }
 
 impl Log {
-    fn open(process: &ProcessSettings, scarce: bool) -> Log {
+    fn open(process: &ProcessSettings, (scarce, all): (bool, bool)) -> Log {
         let (file, terminal) = (process.log_file.clone(), process.foreground);
         let facility = process.log_facility.as_deref().unwrap_or(b"user");
         let facility = match parse_value(ParamKind::Facility, facility) {
@@ -330,11 +340,12 @@ impl Log {
         let target = LogTarget { file: Vec::new(), facility, tag };
         let wanted = file.is_none() && !terminal;
         let system = wanted.then(|| DaemonLog::open(&target, files::open_log).0);
-        Log { file, terminal, system, scarce }
+        Log { file, terminal, system, scarce, all }
     }
 
     fn line(&self, category: &str, text: &str) {
-        if self.scarce && category == "Normal" {
+        let usual = matches!(category, "Normal" | "Warn" | "Error");
+        if self.scarce && category == "Normal" || !usual && !self.all {
             return;
         }
         let now = jiff::Zoned::now();

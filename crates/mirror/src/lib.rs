@@ -11,6 +11,7 @@ pub mod config;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod script;
 pub mod status;
 pub mod status_file;
 pub mod watch;

@@ -39,6 +39,13 @@ pub enum What {
         /// The line.
         text: String,
     },
+    /// What the program of a configuration has to say.
+    Script {
+        /// Its kind of line; `Normal`, `Warn` and `Error` are the usual ones.
+        category: String,
+        /// The line.
+        text: String,
+    },
     /// A comparison of everything is under way.
     Progress(Progress),
     /// A comparison of everything is done.
@@ -100,6 +107,9 @@ pub struct Work {
 impl Report {
     /// Whether this is trouble, for callers that part output from errors.
     pub fn is_trouble(&self) -> bool {
+        if let What::Script { category, .. } = &self.what {
+            return category == "Warn" || category == "Error";
+        }
         matches!(self.what, What::Warning { .. } | What::Retry { .. } | What::Stopped { .. })
     }
 
@@ -111,6 +121,7 @@ impl Report {
                 write!(out, "watching {source} with {backend} ({reason}), target {target}")
             }
             What::Warning { text } => write!(out, "warning: {text}"),
+            What::Script { text, .. } => write!(out, "{text}"),
             What::Progress(progress) => write!(out, "{}", progress.line()),
             What::Pass { first, work } => {
                 let name = if *first { "first pass" } else { "comparison" };

@@ -117,6 +117,10 @@ fn read_operator(dir: &[u8], file: &[u8]) -> std::io::Result<Vec<u8>> {
     let path = if dir.is_empty() { file.to_vec() } else { [dir, b"/", file].concat() };
     let mut content = Vec::new();
     let max = wire::limits::MERGE_FILE_MAX as u64;
+    if path == b"-" {
+        std::io::stdin().lock().take(max).read_to_end(&mut content)?;
+        return Ok(content);
+    }
     tree::operator::open_trusted(&path)?.take(max).read_to_end(&mut content)?;
     Ok(content)
 }

@@ -78,6 +78,10 @@ fn judge(held: &CheckedFiles, ask_targets: bool, found: &mut Vec<Finding>) {
     for one in &held.syncs {
         sync::judge(one, found);
     }
+    let held = &CheckedFiles {
+        syncs: held.syncs.iter().filter(|sync| !sync.config.script).cloned().collect(),
+        daemons: held.daemons.clone(),
+    };
     ends::judge(held, found);
     if ask_targets {
         live::ask(&held.syncs, found);

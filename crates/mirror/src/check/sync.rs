@@ -18,6 +18,10 @@ use crate::watch::BackendChoice;
 pub fn judge(placed: &PlacedSync, found: &mut Vec<Finding>) {
     let mut judge = Judge { placed, config: &placed.config, found };
     judge.source();
+    if placed.config.script {
+        // What becomes of it is known to its program alone.
+        return;
+    }
     judge.target();
     judge.password();
     judge.shell();

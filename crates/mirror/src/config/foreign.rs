@@ -34,6 +34,8 @@ pub struct ForeignConfig {
     pub words: Vec<Vec<Vec<u8>>>,
     /// How to run.
     pub process: ProcessSettings,
+    /// What the configuration logs by itself: category and line.
+    pub lines: Vec<(String, String)>,
     /// What is no mistake, and seldom meant.
     pub remarks: Vec<ConfigError>,
 }

@@ -12,6 +12,7 @@ pub mod sersync;
 pub mod toml;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use rsync::options::Options;
 
@@ -27,6 +28,10 @@ pub struct Config {
     pub socket: Option<Vec<u8>>,
     /// A file that is kept up to date with what is going on.
     pub status_file: Option<StatusFile>,
+    /// The program that some of the syncs are actions of.
+    pub script: Option<PathBuf>,
+    /// Processes that such actions may have running at once.
+    pub processes_max: Option<usize>,
     /// At least one.
     pub syncs: Vec<SyncConfig>,
 }
@@ -77,6 +82,10 @@ pub struct SyncConfig {
     pub alone_above: Option<u64>,
     /// What certain exit codes of a transfer count as; others are tried again unless they are none.
     pub exits: BTreeMap<i32, ExitRule>,
+    /// Its actions are the configuration's own: no transfer is made here.
+    pub script: bool,
+    /// Processes that such actions may have running at once.
+    pub processes: usize,
     /// Options of every transfer; what a sync decides itself (recursion, names, deletion) is set
     /// over them. Filters must hold no file to be read.
     pub options: Options,
@@ -114,7 +123,14 @@ pub enum DeleteOnly {
 impl Config {
     /// A configuration of `syncs`, named by the process.
     pub fn new(syncs: Vec<SyncConfig>) -> Config {
-        Config { name: std::process::id().to_string(), socket: None, status_file: None, syncs }
+        Config {
+            name: std::process::id().to_string(),
+            socket: None,
+            status_file: None,
+            script: None,
+            processes_max: None,
+            syncs,
+        }
     }
 
     /// Refuses what cannot work together. Errors: a line.
@@ -127,7 +143,7 @@ impl Config {
                 if one.name == other.name {
                     return Err(format!("two syncs are named {}", one.name));
                 }
-                if one.place() == other.place() && (one.delete || other.delete) {
+                if !one.script && one.place() == other.place() && (one.delete || other.delete) {
                     return Err(format!(
                         "the syncs {} and {} have one target, and deletions are on: each would \
                          delete what the other sends",
@@ -177,6 +193,8 @@ impl SyncConfig {
             once: None,
             alone_above: None,
             exits: BTreeMap::new(),
+            script: false,
+            processes: 1,
             options,
         }
     }

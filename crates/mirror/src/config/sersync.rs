@@ -56,7 +56,7 @@ pub fn parse(content: &[u8], file: &str) -> Result<ForeignConfig, Vec<ConfigErro
     let words = vec![words; config.syncs.len()];
     let process = ProcessSettings::default();
     match errors.is_empty() {
-        true => Ok(ForeignConfig { config, origins, words, process, remarks }),
+        true => Ok(ForeignConfig { config, origins, words, process, remarks, lines: Vec::new() }),
         false => Err(errors),
     }
 }

@@ -56,10 +56,19 @@ pub fn run(
             .syncs
             .iter()
             .zip(&syncs)
+            .filter(|(one, _)| !one.script)
             .map(|(one, shared)| {
                 let (one, reporter) = (one.clone(), &reporter);
                 scope.spawn(move || sync::run(one, shared, reporter))
             })
+            .collect();
+        #[cfg(feature = "lua")]
+        let threads: Vec<_> = threads
+            .into_iter()
+            .chain(config.script.as_ref().map(|path| {
+                let (config, syncs, reporter) = (&config, &syncs, &reporter);
+                scope.spawn(move || crate::script::machine::run(path, config, syncs, reporter))
+            }))
             .collect();
         let mut watch =
             Overseer { config: &config, syncs: &syncs, meters: vec![None; syncs.len()] };

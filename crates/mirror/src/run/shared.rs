@@ -48,6 +48,8 @@ pub struct State {
     pub compare_at: Option<Millis>,
     /// The same by the clock of the day.
     pub clock_at: Option<Zoned>,
+    /// What waits elsewhere than in the queue.
+    pub waiting: usize,
     /// No transfer before this time.
     pub blocked_until: Millis,
     /// That of the transfer under way.
@@ -87,6 +89,7 @@ impl Shared {
                 numbers,
                 compare_at: (config.compare_every_ms > 0).then_some(config.compare_every_ms),
                 clock_at: next_of(&config.crontab),
+                waiting: 0,
                 blocked_until: 0,
                 control: Arc::default(),
             }),
@@ -154,6 +157,7 @@ impl Shared {
             state.numbers.events += 1;
             match event {
                 Event::Path(path, change) => state.queue.add(&path, change, now),
+                Event::Moved => {}
                 Event::Doubt => {
                     state.numbers.overflows += 1;
                     state.queue.doubt(now);
@@ -261,7 +265,7 @@ impl Shared {
         let now = self.now();
         let state = self.lock();
         let mut numbers = state.numbers.clone();
-        numbers.queue = u64::try_from(state.queue.len()).unwrap_or(u64::MAX);
+        numbers.queue = u64::try_from(state.queue.len() + state.waiting).unwrap_or(u64::MAX);
         numbers.oldest_ms = state.queue.oldest().map(|since| now.saturating_sub(since));
         // The transfer thread notices an empty queue a moment later than the queue is empty, and a
         // new change a moment later than it is queued.

@@ -34,6 +34,9 @@ pub enum Change {
 pub enum Event {
     /// Something happened at one path, relative to the source and empty for the source itself.
     Path(Vec<u8>, Change),
+    /// The name that was gone last and the one of the next event are the two of one move. Only told
+    /// where that is asked for.
+    Moved,
     /// Events were lost or watches are in doubt: everything below the source must be compared.
     Doubt,
     /// The source is no longer where it was; no event follows. Why, as a line without newline.

@@ -35,6 +35,9 @@ pub struct InotifyWatch {
     known: Descriptors,
     leaving: Vec<Leaving>,
     pace: Pace,
+    tells_moves: bool,
+    /// The last record was of a name that left, with this number.
+    left: Option<u32>,
 }
 
 /// A directory that left its name and was not found at another yet.
@@ -48,6 +51,7 @@ struct Leaving {
 struct Record {
     watch: Watch,
     mask: u32,
+    cookie: u32,
     name: Vec<u8>,
 }
 
@@ -85,6 +89,8 @@ impl InotifyWatch {
             known: Descriptors::default(),
             leaving: Vec::new(),
             pace: Pace::default(),
+            tells_moves: false,
+            left: None,
         };
         watch.watch_all()?;
         Ok(watch)
@@ -93,6 +99,11 @@ impl InotifyWatch {
     /// Directories watched.
     pub fn directories(&self) -> usize {
         self.known.len()
+    }
+
+    /// See [`super::Watcher::tell_moves`].
+    pub fn tell_moves(&mut self) {
+        self.tells_moves = true;
     }
 
     /// See [`super::Watcher::is_drained`].
@@ -113,7 +124,12 @@ impl InotifyWatch {
         let mut writes_only = true;
         let read = self.kernel.read(&mut |r| {
             writes_only &= r.mask == mask::MODIFY;
-            records.push(Record { watch: r.watch, mask: r.mask, name: r.name.to_vec() });
+            records.push(Record {
+                watch: r.watch,
+                mask: r.mask,
+                cookie: r.cookie,
+                name: r.name.to_vec(),
+            });
         });
         if let Err(e) = read {
             return out.push(Event::Lost(format!("inotify failed: {e}")));
@@ -132,6 +148,7 @@ impl InotifyWatch {
 
     fn record(&mut self, r: &Record, out: &mut Vec<Event>) -> Result<(), Refusal> {
         let has = |bit| r.mask & bit != 0;
+        let left = self.left.take();
         if has(mask::UNMOUNT) {
             return Err(self.unmounted(r.watch));
         }
@@ -171,6 +188,10 @@ impl InotifyWatch {
             Change::Attributes if is_dir && watched.is_none() => Change::Subtree,
             other => other,
         };
+        if self.tells_moves && has(mask::MOVED_TO) && left == Some(r.cookie) {
+            out.push(Event::Moved);
+        }
+        self.left = has(mask::MOVED_FROM).then_some(r.cookie);
         out.push(Event::Path(path.clone(), change));
         let step = Step { path, parent: r.watch, name: r.name.clone() };
         match (change, watched) {

@@ -62,6 +62,13 @@ impl Watcher {
         }
     }
 
+    /// Has moves told, where the kernel tells them.
+    pub fn tell_moves(&mut self) {
+        if let Watcher::Inotify(watch) = self {
+            watch.tell_moves();
+        }
+    }
+
     /// Whether the kernel holds nothing that is still to be read.
     pub fn is_drained(&self) -> bool {
         match self {

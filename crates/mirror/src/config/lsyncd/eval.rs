@@ -2,8 +2,8 @@
 //!
 //! Called by `load`. The program runs once, on a thread of its own, with bounds of memory and time;
 //! it may use all of Lua's library but `debug` and C modules, since whoever may write it may run
-//! programs anyway. What lsyncd's functions do while files change (`spawn`, `alarm`, ...) is refused
-//! by name when they are called.
+//! programs anyway. A sync with actions of its own is told from others here, by `script/runtime.lua`;
+//! [`keep`] runs the program once more for those.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use mlua::{HookTriggers, Lua, MultiValue, Table, Value, VmState};
 
 use super::Source;
-use super::value::{Evaluated, LuaCall, LuaData, LuaTable};
+use super::value::{Evaluated, LuaCall, LuaData, LuaTable, ScriptKeys};
 use crate::config::toml::ConfigError;
 
 /// What the program has said so far.
@@ -67,7 +67,42 @@ fn evaluate(name: &str, text: &[u8]) -> Result<Evaluated, Vec<ConfigError>> {
     if heard.errors.is_empty() { Ok(heard.evaluated) } else { Err(heard.errors) }
 }
 
-fn execute(name: &str, code: &[u8], ear: &Ear) -> mlua::Result<()> {
+/// A program that is kept after it has run: what it said, and how to reach its functions.
+pub(super) struct Ran {
+    /// The state of Lua.
+    pub(super) lua: Lua,
+    /// Where the functions belong that the runtime calls.
+    pub(super) core: Table,
+    /// What `runtime.lua` gives.
+    pub(super) runtime: Table,
+    /// What it said.
+    pub(super) said: Evaluated,
+}
+
+/// Runs the program of a file on this thread, and keeps it.
+pub(super) fn keep(path: &Path) -> Result<Ran, Vec<ConfigError>> {
+    let name = path.display().to_string();
+    let wrong = |text: String| vec![ConfigError::new(&name, 0, text)];
+    let text = std::fs::read(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    let ear: Ear = Rc::default();
+    ear.borrow_mut().evaluated.file = name.clone();
+    let shown = String::from_utf8_lossy(&text).into_owned();
+    ear.borrow_mut().evaluated.texts.insert(name.clone(), shown);
+    let code = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+    match execute(&name, code, &ear) {
+        Ok((lua, core, runtime)) => {
+            lua.remove_hook();
+            let said = std::mem::take(&mut ear.borrow_mut().evaluated);
+            Ok(Ran { lua, core, runtime, said })
+        }
+        Err(error) => {
+            let errors = std::mem::take(&mut ear.borrow_mut().errors);
+            Err(if errors.is_empty() { vec![located(&name, &error)] } else { errors })
+        }
+    }
+}
+
+fn execute(name: &str, code: &[u8], ear: &Ear) -> mlua::Result<(Lua, Table, Table)> {
     let lua = Lua::new();
     lua.set_memory_limit(MEMORY_MAX)?;
     let until = Instant::now() + TIME_MAX;
@@ -83,8 +118,16 @@ fn execute(name: &str, code: &[u8], ear: &Ear) -> mlua::Result<()> {
     helpers(&lua, ear)?;
     let settings = settings(&lua, ear)?;
     globals.set("settings", &settings)?;
-    globals.set("sync", sync(&lua, ear)?)?;
     globals.set("default", defaults(&lua)?)?;
+    let core = lua.create_table()?;
+    let heard = Rc::clone(ear);
+    let log = lua.create_function(move |_, (category, text): (String, String)| {
+        heard.borrow_mut().evaluated.lines.push((category, text));
+        Ok(())
+    })?;
+    core.set("log", log)?;
+    let runtime = lua.load(RUNTIME).set_name("@runtime").call::<Table>(&core)?;
+    globals.set("sync", sync(&lua, &runtime, ear)?)?;
     for refused in REFUSED {
         let heard = Rc::clone(ear);
         let call = lua.create_function(move |lua, _: MultiValue| -> mlua::Result<()> {
@@ -102,7 +145,7 @@ fn execute(name: &str, code: &[u8], ear: &Ear) -> mlua::Result<()> {
                     without the sign";
         ear.borrow_mut().errors.push(ConfigError::new(name, line, text.into()));
     }
-    Ok(())
+    Ok((lua, core, runtime))
 }
 
 /// The line of `settings =`.
@@ -178,18 +221,31 @@ fn settings(lua: &Lua, ear: &Ear) -> mlua::Result<Table> {
     Ok(object)
 }
 
-fn sync(lua: &Lua, ear: &Ear) -> mlua::Result<mlua::Function> {
+fn sync(lua: &Lua, runtime: &Table, ear: &Ear) -> mlua::Result<mlua::Function> {
     let heard = Rc::clone(ear);
+    let adopt: mlua::Function = runtime.get("adopt")?;
+    let enlist: mlua::Function = runtime.get("enlist")?;
     lua.create_function(move |lua, given: Value| {
         let Value::Table(table) = given else {
             let text =
                 "sync wants a table: write sync { default.rsync, source = ..., target = ... }";
             return Err(mistake(lua, &heard, text.into()));
         };
-        let call = called(lua, &heard, "sync", &table)?;
+        let adopted = adopt.call::<(Option<Table>, Option<bool>, Option<Vec<String>>)>(&table);
+        let (own, checked, names) = match adopted {
+            Ok(adopted) => adopted,
+            Err(error) => {
+                let text = located("", &error).text;
+                return Err(mistake(lua, &heard, text));
+            }
+        };
+        let mut call = called(lua, &heard, "sync", own.as_ref().unwrap_or(&table))?;
+        call.script = own.as_ref().map(|_| ScriptKeys {
+            checked: checked.unwrap_or(false),
+            names: names.unwrap_or_default(),
+        });
         heard.borrow_mut().evaluated.syncs.push(call);
-        // In lsyncd this is the handle that actions work with, and these are refused.
-        lua.create_table()
+        enlist.call::<Table>(own)
     })
 }
 
@@ -200,7 +256,7 @@ fn called(lua: &Lua, ear: &Ear, function: &'static str, table: &Table) -> mlua::
         let text = String::from_utf8_lossy(&text).into_owned();
         ear.borrow_mut().evaluated.texts.insert(file.clone(), text);
     }
-    Ok(LuaCall { function, file, line, table: plain_table(table, 0)? })
+    Ok(LuaCall { function, file, line, table: plain_table(table, 0)?, script: None })
 }
 
 fn plain_table(table: &Table, depth: usize) -> mlua::Result<LuaTable> {
@@ -334,9 +390,10 @@ fn split_place(text: &str) -> Option<(&str, usize, &str)> {
     })
 }
 
-/// Functions that act while files change.
-const REFUSED: &[&str] =
-    &["spawn", "spawnShell", "alarm", "observefd", "nonobservefd", "tunnel", "log"];
+/// Functions that are not there.
+const REFUSED: &[&str] = &["observefd", "nonobservefd", "tunnel"];
+/// What programs may use while files change.
+const RUNTIME: &str = include_str!("../../script/runtime.lua");
 /// Bytes that a program may use.
 const MEMORY_MAX: usize = 256 << 20;
 /// How long a program may run.

@@ -17,9 +17,6 @@ use KeySupport::{Full, Refused};
 /// Keys with what they are.
 pub type Keys = &'static [(&'static str, KeySupport)];
 
-/// Why what makes a layer of its own is refused.
-pub const LAYER: &str = "actions written in Lua or as commands are not run here";
-
 /// `settings { ... }`.
 pub const SETTINGS: Keys = &[
     ("logfile", Full),
@@ -59,18 +56,18 @@ pub const SYNC: Keys = &[
     ("exitcodes", Full),
     ("rsyncExitCodes", Full),
     ("sshExitCodes", Full),
-    ("action", Refused(LAYER)),
-    ("collect", Refused(LAYER)),
-    ("full", Refused(LAYER)),
-    ("prepare", Refused(LAYER)),
-    ("checkgauge", Refused(LAYER)),
-    ("onAttrib", Refused(LAYER)),
-    ("onCreate", Refused(LAYER)),
-    ("onModify", Refused(LAYER)),
-    ("onDelete", Refused(LAYER)),
-    ("onMove", Refused(LAYER)),
-    ("onFull", Refused(LAYER)),
-    ("onStartup", Refused(LAYER)),
+    ("action", Full),
+    ("collect", Full),
+    ("full", Full),
+    ("prepare", Full),
+    ("checkgauge", Full),
+    ("onAttrib", Full),
+    ("onCreate", Full),
+    ("onModify", Full),
+    ("onDelete", Full),
+    ("onMove", Full),
+    ("onFull", Full),
+    ("onStartup", Full),
 ];
 
 /// `ssh { ... }` in a sync.

@@ -127,6 +127,38 @@ fn exit_codes_the_clock_and_a_single_pass() {
 }
 
 #[test]
+fn syncs_with_actions_of_their_own_are_told_from_others() {
+    // A failure would send a tree where a command was to run, or run nothing at all.
+    let text = "local echo = { maxProcesses = 3, delay = 2, onCreate = '/bin/echo ^path' }\n\
+        sync { echo, source = '/a', target = '/t' }\n\
+        sync { source = '/b', onMove = true, action = function() end }\n\
+        sync { default.rsync, source = '/c', target = '/t', rsync = { binary = '/x/wrap' } }\n\
+        sync { default.rsync, source = '/d', target = '/u', rsync = { binary = '/x/rsync' } }\n\
+        sync { default.rsync, source = '/e', host = 'h', prepare = function(c)\n\
+        c.target = c.host .. ':x' end }";
+    let config = loaded(text).config;
+    let syncs = &config.syncs;
+    let scripted: Vec<bool> = syncs.iter().map(|sync| sync.script).collect();
+    assert_eq!(scripted, [true, true, true, false, true]);
+    assert_eq!((syncs[0].processes, syncs[0].delay_ms), (3, 2000));
+    assert_eq!((syncs[1].processes, syncs[1].delay_ms, syncs[2].delay_ms), (1, 0, 15_000));
+    assert_eq!((syncs[1].target.as_slice(), syncs[4].target.as_slice()), (&b""[..], &b"h:x"[..]));
+    assert!(config.script.is_some());
+    for (more, want) in [
+        ("foo = 1", "c.lua:1: unknown key foo in sync; lsyncd has no such key"),
+        ("exclude = 'x'", "c.lua:1: unknown key exclude in sync; lsyncd has no such key"),
+        ("prepare = function() error('mine', 4) end", "c.lua:1: mine"),
+        ("onModify = 'x ^target'", "c.lua:1: onModify uses ^target, and the sync has no target"),
+        ("maxProcesses = 0", "c.lua:1: maxProcesses = 0: nothing would ever be sent"),
+    ] {
+        let text = format!("sync {{ source = '/a', onCreate = 'x', {more} }}");
+        assert_eq!(errors(&text).first().map(String::as_str), Some(want), "{more}");
+    }
+    let gauge = "checkgauge = { default.checkgauge, foo = true, exclude = true }, foo = 1";
+    assert!(one(&format!("sync {{ source = '/a', onCreate = 'x', {gauge} }}")).script);
+}
+
+#[test]
 fn mistakes_and_refusals_have_their_line() {
     // A failure would run something else than what is written, or leave people to guess.
     let sync = "sync { default.rsync, source = '/a', target = '/t',\n";
@@ -162,7 +194,9 @@ fn mistakes_and_refusals_have_their_line() {
         ),
         ("sync { default.rsync, source = '/a' }", "c.lua:1: this sync has no target"),
         ("error('mine')", "c.lua:1: mine"),
-        ("alarm(1)", "!c.lua:1: alarm(...) is not done here"),
+        ("alarm(1)", "c.lua:1: alarm wants a time and a function"),
+        ("observefd(1)", "!c.lua:1: observefd(...) is not done here"),
+        ("spawn({}, 'x')", "c.lua:1: spawn works only while files change"),
         ("x = {}\nx.y.z = 1", "c.lua:2: attempt to index a nil value (field 'y')"),
         (
             "sync { default.rsyncssh, source = '/a', target = '/t' }",
@@ -225,8 +259,8 @@ fn mistakes_and_refusals_have_their_line() {
             "tunnel is not done here: start the tunnel by itself and name its local end as target",
         ),
         (
-            "onCreate = '/bin/echo', action = function() end",
-            "action, onCreate: actions written in Lua or as commands are not run here",
+            "onCreate = '/bin/echo', crontab = { '* * * * * *' }",
+            "crontab is not done here beside actions of one's own",
         ),
         (
             "rsync = { _extra = { '--fake-super' } }",
@@ -235,10 +269,6 @@ fn mistakes_and_refusals_have_their_line() {
         (
             "rsync = { copy_links = true }",
             "copy_links in rsync: --copy-links (or the like) has no meaning for a mirror",
-        ),
-        (
-            "rsync = { binary = '/usr/local/bin/wrapper' }",
-            "binary = \"/usr/local/bin/wrapper\" is not done here: no program is run",
         ),
     ] {
         assert_eq!(errors(&format!("{sync}{more} }}")), [format!("!c.lua:2: {want}")], "{more}");

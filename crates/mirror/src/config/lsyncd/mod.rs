@@ -17,6 +17,8 @@ mod places;
 #[cfg(feature = "lua")]
 mod rsync_words;
 #[cfg(feature = "lua")]
+mod scripted;
+#[cfg(feature = "lua")]
 mod table;
 #[cfg(feature = "lua")]
 mod value;
@@ -34,6 +36,31 @@ pub fn load(path: &Path) -> Result<ForeignConfig, Vec<ConfigError>> {
 /// Loads a text, such as one made of a command line; `name` stands for a file in messages.
 pub fn load_text(name: &str, text: &str) -> Result<ForeignConfig, Vec<ConfigError>> {
     evaluated(Source::Text { name, text })
+}
+
+/// A program that was run and is kept for the actions in it.
+#[cfg(feature = "lua")]
+pub struct Hosted {
+    /// The state of Lua.
+    pub lua: mlua::Lua,
+    /// Where the functions belong that the runtime calls.
+    pub core: mlua::Table,
+    /// What `runtime.lua` gives.
+    pub runtime: mlua::Table,
+    /// For each sync the program to transfer with, empty for our own, and its options.
+    pub words: Vec<Vec<Vec<u8>>>,
+}
+
+/// Runs a program on this thread and keeps it. Errors: all that was found.
+#[cfg(feature = "lua")]
+pub fn host(path: &Path) -> Result<Hosted, Vec<ConfigError>> {
+    let eval::Ran { lua, core, runtime, said } = eval::keep(path)?;
+    let binary = |call: &value::LuaCall| scripted::binary(call);
+    let binaries: Vec<Vec<u8>> = said.syncs.iter().map(binary).collect();
+    let loaded = table::assemble(said)?;
+    let words = binaries.into_iter().zip(loaded.words);
+    let words = words.map(|(binary, rest)| [vec![binary], rest].concat()).collect();
+    Ok(Hosted { lua, core, runtime, words })
 }
 
 /// Where a program comes from.

@@ -4,7 +4,7 @@
 //! inherits, names its layer, and its keys are checked against the rows of `keys`; what is in
 //! `rsync = { ... }` becomes words of rsync's command line, understood by rsync's own parser.
 
-use super::keys::{FORMER, KeySupport, Keys, LAYER, SETTINGS, SYNC};
+use super::keys::{FORMER, KeySupport, Keys, SETTINGS, SYNC};
 use super::places::{LuaEntry, entries};
 use super::value::{Evaluated, LuaCall, LuaData, LuaTable};
 use crate::config::foreign::{ForeignConfig, ProcessSettings, mirror_name};
@@ -46,13 +46,21 @@ pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError
     let mut config = Config::new(syncs);
     config.name = mirror_name(&said.file);
     config.status_file = process.status_file.clone();
+    config.processes_max = whole.processes;
+    if config.syncs.iter().any(|sync| sync.script) {
+        config.script = Some(std::path::PathBuf::from(&said.file));
+        if whole.while_open {
+            let text = "inotifyMode with \"Modify\" is not done here beside actions of one's own";
+            errors.push(ConfigError::refused(&said.file, 0, text.into()));
+        }
+    }
     if errors.is_empty()
         && let Err(text) = config.check()
     {
         errors.push(ConfigError::new(&said.file, 0, text));
     }
     match errors.is_empty() {
-        true => Ok(ForeignConfig { config, origins, words, process, remarks }),
+        true => Ok(ForeignConfig { config, origins, words, process, remarks, lines: said.lines }),
         false => Err(errors),
     }
 }
@@ -63,6 +71,9 @@ struct WholeSettings {
     max_delays: Option<usize>,
     once: bool,
     insist: bool,
+    processes: Option<usize>,
+    /// Files that are still open count when they are written.
+    while_open: bool,
 }
 
 /// Names without a value in the table of a call: mostly a string without its quotes.
@@ -100,6 +111,10 @@ fn repeated(said: &Evaluated, remarks: &mut Vec<ConfigError>) {
         let text = said.texts.get(&call.file).map(String::as_str).unwrap_or_default();
         let all = entries(text, call.line, call.function);
         for (at, entry) in all.iter().enumerate().filter(|(_, entry)| entry.keyed) {
+            if entry.key.ends_with('[') {
+                // A key in brackets may be any.
+                continue;
+            }
             let rest = all.get(at + 1..).unwrap_or_default();
             if let Some(last) = rest.iter().rfind(|other| other.keyed && other.key == entry.key) {
                 let text =
@@ -111,7 +126,7 @@ fn repeated(said: &Evaluated, remarks: &mut Vec<ConfigError>) {
 }
 
 pub(super) struct Reader<'a> {
-    call: &'a LuaCall,
+    pub(super) call: &'a LuaCall,
     pub(super) table: LuaTable,
     /// What the options were said in.
     pub(super) words: Vec<Vec<u8>>,
@@ -182,7 +197,7 @@ impl<'a> Reader<'a> {
         self.wrong(full, format!("unknown key {name} in {scope}; {hint}"));
     }
 
-    fn number(&mut self, key: &str, max: f64) -> Option<f64> {
+    pub(super) fn number(&mut self, key: &str, max: f64) -> Option<f64> {
         let value = self.table.named.get(key)?.clone();
         match value {
             LuaData::Number(n) if (0.0..=max).contains(&n) => Some(n),
@@ -252,7 +267,10 @@ impl<'a> Reader<'a> {
             file.interval_s = interval_s;
         }
         self.inotify_mode();
+        let mode = self.table.named.get("inotifyMode").and_then(LuaData::text).unwrap_or_default();
+        whole.while_open |= mode.ends_with(b"Modify") && !mode.starts_with(b"CloseWrite after");
         self.processes();
+        whole.processes = self.number("maxProcesses", 1e9).map(|n| n as usize).or(whole.processes);
         whole.max_delays = self.number("maxDelays", 1e9).map(|n| n as usize).or(whole.max_delays);
     }
 
@@ -284,7 +302,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One transfer at a time is within any number of processes but none.
-    fn processes(&mut self) {
+    pub(super) fn processes(&mut self) {
         if self.number("maxProcesses", 1e9).is_some_and(|n| n < 1.0) {
             self.wrong("maxProcesses", "maxProcesses = 0: nothing would ever be sent".into());
         }
@@ -296,8 +314,8 @@ impl<'a> Reader<'a> {
             Some(LuaData::Text(layer)) => String::from_utf8_lossy(layer).into_owned(),
             _ => String::new(),
         };
-        if self.own_actions(&table) {
-            return;
+        if let Some(keys) = &self.call.script {
+            return self.script(sync, &layer, keys);
         }
         self.known(&table, "", "sync", SYNC);
         for (_, item) in &table.list {
@@ -315,9 +333,7 @@ impl<'a> Reader<'a> {
         }
         self.target(sync, &layer);
         self.delete(sync);
-        let delay = self.number("delay", DELAY_MAX_S);
-        let usual = if layer == "direct" { 1.0 } else { 15.0 };
-        sync.delay_ms = (delay.unwrap_or(usual) * 1000.0) as u64;
+        sync.delay_ms = self.delay(&layer);
         if let Some(number) = self.number("maxDelays", 1e9) {
             sync.max_delays = number as usize;
         }
@@ -325,7 +341,7 @@ impl<'a> Reader<'a> {
         match self.table.named.get("init") {
             Some(LuaData::Bool(first)) => sync.skip_first = !first,
             None => {}
-            Some(_) => self.refused("init", "init as a function is not done here".into()),
+            Some(_) => self.wrong("init", "init must be true, false or a function".into()),
         }
         self.exit_codes(sync, &layer);
         self.crontab(sync);
@@ -334,24 +350,24 @@ impl<'a> Reader<'a> {
         self.filters(sync);
     }
 
-    /// Refuses a sync with actions of its own in one line; what else it has is theirs to understand.
-    fn own_actions(&mut self, table: &LuaTable) -> bool {
-        let names = SYNC.iter().filter(|(_, support)| *support == KeySupport::Refused(LAYER));
-        let names = names.map(|(name, _)| *name).filter(|name| table.named.contains_key(*name));
-        let names: Vec<&str> = names.collect();
-        let Some(first) = names.first() else { return false };
-        self.refused(first, format!("{}: {LAYER}", names.join(", ")));
-        true
+    /// Milliseconds that changes wait for more.
+    pub(super) fn delay(&mut self, layer: &str) -> u64 {
+        let usual = match layer {
+            "" => 0.0,
+            "direct" => 1.0,
+            _ => 15.0,
+        };
+        (self.number("delay", DELAY_MAX_S).unwrap_or(usual) * 1000.0) as u64
     }
 
-    fn required(&mut self, key: &str) -> Option<Vec<u8>> {
+    pub(super) fn required(&mut self, key: &str) -> Option<Vec<u8>> {
         if !self.table.named.contains_key(key) {
             self.wrong("", format!("this sync has no {key}"));
         }
         self.text(key)
     }
 
-    fn target(&mut self, sync: &mut SyncConfig, layer: &str) {
+    pub(super) fn target(&mut self, sync: &mut SyncConfig, layer: &str) {
         if layer == "rsyncssh" {
             if self.table.named.contains_key("target") {
                 let text = "default.rsyncssh wants host and targetdir instead of target";
@@ -398,7 +414,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Rules of `filter`, then of `exclude`: the first that matches decides.
-    fn filters(&mut self, sync: &mut SyncConfig) {
+    pub(super) fn filters(&mut self, sync: &mut SyncConfig) {
         let mut rules = Vec::new();
         for key in ["filterFrom", "filter", "excludeFrom", "exclude"] {
             let Some(value) = self.table.named.get(key) else { continue };

@@ -28,6 +28,17 @@ pub(super) struct LuaCall {
     pub(super) file: String,
     pub(super) line: usize,
     pub(super) table: LuaTable,
+    /// It has actions of its own.
+    pub(super) script: Option<ScriptKeys>,
+}
+
+/// How the keys of a sync with actions of its own are judged.
+#[derive(Clone, Debug)]
+pub(super) struct ScriptKeys {
+    /// They are; else the program does it.
+    pub(super) checked: bool,
+    /// Those that are right beside the usual.
+    pub(super) names: Vec<String>,
 }
 
 /// What a program did.
@@ -37,6 +48,8 @@ pub(super) struct Evaluated {
     pub(super) file: String,
     pub(super) settings: Vec<LuaCall>,
     pub(super) syncs: Vec<LuaCall>,
+    /// What it logged: category and line.
+    pub(super) lines: Vec<(String, String)>,
     /// Globals that were read and never set: name, file, line.
     pub(super) undefined: Vec<(String, String, usize)>,
     /// The texts of the files that calls stand in.

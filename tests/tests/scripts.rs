@@ -1,0 +1,271 @@
+//! Actions of one's own in a configuration of lsyncd: beside the real program, with names that a
+//! shell would run, and through a program in the place of rsync.
+
+// A rule that cannot be checked is a failure.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use livemirror_tests::peer::Programs;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long anything may take.
+const LIMIT: Duration = Duration::from_secs(20);
+
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Place {
+        let dir = format!("livemirror-scripts-{}-{name}", std::process::id());
+        let place = Place(std::env::temp_dir().join(dir));
+        fs::create_dir_all(place.0.join("src")).unwrap();
+        fs::create_dir_all(place.0.join("dst")).unwrap();
+        place
+    }
+
+    fn src(&self, name: &str) -> PathBuf {
+        self.0.join("src").join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join(name)).unwrap_or_default()
+    }
+
+    /// Starts a program on a configuration, and waits until the start is done.
+    fn start(&self, program: &[&str], config: &str) -> Running {
+        let shown = self.0.to_str().unwrap();
+        let config = format!("settings {{ nodaemon = true, logfile = 'PLACE/log' }}\n{config}");
+        let file = self.0.join("lsyncd.conf");
+        fs::write(&file, config.replace("PLACE", shown)).unwrap();
+        let mut command = Command::new(program[0]);
+        command.args(&program[1..]).arg(file).stdout(Stdio::null()).stderr(Stdio::null());
+        command.current_dir(&self.0).env("XDG_RUNTIME_DIR", &self.0);
+        let running = Running(command.spawn().unwrap());
+        self.until("the start is done", || self.read("out").contains("start"));
+        std::thread::sleep(STEP);
+        running
+    }
+
+    fn until(&self, what: &str, done: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !done() {
+            let (log, out) = (self.read("log"), self.read("out"));
+            assert!(start.elapsed() < LIMIT, "waiting in vain until {what}:\n{log}\n{out}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+struct Running(Child);
+
+impl Running {
+    fn end(&mut self) -> Option<i32> {
+        let _ = kill_process(Pid::from_child(&self.0), Signal::TERM);
+        self.0.wait().unwrap().code()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Longer than any of the two programs takes to act on a change.
+const STEP: Duration = Duration::from_millis(500);
+
+/// What a configuration's actions write when one thing after another happens.
+fn lines(program: &[&str], name: &str, config: &str) -> (Option<i32>, Vec<String>) {
+    let place = Place::new(name);
+    let mut running = place.start(program, config);
+    let step = |done: &dyn Fn()| {
+        done();
+        std::thread::sleep(STEP);
+    };
+    step(&|| fs::write(place.src("a b"), b"1").unwrap());
+    step(&|| fs::create_dir(place.src("dir")).unwrap());
+    step(&|| fs::write(place.src("dir/it's"), b"2").unwrap());
+    step(&|| fs::set_permissions(place.src("a b"), fs::Permissions::from_mode(0o600)).unwrap());
+    step(&|| fs::rename(place.src("a b"), place.src("dir/c")).unwrap());
+    step(&|| fs::rename(place.src("dir"), place.src("other")).unwrap());
+    step(&|| fs::write(place.src("other/c"), b"33").unwrap());
+    step(&|| fs::remove_file(place.src("other/c")).unwrap());
+    step(&|| fs::remove_dir_all(place.src("other")).unwrap());
+    let code = running.end();
+    let out = place.read("out").replace(place.0.to_str().unwrap(), "PLACE");
+    (code, out.lines().map(str::to_owned).collect())
+}
+
+const COMMANDS: &str = r#"
+local function out(text) return 'echo ' .. text .. ' >> PLACE/out' end
+sync { source = 'PLACE/src', target = 'PLACE/dst/', delay = 0, maxProcesses = 1,
+    onStartup = out 'start ^source ^target',
+    onAttrib = out 'attrib ^pathname',
+    onCreate = out 'create ^path ^pathname ^pathdir ^sourcePath ^targetPathname',
+    onModify = out 'modify ^path ^sourcePathdir',
+    onDelete = out 'delete ^path ^targetPath ^targetPathdir',
+    onMove = out 'move ^o.path ^d.path ^o.targetPathname ^d.targetPathname' }
+"#;
+
+const FUNCTIONS: &str = r#"
+local function out(e, ...) spawnShell(e, 'echo "$@" >> PLACE/out', ...) end
+sync { source = 'PLACE/src', target = 'PLACE/dst', delay = 0,
+    init = function(e) out(e, 'start', e.etype, e.source) end,
+    action = function(inlet)
+        local e, e2 = inlet.getEvent()
+        if e.etype == 'Attrib' then inlet.discardEvent(e) return end
+        out(e, e.etype, e.name, e.basename, e.path, tostring(e.isdir), e.targetPath,
+            e2 and e2.path or 'none', inlet.getConfig().delay)
+    end,
+    onMove = true, exitcodes = { [0] = 'ok' } }
+"#;
+
+const SPLIT: &str = r#"
+sync { source = 'PLACE/src', delay = 0, init = function(e) spawnShell(e, 'echo start >> PLACE/out') end,
+    action = function(inlet)
+        local e = inlet.getEvent()
+        if e.etype == 'Modify' or e.etype == 'Attrib' then inlet.discardEvent(e) return end
+        spawnShell(e, 'echo "$@" >> PLACE/out', e.etype, e.path)
+    end }
+"#;
+
+#[test]
+fn actions_are_told_what_the_real_program_tells() {
+    let Some(programs) = Programs::find() else { return };
+    let ours = programs.livemirror().to_str().unwrap();
+    std::thread::scope(|scope| {
+        for (name, config) in [("commands", COMMANDS), ("functions", FUNCTIONS), ("split", SPLIT)] {
+            scope.spawn(move || {
+                let wanted = lines(&["lsyncd"], &format!("real-{name}"), config);
+                let got = lines(&[ours, "lsyncd"], &format!("ours-{name}"), config);
+                assert!(wanted.1.len() > 9, "{wanted:?}");
+                assert_eq!(got, wanted, "{name}");
+            });
+        }
+    });
+}
+
+#[test]
+fn names_are_never_run() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("names");
+    let config = r#"sync { source = 'PLACE/src', target = 'PLACE/dst', delay = 0,
+        onStartup = '^echo start >> PLACE/out',
+        onCreate = [[cp "^sourcePathname" '^targetPathname'; printf '%s\n' "$(basename -- ^path)" '^path' >> PLACE/out]],
+        onModify = '/bin/cp ^sourcePathname ^targetPathname',
+        onDelete = 'rm "^targetPathname"; false' }"#;
+    let program = programs.livemirror().to_str().unwrap();
+    let mut running = place.start(&[program, "lsyncd"], config);
+    let names = [
+        "a`touch ran`b",
+        "c$(touch ran)d",
+        "e\"; touch ran; \"f",
+        "g'; touch ran; 'h",
+        "-n  x",
+        "* ",
+    ];
+    for name in names {
+        fs::write(place.src(name), name).unwrap();
+        let copy = place.0.join("dst").join(name);
+        place.until("it is copied", || fs::read(&copy).is_ok_and(|c| c == name.as_bytes()));
+        place.until("it is told twice", || place.read("out").matches(name).count() == 2);
+    }
+    fs::remove_file(place.src(names[0])).unwrap();
+    place.until("it is deleted", || !place.0.join("dst").join(names[0]).exists());
+    fs::remove_file(place.src(names[1])).unwrap();
+    place.until("a command that fails ends nothing", || {
+        !place.0.join("dst").join(names[1]).exists()
+    });
+    assert!(!place.0.join("ran").exists() && !place.src("ran").exists(), "a name was run");
+    assert_eq!(running.end(), Some(143));
+}
+
+#[test]
+fn exit_codes_and_the_end() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("codes");
+    let config = r#"sync { source = 'PLACE/src', delay = 0,
+        onStartup = 'echo start >> PLACE/out',
+        onCreate = 'echo try >> PLACE/out; [ ^pathname = end ] && exit 9; [ -e PLACE/src/go ] || exit 3',
+        exitcodes = { [0] = 'ok', [3] = 'again', [9] = 'die' } }"#;
+    let program = programs.livemirror().to_str().unwrap();
+    let mut running = place.start(&[program, "lsyncd"], config);
+    fs::write(place.src("file"), b"").unwrap();
+    place.until("it is tried again", || place.read("out").matches("try").count() > 2);
+    fs::write(place.src("go"), b"").unwrap();
+    place.until("it is done", || place.read("log").contains("Finished Create after exitcode: 0"));
+    fs::write(place.src("end"), b"").unwrap();
+    let start = Instant::now();
+    while running.0.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < LIMIT, "it does not end: {}", place.read("log"));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(running.0.wait().unwrap().code(), Some(255));
+}
+
+#[test]
+fn a_program_in_the_place_of_rsync_and_one_that_follows_it() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("wrap");
+    let wrapper = place.0.join("wrap");
+    fs::write(&wrapper, "#!/bin/sh\necho run >> \"$(dirname \"$0\")/out\"\nexec rsync \"$@\"\n")
+        .unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(place.src("before"), b"1").unwrap();
+    fs::write(place.0.join("dst/extra"), b"1").unwrap();
+    let config = r#"
+sync { default.rsync, source = 'PLACE/src', target = 'PLACE/dst', delay = 0,
+    rsync = { binary = 'PLACE/wrap', archive = true } }
+sync { default.rsync, source = 'PLACE/src', target = 'PLACE/second', delay = 0, maxProcesses = 1,
+    checkgauge = { default.rsync.checkgauge, note = true }, note = 'after',
+    action = function(inlet)
+        local event = inlet.getEvent()
+        if event.etype == 'Blanket' then
+            if rawget(event, 'follows') then
+                return spawnShell(event, 'echo "$1" >> PLACE/out', inlet.getConfig().note)
+            end
+        end
+        local next = inlet.createBlanketEvent()
+        next.follows = true
+        return default.rsync.action(inlet)
+    end,
+    collect = function(agent, code)
+        if not agent.isList and agent.etype == 'Init' and code == 0 then
+            local file = io.open('PLACE/out', 'a')
+            file:write('start\n')
+            file:close()
+        end
+        return default.collect(agent, code)
+    end }
+alarm(now() + 1, function(_, name)
+    local file = io.open(name, 'w')
+    file:close()
+end, 'PLACE/src/rung')"#;
+    let program = programs.livemirror().to_str().unwrap();
+    let mut running = place.start(&[program, "lsyncd"], config);
+    place.until("the alarm rings", || place.0.join("dst/rung").exists());
+    fs::create_dir_all(place.src("d/[x]*")).unwrap();
+    fs::write(place.src("d/[x]*/file"), b"22").unwrap();
+    for target in ["dst", "second"] {
+        place.until("it arrives", || place.0.join(target).join("d/[x]*/file").exists());
+        assert!(place.0.join(target).join("before").exists());
+    }
+    assert!(!place.0.join("dst/extra").exists(), "the start deletes");
+    fs::remove_dir_all(place.src("d")).unwrap();
+    place
+        .until("it goes", || !place.0.join("dst/d").exists() && !place.0.join("second/d").exists());
+    place.until("what follows is run", || place.read("out").contains("after\n"));
+    assert!(place.read("out").contains("run\n"));
+    assert_eq!(running.end(), Some(143));
+}
