@@ -329,12 +329,13 @@ impl<'a> Reader<'a> {
         let mut rules = Vec::new();
         for node in filter.children().filter(|n| n.has_tag_name("exclude")).collect::<Vec<_>>() {
             let Some(expression) = node.attribute("expression") else { continue };
-            match ending(expression) {
-                Some(end) => rules.push(FilterArg::Exclude([b"*", end.as_bytes()].concat())),
+            match pattern(expression) {
+                Some(pattern) => rules.push(FilterArg::Exclude(self.bytes(&pattern))),
                 None => {
                     let text = format!(
-                        "the regular expression \"{expression}\" is not done here: only (.*) with a \
-                         plain ending is; write --exclude=PATTERN into commonParams"
+                        "the regular expression \"{expression}\" is not done here: only a plain text \
+                         with (.*) before, behind or around it is, and ^NAME/*; write \
+                         --exclude=PATTERN into commonParams"
                     );
                     self.refused(node, text);
                 }
@@ -371,21 +372,48 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The plain text that an expression like `(.*)\.svn` ends with, when that is all it asks for.
-fn ending(expression: &str) -> Option<String> {
-    let inner = expression.strip_prefix('^').unwrap_or(expression);
-    let inner = inner.strip_suffix('$').unwrap_or(inner);
-    let rest = inner.strip_prefix("(.*)").or_else(|| inner.strip_prefix(".*"))?;
-    let mut end = String::new();
-    let mut letters = rest.chars();
+/// The pattern of rsync that hides what an expression does, for the forms that are in use: a plain
+/// text with `(.*)` before, behind or around it, and `^NAME/*`, a name at the top.
+fn pattern(expression: &str) -> Option<String> {
+    let inner = expression.strip_suffix('$').unwrap_or(expression);
+    let top = inner.strip_prefix('^');
+    let inner = top.unwrap_or(inner);
+    let any = ["(.*)", ".*"];
+    let (before, rest) = match any.iter().find_map(|any| inner.strip_prefix(any)) {
+        Some(rest) => (true, rest),
+        None => (false, inner),
+    };
+    // A star behind a slash is no name: any number of slashes.
+    let (below, rest) = match ["/*", "/(.*)", "/.*"].iter().find_map(|end| rest.strip_suffix(end)) {
+        Some(rest) if !before => (true, rest),
+        _ => (false, rest),
+    };
+    let (behind, rest) = match any.iter().find_map(|any| rest.strip_suffix(any)) {
+        // A dot that is quoted is one of the name.
+        Some(rest) if !below && !rest.ends_with('\\') => (true, rest),
+        _ => (false, rest),
+    };
+    let text = plain(rest)?;
+    match (before, behind) {
+        (true, true) => Some(format!("*{text}*")),
+        (true, false) => Some(format!("*{text}")),
+        (false, true) => top.map(|_| format!("/{text}*")),
+        (false, false) => top.map(|_| format!("/{text}")),
+    }
+}
+
+/// The text that an expression stands for, when it stands for one.
+fn plain(expression: &str) -> Option<String> {
+    let mut text = String::new();
+    let mut letters = expression.chars();
     while let Some(c) = letters.next() {
         match c {
-            '\\' => end.push(letters.next().filter(|c| "._-".contains(*c))?),
-            c if c.is_ascii_alphanumeric() || "_-".contains(c) => end.push(c),
+            '\\' => text.push(letters.next().filter(|c| "._-".contains(*c))?),
+            c if c.is_alphanumeric() || "_-~".contains(c) => text.push(c),
             _ => return None,
         }
     }
-    (!end.is_empty()).then_some(end)
+    (!text.is_empty()).then_some(text)
 }
 
 /// The longest time between comparisons: a year.
@@ -478,14 +506,38 @@ mod tests {
                 "<moveTo start=\"false\"> is not",
             ),
             (
-                "<filter start=\"false\"",
-                "<filter start=\"true\"",
-                "the regular expression \"^info/*\"",
+                "<filter start=\"false\">",
+                "<filter start=\"true\"><exclude expression=\"[ab]+x\"/>",
+                "the regular expression \"[ab]+x\"",
             ),
             ("-artuz", "-artuz --fake-super", "commonParams: livemirror: --fake-super"),
         ] {
             let errors = parse(STOCK.replace(from, to).as_bytes(), "c.xml").unwrap_err();
             assert!(errors[0].refused && errors[0].text.starts_with(want), "{errors:?}");
+        }
+    }
+
+    #[test]
+    fn expressions_in_use_are_patterns() {
+        // A failure would send what is to stay, or keep back what is to go.
+        for (expression, want) in [
+            ("(.*)\\.svn", Some("*.svn")),
+            (".*\\.swp$", Some("*.swp")),
+            ("(.*)~$", Some("*~")),
+            ("^info/*", Some("/info")),
+            ("^static/(.*)", Some("/static")),
+            ("^static$", Some("/static")),
+            ("(.*)cache(.*)", Some("*cache*")),
+            ("^tmp(.*)$", Some("/tmp*")),
+            ("info/*", None),
+            ("(.*)", None),
+            ("a|b", None),
+            ("(.*).gz", None),
+            ("(.*)[0-9]", None),
+            ("^a/b/*", None),
+            ("(.*)a\\.*", None),
+        ] {
+            assert_eq!(pattern(expression).as_deref(), want, "{expression}");
         }
     }
 
