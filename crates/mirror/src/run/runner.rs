@@ -52,24 +52,17 @@ pub fn run(
         .map(|sync| Arc::new(Shared::new(sync).after_killed(after_killed)))
         .collect();
     let ends = std::thread::scope(|scope| {
-        let threads: Vec<_> = config
-            .syncs
-            .iter()
-            .zip(&syncs)
-            .filter(|(one, _)| !one.script)
-            .map(|(one, shared)| {
-                let (one, reporter) = (one.clone(), &reporter);
-                scope.spawn(move || sync::run(one, shared, reporter))
-            })
-            .collect();
+        let own = config.syncs.iter().zip(&syncs).filter(|(one, _)| !one.script);
+        let threads = own.map(|(one, shared)| {
+            let (one, reporter) = (one.clone(), &reporter);
+            scope.spawn(move || sync::run(one, shared, reporter))
+        });
         #[cfg(feature = "lua")]
-        let threads: Vec<_> = threads
-            .into_iter()
-            .chain(config.script.as_ref().map(|path| {
-                let (config, syncs, reporter) = (&config, &syncs, &reporter);
-                scope.spawn(move || crate::script::machine::run(path, config, syncs, reporter))
-            }))
-            .collect();
+        let threads = threads.chain(config.script.as_ref().map(|path| {
+            let (config, syncs, reporter) = (&config, &syncs, &reporter);
+            scope.spawn(move || crate::script::machine::run(path, config, syncs, reporter))
+        }));
+        let threads: Vec<_> = threads.collect();
         let mut watch =
             Overseer { config: &config, syncs: &syncs, meters: vec![None; syncs.len()] };
         let mut status_file = config.status_file.clone().map(StatusWriter::new);

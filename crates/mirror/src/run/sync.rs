@@ -249,7 +249,8 @@ impl Mirror {
         if self.land(&outcome) {
             if self.first && self.config.once == Some(Once::Done) && outcome.exit != ExitCode::Ok {
                 // What failed is tried again as a whole until nothing fails.
-                return Ok(self.again());
+                self.again();
+                return Ok(());
             }
             self.shared.lock().numbers.passes += 1;
             self.report(What::Pass { first: self.first, work: work(&outcome, started) });

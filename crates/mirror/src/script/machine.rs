@@ -18,6 +18,7 @@ use rsync::options::FilterArg;
 
 use super::delays::{Delays, EventKind};
 use super::state::{Message, ScriptSync, SharedState, State, install};
+use crate::check::facts::resolved;
 use crate::config::lsyncd::{Hosted, host};
 use crate::config::{Config, SyncConfig};
 use crate::plan::exclude::Exclude;
@@ -325,10 +326,7 @@ fn open(
 /// Tells the program what became of a sync's table; whether it wants to know of moves.
 fn settle(hosted: &Hosted, at: usize, sync: &SyncConfig) -> mlua::Result<bool> {
     let lua = &hosted.lua;
-    let path = String::from_utf8(sync.source.clone()).ok();
-    let real = path.and_then(|path| std::fs::canonicalize(path).ok());
-    let real = real.map(|path| path.as_os_str().as_encoded_bytes().to_vec());
-    let mut source = real.unwrap_or_else(|| sync.source.clone());
+    let mut source = resolved(&sync.source).as_os_str().as_encoded_bytes().to_vec();
     if !source.ends_with(b"/") {
         source.push(b'/');
     }
