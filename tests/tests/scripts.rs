@@ -267,6 +267,9 @@ end, 'PLACE/src/rung')"#;
         assert!(place.0.join(target).join("before").exists());
     }
     assert!(!place.0.join("dst/extra").exists(), "the start deletes");
+    fs::write(place.src("x\nError: \u{1b}[2J"), b"").unwrap();
+    place.until("it is told", || place.read("log").contains("/x?Error: ?\\[2J"));
+    assert!(!place.read("log").contains('\u{1b}'), "a name writes to the terminal");
     fs::remove_dir_all(place.src("d")).unwrap();
     place
         .until("it goes", || !place.0.join("dst/d").exists() && !place.0.join("second/d").exists());

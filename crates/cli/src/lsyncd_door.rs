@@ -10,7 +10,7 @@ use mirror::config::foreign::{ForeignConfig, ProcessSettings};
 use mirror::config::lsyncd;
 use mirror::config::toml::ConfigError;
 use mirror::report::{Report, What};
-use rsync::daemon::log::{DaemonLog, LogTarget};
+use rsync::daemon::log::{DaemonLog, LogTarget, shown_line};
 use rsync::daemon::params::{ParamKind, ParamValue, parse_value};
 use rsync::daemon::{files, pidfile};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -310,7 +310,10 @@ fn mirror_until_signal(loaded: ForeignConfig, log: &Arc<Log>, stop: &Arc<AtomicB
             }
             What::Overflow => log.line("Normal", "--- OVERFLOW in event queue ---"),
             What::Progress(_) => {}
-            What::Script { category, text } => log.line(category, text),
+            What::Script { category, text } => {
+                let lines: Vec<String> = text.split('\n').map(shown_line).collect();
+                log.line(category, &lines.join("\n"));
+            }
             What::Warning { .. } => log.line("Warn", &report.line()),
             What::Stopped { .. } => log.line("Error", &report.line()),
             What::Pass { .. } | What::Ended { .. } => log.line("Normal", &report.line()),

@@ -538,8 +538,11 @@ function transfer.action(inlet)
 		if two then include(two, two:sub(-1) == '/') end
 	end)
 	local deletes = config.delete == nil or config.delete == true or config.delete == 'running'
+	-- A name is one line of the log, whatever it holds.
+	local shown = {}
+	for at, line in ipairs(lines) do shown[at] = line:gsub('%c', '?') end
 	log('Normal', 'Calling rsync with filter-list of new/modified files/dirs\n',
-		table.concat(lines, '\n'))
+		table.concat(shown, '\n'))
 	spawn(list, sync.prefix[1], '<', table.concat(lines, '\0') .. '\0',
 		{ table.unpack(sync.prefix, 2) }, sync.words, '-r',
 		deletes and { '--delete', '--ignore-errors' } or nil,
