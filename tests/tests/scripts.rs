@@ -204,8 +204,13 @@ fn exit_codes_and_the_end() {
         onStartup = 'echo start >> PLACE/out',
         onCreate = 'echo try >> PLACE/out; [ ^pathname = end ] && exit 9; [ -e PLACE/src/go ] || exit 3',
         exitcodes = { [0] = 'ok', [3] = 'again', [9] = 'die' } }"#;
+    let config = config.replace(
+        "exitcodes",
+        "crontab = { '* * * * * *' }, onFull = 'echo full ^source >> PLACE/out', exitcodes",
+    );
     let program = programs.livemirror().to_str().unwrap();
-    let mut running = place.start(&[program, "lsyncd"], config);
+    let mut running = place.start(&[program, "lsyncd"], &config);
+    place.until("the clock has its say", || place.read("out").contains("full /"));
     fs::write(place.src("file"), b"").unwrap();
     place.until("it is tried again", || place.read("out").matches("try").count() > 2);
     fs::write(place.src("go"), b"").unwrap();

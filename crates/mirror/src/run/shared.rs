@@ -279,7 +279,7 @@ impl Shared {
 }
 
 /// The next time that one of these lines names.
-fn next_of(crontab: &[Crontab]) -> Option<Zoned> {
+pub(crate) fn next_of(crontab: &[Crontab]) -> Option<Zoned> {
     let now = Zoned::now();
     crontab.iter().filter_map(|line| line.next(&now)).min()
 }

@@ -82,6 +82,11 @@ impl Delays {
         self.all.len()
     }
 
+    /// Whether an event of this kind waits.
+    pub fn waits(&self, kind: EventKind) -> bool {
+        self.all.iter().any(|delay| delay.kind == kind && !delay.active)
+    }
+
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()

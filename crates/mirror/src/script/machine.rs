@@ -24,7 +24,7 @@ use crate::config::{Config, SyncConfig};
 use crate::plan::exclude::Exclude;
 use crate::report::{Report, What};
 use crate::run::guard::{GuardedSource, Refusal};
-use crate::run::shared::Shared;
+use crate::run::shared::{Shared, next_of};
 use crate::run::sync::{End, Reporter};
 use crate::status::SyncState;
 use crate::watch::event::Event;
@@ -167,6 +167,7 @@ impl Machine {
         if next.is_some_and(|next| next <= now as f64) {
             wait = Duration::ZERO;
         }
+        self.by_the_clock();
         let mut all: Vec<usize> = self.state.borrow().syncs.keys().copied().collect();
         all.sort_unstable();
         for at in all {
@@ -192,6 +193,18 @@ impl Machine {
             }
         }
         Ok(wait)
+    }
+
+    /// Has everything compared where it is time.
+    fn by_the_clock(&self) {
+        for sync in self.state.borrow_mut().syncs.values_mut() {
+            if sync.full_at.as_ref().is_some_and(|at| *at <= jiff::Zoned::now()) {
+                sync.full_at = next_of(&sync.crontab);
+                if !sync.delays.waits(EventKind::Full) {
+                    sync.delays.add(EventKind::Full, b"", true, 0);
+                }
+            }
+        }
     }
 
     /// The event of a sync to act on now, or in how many milliseconds there will be one.
@@ -318,6 +331,8 @@ fn open(
         moves: false,
         extra: Exclude::new(&[], b"").map_err(wrong)?,
         rules: sync.options.filters.iter().map(rule).collect(),
+        crontab: sync.crontab.clone(),
+        full_at: next_of(&sync.crontab),
         moving: false,
     };
     Ok((made, watcher))

@@ -10,11 +10,13 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use jiff::Zoned;
 use mlua::{Lua, LuaString, Table, Value};
 use rsync::options::FilterArg;
 
 use super::delays::{Delay, Delays, EventKind};
 use super::process;
+use crate::config::crontab::Crontab;
 use crate::plan::exclude::Exclude;
 use crate::report::{Report, What};
 use crate::run::guard::GuardedSource;
@@ -48,6 +50,9 @@ pub(super) struct ScriptSync {
     pub(super) extra: Exclude,
     /// The rules of the sync, one a line.
     pub(super) rules: Vec<Vec<u8>>,
+    /// When everything is to be compared, and when that is next.
+    pub(super) crontab: Vec<Crontab>,
+    pub(super) full_at: Option<Zoned>,
     /// The next name to appear is the other half of a deletion.
     pub(super) moving: bool,
 }

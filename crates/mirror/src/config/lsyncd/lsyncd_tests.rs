@@ -259,8 +259,8 @@ fn mistakes_and_refusals_have_their_line() {
             "tunnel is not done here: start the tunnel by itself and name its local end as target",
         ),
         (
-            "onCreate = '/bin/echo', crontab = { '* * * * * *' }",
-            "crontab is not done here beside actions of one's own",
+            "onCreate = '/bin/echo', batchSizeLimit = 9",
+            "batchSizeLimit is not done here beside actions of one's own",
         ),
         (
             "rsync = { _extra = { '--fake-super' } }",

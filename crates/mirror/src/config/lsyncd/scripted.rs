@@ -24,7 +24,7 @@ const LAYER_KEYS: &[&str] = &[
     "sshExitCodes",
 ];
 /// Keys that are done for transfers alone.
-const TRANSFER_KEYS: &[&str] = &["crontab", "batchSizeLimit", "tunnel"];
+const TRANSFER_KEYS: &[&str] = &["batchSizeLimit", "tunnel"];
 
 /// The program that a sync transfers with, empty for our own.
 pub(super) fn binary(call: &LuaCall) -> Vec<u8> {
@@ -65,6 +65,7 @@ impl Reader<'_> {
             self.options(sync, layer);
         }
         self.exit_codes(sync, if layer.is_empty() { "own" } else { layer });
+        self.crontab(sync);
         self.filters(sync);
     }
 
