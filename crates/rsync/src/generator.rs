@@ -428,6 +428,21 @@ impl Generator {
         entry: &EntryView<'_>,
         index: i32,
     ) -> Result<(), Fatal> {
+        if !self.recv.opts.hard_links {
+            return self.deal_with(segment, pos, entry, index);
+        }
+        self.member_reached(entry);
+        self.deal_with(segment, pos, entry, index)?;
+        self.member_passed(entry)
+    }
+
+    fn deal_with(
+        &mut self,
+        segment: &Arc<Segment>,
+        pos: usize,
+        entry: &EntryView<'_>,
+        index: i32,
+    ) -> Result<(), Fatal> {
         let name = entry.name();
         if self.is_skipped(&name) {
             return Ok(());

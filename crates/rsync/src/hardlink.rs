@@ -2,7 +2,8 @@
 //!
 //! Part of the generator. The first member that stands correctly or arrives becomes the leader.
 //! While no member stands, all but the last one known wait; the last is asked for, and when its
-//! data has come the waiting ones are linked to it, most recently queued first.
+//! data has come the waiting ones are linked to it: those that came after it in their order, then
+//! those before it, most recently queued first.
 
 use std::io;
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub struct Group {
     leader: Option<Vec<u8>>,
     /// Index of the member that was asked for.
     requested: Option<i32>,
+    /// How many waited when it was asked for.
+    early: usize,
     waiting: Vec<Waiting>,
 }
 
@@ -55,6 +58,32 @@ impl Generator {
         }
     }
 
+    /// The walk has come to an entry; a member is ahead of it no longer.
+    pub fn member_reached(&mut self, entry: &EntryView<'_>) {
+        if let Some(group) = group_id(entry).and_then(|id| self.groups.get_mut(&id)) {
+            group.ahead = group.ahead.saturating_sub(1);
+        }
+    }
+
+    /// An entry has been dealt with, perhaps by passing it over.
+    pub fn member_passed(&mut self, entry: &EntryView<'_>) -> Result<(), Fatal> {
+        group_id(entry).map_or(Ok(()), |id| self.try_waiting(id))
+    }
+
+    /// Where nobody of a group is ahead, leads or was asked for, those that wait are tried, the
+    /// most recent first: whoever was to lead was left as it is, or failed.
+    fn try_waiting(&mut self, id: i32) -> Result<(), Fatal> {
+        while let Some(group) = self.groups.get_mut(&id)
+            && (group.ahead, group.requested, &group.leader) == (0, None, &None)
+            && let Some(next) = group.waiting.pop()
+        {
+            let entry = next.segment.list.get(next.pos);
+            self.regular(&next.segment, &entry, next.index)?;
+            self.settle(next.index);
+        }
+        Ok(())
+    }
+
     /// Deals with a member of a group; true when nothing more is to be done for it now.
     pub fn linked_already(
         &mut self,
@@ -64,8 +93,10 @@ impl Generator {
         index: i32,
     ) -> Result<bool, Fatal> {
         let Some(id) = group_id(entry) else { return Ok(false) };
+        if self.barred(entry) {
+            return Ok(true);
+        }
         let group = self.groups.entry(id).or_default();
-        group.ahead = group.ahead.saturating_sub(1);
         if let Some(leader) = group.leader.clone() {
             self.link_to(&leader, entry, index)?;
             return Ok(true);
@@ -86,6 +117,20 @@ impl Generator {
         Ok(false)
     }
 
+    /// Whether a member is passed over whatever its group does: for its size, or because only what
+    /// exists is brought up to date.
+    fn barred(&mut self, entry: &EntryView<'_>) -> bool {
+        let name = entry.name();
+        if entry.is_reg() && self.outside_size_limits(entry, &name) {
+            return true;
+        }
+        let Some(path) = self.recv.dest_path(&name).filter(|_| self.recv.opts.existing) else {
+            return false;
+        };
+        let missing = matches!(self.look(&path), Ok(None));
+        missing && self.skipped_by_presence(None, &name)
+    }
+
     /// Whether something of the entry's kind already stands at its place, so that it can lead.
     fn stands(&mut self, entry: &EntryView<'_>) -> bool {
         let Some(path) = self.recv.dest_path(&entry.name()) else { return false };
@@ -99,6 +144,7 @@ impl Generator {
     pub fn requested_leader(&mut self, entry: &EntryView<'_>, index: i32) {
         if let Some(group) = group_id(entry).and_then(|id| self.groups.get_mut(&id)) {
             group.requested = Some(index);
+            group.early = group.waiting.len();
         }
     }
 
@@ -129,7 +175,11 @@ impl Generator {
     fn lead(&mut self, id: i32, name: &[u8]) -> Result<(), Fatal> {
         let group = self.groups.entry(id).or_default();
         group.leader = Some(name.to_vec());
-        group.requested = None;
+        if group.requested.take().is_some()
+            && let Some(late) = group.waiting.get_mut(group.early..)
+        {
+            late.reverse();
+        }
         while let Some(waiting) = self.groups.get_mut(&id).and_then(|g| g.waiting.pop()) {
             let entry = waiting.segment.list.get(waiting.pos);
             self.link_to(name, &entry, waiting.index)?;
@@ -151,18 +201,10 @@ impl Generator {
             let name = segment.list.get(pos).name();
             return self.lead(id, &name);
         }
-        // The next that waits is asked for instead.
-        let next = self.groups.get_mut(&id).and_then(|group| {
+        if let Some(group) = self.groups.get_mut(&id) {
             group.requested = None;
-            group.waiting.pop()
-        });
-        if let Some(next) = next {
-            let entry = next.segment.list.get(next.pos);
-            let segment = next.segment.clone();
-            self.regular(&segment, &entry, next.index)?;
-            self.settle(next.index);
         }
-        Ok(())
+        self.try_waiting(id)
     }
 
     /// Makes an entry a link to the leader, if it is none yet, and reports it.

@@ -77,7 +77,8 @@ impl Generator {
         self.request(&path, entry, (meta.as_ref(), alternate.as_ref()), index, &name)
     }
 
-    fn outside_size_limits(&self, entry: &EntryView<'_>, name: &[u8]) -> bool {
+    /// Whether a file is too big or too small to be sent; says so when asked to.
+    pub fn outside_size_limits(&self, entry: &EntryView<'_>, name: &[u8]) -> bool {
         let opts = &self.recv.opts;
         let word = if opts.max_size.is_some_and(|max| entry.len() > max) {
             " is over max-size\n"
