@@ -224,6 +224,25 @@ fn exit_codes_and_the_end() {
     assert_eq!(running.0.wait().unwrap().code(), Some(255));
 }
 
+/// The installed lsyncd is of a version that does not know the setting.
+#[test]
+fn one_pass_ends_when_every_start_is_done() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("once");
+    let config = "settings { onepass = true }
+        sync { source = 'PLACE/src', delay = 0, onStartup = 'sleep 0.3; echo start >> PLACE/out' }
+        sync { source = 'PLACE/dst', delay = 0, onStartup = 'echo early >> PLACE/out' }";
+    let program = programs.livemirror().to_str().unwrap();
+    let mut running = place.start(&[program, "lsyncd"], config);
+    let start = Instant::now();
+    while running.0.try_wait().unwrap().is_none() {
+        assert!(start.elapsed() < LIMIT, "it does not end: {}", place.read("log"));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(running.0.wait().unwrap().code(), Some(0));
+    assert_eq!(place.read("out"), "early\nstart\n");
+}
+
 #[test]
 fn a_program_in_the_place_of_rsync_and_one_that_follows_it() {
     let Some(programs) = Programs::find() else { return };

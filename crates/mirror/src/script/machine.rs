@@ -150,6 +150,9 @@ impl Machine {
                 Ok(wait) => wait,
                 Err(end) => return end,
             };
+            if self.state.borrow().passed() {
+                return End::Asked;
+            }
             let first = messages.recv_timeout(wait).ok();
             for message in first.into_iter().chain(messages.try_iter()) {
                 if let Err(end) = self.take_in(message) {
@@ -329,6 +332,7 @@ fn open(
         processes_max: sync.processes,
         running: 0,
         moves: false,
+        once: sync.once.is_some(),
         extra: Exclude::new(&[], b"").map_err(wrong)?,
         rules: sync.options.filters.iter().map(rule).collect(),
         crontab: sync.crontab.clone(),

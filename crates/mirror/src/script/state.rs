@@ -46,6 +46,8 @@ pub(super) struct ScriptSync {
     pub(super) running: usize,
     /// Names that become others are told as such.
     pub(super) moves: bool,
+    /// All ends once nothing waits and nothing runs.
+    pub(super) once: bool,
     /// What scripts exclude for a while.
     pub(super) extra: Exclude,
     /// The rules of the sync, one a line.
@@ -73,6 +75,12 @@ pub(super) struct State {
 pub(super) type SharedState = Rc<RefCell<State>>;
 
 impl State {
+    /// Whether all that was to be done once is done.
+    pub(super) fn passed(&self) -> bool {
+        let done = |sync: &ScriptSync| sync.once && sync.running == 0 && sync.delays.is_empty();
+        self.processes.is_empty() && self.syncs.values().all(done)
+    }
+
     pub(super) fn now(&self) -> u64 {
         u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
