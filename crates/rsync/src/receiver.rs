@@ -343,7 +343,7 @@ impl ReceiverRole {
         let sum_head =
             SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
         self.printer.begin_progress(entry.len(), self.listed_bytes());
-        let mut target = self.open_target(&entry, &name, head);
+        let mut target = self.open_target(&entry, &name, head, sum_head.count > 0);
         let appends = self.recv.opts.append != Append::Off && !self.failed_once.contains(&head.ndx);
         let start = if appends { sum_head.basis_len() } else { 0 };
         let received = self.tokens_into(&mut target, &sum_head, start, &name);
@@ -381,8 +381,15 @@ impl ReceiverRole {
         Ok(())
     }
 
-    /// Opens what the tokens go into. Failure is reported and costs this file only.
-    fn open_target(&mut self, entry: &EntryView<'_>, name: &[u8], head: &ItemHead) -> Target {
+    /// Opens what the tokens go into, and the basis where blocks of it may come. Failure is reported
+    /// and costs this file only.
+    fn open_target(
+        &mut self,
+        entry: &EntryView<'_>,
+        name: &[u8],
+        head: &ItemHead,
+        blocks: bool,
+    ) -> Target {
         let Some(place) = self.recv.dest_path(name) else { return Target::Discard };
         let Some(base) = place.name() else { return Target::Discard };
         if self.recv.opts.relative
@@ -399,6 +406,7 @@ impl ReceiverRole {
             }
         };
         let basis = match head.basis {
+            _ if !blocks => None,
             Some(kind @ BASIS_FUZZY..) => self.open_similar(&place, &dir, kind, head),
             _ => self.open_basis(&place, &dir, base, head),
         };

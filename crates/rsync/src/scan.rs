@@ -884,7 +884,7 @@ impl Scanner {
     fn digest(&mut self, root: u16, name: &[u8]) -> Option<wire::checksum::strong::Digest> {
         let hashed = self
             .open_content(root, name)
-            .and_then(|file| crate::hash::hash_file(&file, self.list_sum, &mut self.buffer));
+            .and_then(|(file, _)| crate::hash::hash_file(&file, self.list_sum, &mut self.buffer));
         hashed.ok()
     }
 

@@ -98,13 +98,19 @@ impl Dir {
 
     /// Opens a regular file for reading. Anything else is refused without blocking.
     pub fn open_read(&self, name: &Name) -> io::Result<File> {
+        self.open_sized(name).map(|(file, _)| file)
+    }
+
+    /// The same with the file's size in bytes.
+    pub fn open_sized(&self, name: &Name) -> io::Result<(File, u64)> {
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = File::from(openat(&*self.fd, name.as_bytes(), flags, Mode::empty())?);
-        if file.metadata()?.mode() & 0o170_000 != 0o100_000 {
+        let meta = file.metadata()?;
+        if meta.mode() & 0o170_000 != 0o100_000 {
             return Err(Errno::INVAL.into());
         }
-        Ok(file)
+        Ok((file, meta.len()))
     }
 
     /// Reads a small regular file whole. Errors: one larger than `max`.
