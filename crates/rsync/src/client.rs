@@ -269,6 +269,7 @@ impl Client {
             dest,
             local,
             munge: self.opts.munge_links,
+            tames_links: false,
         });
         if !received.started && self.role == Role::Generator {
             self.role = Role::SoleReceiver;

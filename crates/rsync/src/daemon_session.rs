@@ -58,6 +58,7 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
         buffered: session.ahead,
         console,
         daemon: Some(daemon),
+        restricted: None,
         control,
     });
     if end.exit == ExitCode::Ok || end.sending {

@@ -50,6 +50,8 @@ pub struct ReceivingSetup {
     pub local: bool,
     /// Whether symlink texts get the munging prefix.
     pub munge: bool,
+    /// Whether texts of symlinks are made to stay below the top of the transfer.
+    pub tames_links: bool,
 }
 
 /// What a receiving side hands back.
@@ -128,8 +130,6 @@ fn parts(
     let RoleSetup { opts, agreed, reader, writer, reporter, control, mut printer, server } =
         setup.role;
     printer.set_sums(&agreed);
-    // Where the module is the root of the process there is nowhere to lead to.
-    let tames_nothing = !matches!(setup.start, DestStart::Module { confined: false, .. });
     let recv = Receiving {
         traffic: reader.traffic().clone(),
         reporter,
@@ -159,7 +159,7 @@ fn parts(
         local: setup.local,
         server,
         munge: setup.munge,
-        tames_links: !tames_nothing,
+        tames_links: setup.tames_links,
         requested: setup.requested,
         notes,
         listed: Mutex::new(crate::counters::KindCounts::default()),
