@@ -270,6 +270,7 @@ impl Client {
             local,
             munge: self.opts.munge_links,
             tames_links: false,
+            names: None,
         });
         if !received.started && self.role == Role::Generator {
             self.role = Role::SoleReceiver;

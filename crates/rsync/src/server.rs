@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use tree::owner::SharedNames;
 use tree::root::Root;
 use wire::exit::ExitCode;
 use wire::filter::FilterList;
@@ -42,6 +43,8 @@ pub struct DaemonPart {
     pub outgoing_chmod: Option<ChmodRules>,
     /// `incoming chmod`.
     pub incoming_chmod: Option<ChmodRules>,
+    /// Who knows names and ids of owners, where that is not the system.
+    pub names: Option<SharedNames>,
     /// Whether symlinks are munged.
     pub munge: bool,
     /// Whether a listing leaves out what cannot be read.
@@ -259,6 +262,7 @@ impl Server {
                     munge: daemon.munge,
                     settle: false,
                     ignore_nonreadable: daemon.ignore_nonreadable,
+                    names: daemon.names,
                 },
             ),
         };
@@ -336,6 +340,7 @@ impl Server {
                 Some(root) => DestStart::Module { root: root.clone(), confined: false },
             },
             tames_links: false,
+            names: None,
             dest,
             local: false,
             munge: self.opts.munge_links,
@@ -349,6 +354,7 @@ impl Server {
             setup.daemon_chmod = daemon.incoming_chmod;
             setup.munge = daemon.munge;
             // Where the module is the root of the process there is nowhere to lead to.
+            setup.names = daemon.names;
             setup.tames_links = !daemon.confined;
             setup.start = DestStart::Module { root: daemon.root, confined: daemon.confined };
         }
@@ -508,6 +514,7 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
         // Locally the option only undoes what is munged in the source.
         munge: false,
         tames_links: false,
+        names: None,
     });
     reporter.hand_over(&half.reporter);
     received.result

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::unbounded;
+use tree::owner::SharedNames;
 use wire::exit::ExitCode;
 use wire::filter::RequestedNames;
 use wire::filter::{FilterList, Side};
@@ -52,6 +53,8 @@ pub struct ReceivingSetup {
     pub munge: bool,
     /// Whether texts of symlinks are made to stay below the top of the transfer.
     pub tames_links: bool,
+    /// Who knows ids of owners, where that is not the system.
+    pub names: Option<SharedNames>,
 }
 
 /// What a receiving side hands back.
@@ -141,7 +144,7 @@ fn parts(
         rename: None,
         dest_missing: false,
         dest_made: false,
-        ids: Mutex::new(IdMap::new(&opts)),
+        ids: Mutex::new(IdMap::new(&opts, setup.names)),
         acls: Mutex::default(),
         xattrs: Mutex::default(),
         privileges: Privileges {
