@@ -273,6 +273,8 @@ impl Client {
             dest,
             local,
             munge: self.opts.munge_links,
+            tames_links: false,
+            names: None,
         });
         if !received.started && self.role == Role::Generator {
             self.role = Role::SoleReceiver;

@@ -14,7 +14,7 @@ use tree::acl::AclKind;
 use tree::cache::DirCache;
 use tree::dir::Dir;
 use tree::meta::Meta;
-use tree::owner::Owners;
+use tree::owner::{Owners, SharedNames};
 use tree::path::{Name, RelPath};
 use tree::root::Root;
 use tree::xattr::XattrHolder;
@@ -125,6 +125,8 @@ pub struct ScanRules {
     pub settle: bool,
     /// Whether a walk leaves out what cannot be read, without a word.
     pub ignore_nonreadable: bool,
+    /// Who knows names of owners, where that is not the system.
+    pub names: Option<SharedNames>,
 }
 
 impl Scanner {
@@ -148,7 +150,7 @@ impl Scanner {
             chmod,
             daemon_chmod: rules.daemon_chmod,
             list_sum,
-            owners: Owners::new(),
+            owners: Owners::asking(rules.names),
             roots: Vec::new(),
             implied: HashSet::new(),
             trusted_ways: HashSet::new(),

@@ -350,6 +350,8 @@ pub struct Options {
     pub safe_links: bool,
     /// `--munge-links`.
     pub munge_links: bool,
+    /// `--drop-D`: a receiver makes no devices and no special files, whatever travels.
+    pub drop_devices: bool,
     /// `-K`.
     pub keep_dirlinks: bool,
     /// `--delete-missing-args`.
@@ -504,6 +506,7 @@ impl Default for Options {
             copy_dirlinks: false,
             safe_links: false,
             munge_links: false,
+            drop_devices: false,
             keep_dirlinks: false,
             delete_missing_args: false,
             ignore_missing_args: false,

@@ -366,6 +366,7 @@ fn apply_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::CopyDirlinks => o.copy_dirlinks = true,
         Opt::SafeLinks => o.safe_links = true,
         Opt::MungeLinks => o.munge_links = on,
+        Opt::DropDevices => o.drop_devices = on,
         Opt::KeepDirlinks => o.keep_dirlinks = true,
         Opt::Perms => o.perms = on,
         Opt::Executability => o.executability = on,

@@ -119,6 +119,7 @@ pub enum Opt {
     KeepDirlinks,
     CopyDirlinks,
     MungeLinks,
+    DropDevices,
     SafeLinks,
     CopyUnsafeLinks,
     CopyLinks,
