@@ -302,9 +302,9 @@ impl Generator {
         let wanted_kind = if entry.is_link() {
             opts.links
         } else if entry.is_device() {
-            opts.devices && self.recv.privileges.root
+            opts.devices && self.recv.privileges.root && !opts.rights.drop_devices
         } else {
-            opts.specials
+            opts.specials && !opts.rights.drop_devices
         };
         if !wanted_kind || entry.is_link() && entry.link_target().is_none() {
             if opts.info.nonreg > 0 {

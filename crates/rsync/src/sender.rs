@@ -13,6 +13,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tree::dir::content_len;
 use wire::checksum::strong::FileHasher;
 use wire::delta::search::{MatchStats, Token};
 use wire::delta::table::SumTable;
@@ -478,7 +479,7 @@ impl Sender {
             Ok(file) => file,
             Err(error) => return self.no_send(head.ndx, entry.root(), &name, &error),
         };
-        if appends && file.metadata().is_ok_and(|meta| meta.len() < entry.len()) {
+        if appends && content_len(&file).is_ok_and(|len| len < entry.len()) {
             self.skip_diminished(head.ndx, entry.root(), &name);
             return Ok(());
         }
@@ -492,7 +493,8 @@ impl Sender {
         self.printer.begin_progress(entry.len(), self.lists.bytes);
         let mut hasher = self.agreed.transfer_sum.file_hasher();
         let (damaged, stats) = if appends || sums.head.count == 0 {
-            self.send_whole(file, sums.head.basis_len(), &mut hasher)?
+            let size = crate::symlinks::device_len(&self.reporter, &file, &name);
+            self.send_whole(file, sums.head.basis_len(), size, &mut hasher)?
         } else {
             self.send_delta(file, &head, sums, &mut hasher)?
         };
@@ -626,16 +628,18 @@ impl Sender {
         &mut self,
         file: std::fs::File,
         start: u64,
+        size: u64,
         hasher: &mut FileHasher,
     ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
         let mut stats = MatchStats::default();
-        let size = file.metadata().map_or(0, |m| m.len());
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut damaged = match self.opts.append {
             Append::Verified => crate::hash::hash_start(&file, start, hasher, &mut buffer).err(),
             Append::Off | Append::Blindly => None,
         };
-        if let Err(error) = (&file).seek(SeekFrom::Start(start)) {
+        if start > 0
+            && let Err(error) = (&file).seek(SeekFrom::Start(start))
+        {
             damaged = Some(error);
         }
         let mut left = size.saturating_sub(start);

@@ -119,18 +119,33 @@ impl Scanner {
         let path = RelPath::new(trim_root(name)).map_err(|_| invalid())?;
         let source = self.roots.get_mut(usize::from(root)).ok_or_else(invalid)?;
         let base = path.name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
-        let opened = source.cache.parent(path)?.open_read(base);
+        let devices = self.opts.rights.copy_devices;
+        let opened = source.cache.parent(path)?.open_content(base, devices);
         let opened = match opened {
             Err(error)
                 if error.raw_os_error() == Some(libc::ELOOP)
                     && (self.opts.copy_links || self.opts.copy_unsafe_links) =>
             {
-                source.root.open_through(path)
+                source.root.open_through(path, devices)
             }
             other => other,
         };
         opened.and_then(|file| self.opts.opened(file))
     }
+}
+
+/// How many bytes a device gives; none where it does not tell, which costs a word.
+pub fn device_len(
+    reporter: &crate::report::messages::Reporter,
+    file: &std::fs::File,
+    name: &[u8],
+) -> u64 {
+    tree::dir::content_len(file).unwrap_or_else(|error| {
+        let what = b"rsync: [sender] failed to get device size via seek: ".as_slice();
+        let why = errno_text(&error);
+        reporter.final_error(&[what, name, b": ", why.as_bytes()].concat());
+        0
+    })
 }
 
 #[cfg(test)]
