@@ -493,6 +493,10 @@ impl Sender {
         self.printer.begin_progress(entry.len(), self.lists.bytes);
         let mut hasher = self.agreed.transfer_sum.file_hasher();
         let (damaged, stats) = if appends || sums.head.count == 0 {
+            let size = match self.opts.rights.copy_devices {
+                true => crate::symlinks::device_len(&self.reporter, &file, &name),
+                false => size,
+            };
             self.send_whole(file, sums.head.basis_len()..size, &mut hasher)?
         } else {
             self.send_delta(file, &head, sums, &mut hasher)?

@@ -120,13 +120,18 @@ impl Scanner {
         let path = RelPath::new(trim_root(name)).map_err(|_| invalid())?;
         let source = self.roots.get_mut(usize::from(root)).ok_or_else(invalid)?;
         let base = path.name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
-        let opened = source.cache.parent(path)?.open_sized(base);
+        let devices = self.opts.rights.copy_devices;
+        let dir = source.cache.parent(path)?;
+        let opened = match devices {
+            true => dir.open_content(base, true).map(|file| (file, 0)),
+            false => dir.open_sized(base),
+        };
         let opened = match opened {
             Err(error)
                 if error.raw_os_error() == Some(libc::ELOOP)
                     && (self.opts.copy_links || self.opts.copy_unsafe_links) =>
             {
-                let file = source.root.open_through(path)?;
+                let file = source.root.open_through(path, devices)?;
                 let size = file.metadata()?.len();
                 Ok((file, size))
             }
@@ -134,6 +139,20 @@ impl Scanner {
         };
         opened.and_then(|(file, size)| Ok((self.opts.opened(file)?, size)))
     }
+}
+
+/// How many bytes a device gives; none where it does not tell, which costs a word.
+pub fn device_len(
+    reporter: &crate::report::messages::Reporter,
+    file: &std::fs::File,
+    name: &[u8],
+) -> u64 {
+    tree::dir::content_len(file).unwrap_or_else(|error| {
+        let what = b"rsync: [sender] failed to get device size via seek: ".as_slice();
+        let why = errno_text(&error);
+        reporter.final_error(&[what, name, b": ", why.as_bytes()].concat());
+        0
+    })
 }
 
 #[cfg(test)]
