@@ -30,6 +30,7 @@ use crate::options::{FilesFrom, Options, StderrMode};
 use crate::problem::Outcome;
 use crate::remove_source::Successes;
 use crate::report::messages::{Reporter, Role};
+use crate::run_log::RunLog;
 use crate::scan::{ScanRules, Scanner, SourceStart};
 use crate::sender::Sender;
 use crate::session::{ReceivingSetup, receive};
@@ -48,7 +49,9 @@ pub fn run(
         StderrMode::All => Arc::new(ErrorSide(console)),
         _ => console,
     };
-    let reporter = Arc::new(Reporter::new(console.clone(), opts.quiet, opts.eight_bit));
+    let mut reporter = Reporter::new(console.clone(), opts.quiet, opts.eight_bit);
+    crate::run_log::open(&opts, &mut reporter, Role::Client.word());
+    let reporter = Arc::new(reporter);
     let mut client = Client {
         protocol: opts.protocol,
         opts: Arc::new(opts),
@@ -323,7 +326,9 @@ impl Client {
     /// The options of the receiving half of a local copy: those of this one and what
     /// `--remote-option` adds.
     fn other_half(&self) -> Result<Arc<Options>, Fatal> {
-        let Some(half) = &self.opts.given.other_half else { return Ok(self.opts.clone()) };
+        let Some(half) = &self.opts.given.other_half else {
+            return Ok(Arc::new(Options { log: RunLog::default(), ..(*self.opts).clone() }));
+        };
         match &**half {
             Ok(half) => {
                 let mut opts = half.clone();
@@ -455,7 +460,7 @@ impl Client {
     /// With `-vv`: the words that the other side is started with.
     fn show_words(&self, heading: &str, words: &[Vec<u8>]) {
         if self.opts.verbose > 1 {
-            self.reporter.info(&remote_shell::shown(heading, words));
+            self.reporter.say(&remote_shell::shown(heading, words));
         }
     }
 

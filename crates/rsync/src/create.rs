@@ -299,6 +299,13 @@ impl Generator {
     pub fn link_or_special(&mut self, entry: &EntryView<'_>, index: i32) -> Result<(), Fatal> {
         let name = entry.name();
         let opts = self.recv.opts.clone();
+        let Some(path) = self.path(&name) else { return Ok(()) };
+        let Some(mut meta) = self.look_or_tell(&path, &name) else {
+            return Ok(());
+        };
+        if self.skipped_by_presence(meta.as_ref(), &name) {
+            return Ok(());
+        }
         let wanted_kind = if entry.is_link() {
             opts.links
         } else if entry.is_device() {
@@ -316,13 +323,6 @@ impl Generator {
             return Ok(());
         }
         if self.ignores_unsafe(entry, &name) {
-            return Ok(());
-        }
-        let Some(path) = self.path(&name) else { return Ok(()) };
-        let Some(mut meta) = self.look_or_tell(&path, &name) else {
-            return Ok(());
-        };
-        if self.skipped_by_presence(meta.as_ref(), &name) {
             return Ok(());
         }
         let in_the_way = meta.is_some();

@@ -12,6 +12,7 @@ use crate::console::Console;
 use crate::control::Control;
 use crate::daemon::rules::hides;
 use crate::daemon::session::DaemonSession;
+use crate::items::ItemLog;
 use crate::options::parse::{Parsing, UsageError, parse, parse_refusing};
 use crate::options::{FilesFrom, Options, RemoveSource};
 use crate::report::format::{OutFormat, Peer};
@@ -48,7 +49,7 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
         munge: session.munge,
         ignore_nonreadable: session.module.ignore_nonreadable,
         timeout_s: session.module.timeout_s,
-        log: Box::new(move |line| line_log.info(line.trim_ascii_end())),
+        log: Box::new(move |line| line_log.line(line)),
         transfer_log: transfer_log(&session, &opts),
         refusal,
         denied,
@@ -199,7 +200,7 @@ fn chmod_rules(session: &DaemonSession, text: &[u8], what: &str) -> Option<Chmod
     rules
 }
 
-fn transfer_log(session: &DaemonSession, opts: &Options) -> Option<(OutFormat, Peer)> {
+fn transfer_log(session: &DaemonSession, opts: &Options) -> Option<ItemLog> {
     let wanted = session.module.transfer_logging && !opts.dry_run;
     wanted.then(|| {
         let peer = Peer {
@@ -209,6 +210,6 @@ fn transfer_log(session: &DaemonSession, opts: &Options) -> Option<(OutFormat, P
             module_path: session.module.path.clone(),
             user: session.user.clone(),
         };
-        (OutFormat::parse(&session.module.log_format), peer)
+        ItemLog::of_transfers(OutFormat::parse(&session.module.log_format), peer)
     })
 }

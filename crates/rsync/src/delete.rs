@@ -414,6 +414,7 @@ impl Generator {
     fn tell_deleted(&mut self, name: &[u8], dir: bool) {
         let rel = crate::scan::trim_root(name).to_vec();
         if self.recv.server {
+            self.printer.log_deleted(&self.recv.reporter, &rel, dir);
             self.writer.message(&Message::Deleted { name: rel, dir });
         } else {
             self.printer.deleted(&self.recv.reporter, &rel, dir);

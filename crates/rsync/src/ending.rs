@@ -41,13 +41,7 @@ impl Ending {
         };
         if result.is_ok() {
             self.reporter.close_line();
-            let text = crate::report::summary::render(
-                &self.counters,
-                &self.opts,
-                self.protocol,
-                self.elapsed,
-            );
-            self.reporter.plain(&text);
+            self.tell_totals();
             if self.child_status > exit.code() {
                 exit = ExitCode::from_code(self.child_status).unwrap_or(exit);
             }
@@ -69,6 +63,9 @@ impl Ending {
                     reason.clone_from(&line);
                 }
                 if !fatal.is_some_and(|fatal| fatal.explained) {
+                    if fatal.is_some() {
+                        self.log_totals();
+                    }
                     self.reporter.final_error(line.as_bytes());
                 }
             }
@@ -95,5 +92,21 @@ impl Ending {
             bytes: self.counters.transferred_size,
             deleted: self.counters.deleted.total(),
         }
+    }
+    fn tell_totals(&self) {
+        let (counters, opts) = (&self.counters, &self.opts);
+        let text = crate::report::summary::render(counters, opts, self.protocol, self.elapsed);
+        self.reporter.plain(&text);
+        if text.is_empty() {
+            self.log_totals();
+        }
+        let lines = text.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+        lines.for_each(|line| self.reporter.log_line(line));
+    }
+
+    fn log_totals(&self) {
+        let counted = &self.counters;
+        let (sent, received) = (counted.sent, counted.received);
+        crate::run_log::totals(&self.reporter, sent, received, counted.total_size);
     }
 }

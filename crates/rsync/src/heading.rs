@@ -36,7 +36,7 @@ impl Heading {
             (false, true) => b"building file list ... ",
             (false, false) => b"receiving file list ... ",
         };
-        reporter.info(line);
+        reporter.say(line);
         if inc {
             return None;
         }
@@ -65,6 +65,7 @@ impl Heading {
             (true, 1) => "1 file to consider\n".to_owned(),
             (true, n) => format!("{n} files to consider\n"),
         };
+        reporter.log_line(text.as_bytes());
         reporter.plain(text.as_bytes());
     }
 }

@@ -49,8 +49,33 @@ pub struct ItemPrinter {
     heading: Option<Arc<Heading>>,
     /// The kind of digest that lines show.
     sum: ChecksumKind,
-    peer: Option<Arc<Peer>>,
-    log_format: Option<Arc<OutFormat>>,
+    log: Option<Arc<ItemLog>>,
+}
+
+/// How a log tells of items.
+#[derive(Debug)]
+pub struct ItemLog {
+    format: OutFormat,
+    peer: Option<Peer>,
+    /// All that is itemized, not only what has arrived.
+    whole: bool,
+}
+
+/// `--log-file-format` unless given.
+const LOG_FORMAT: &[u8] = b"%i %n%L";
+
+impl ItemLog {
+    /// A daemon's transfer log.
+    pub fn of_transfers(format: OutFormat, peer: Peer) -> ItemLog {
+        ItemLog { format, peer: Some(peer), whole: false }
+    }
+
+    /// That of `--log-file`, where there is one.
+    pub fn of_run(opts: &Options) -> Option<ItemLog> {
+        let text = opts.log.format.as_deref().unwrap_or(LOG_FORMAT);
+        let format = OutFormat::parse(text);
+        opts.log.file.as_ref().map(|_| ItemLog { format, peer: None, whole: true })
+    }
 }
 
 impl ItemPrinter {
@@ -63,6 +88,7 @@ impl ItemPrinter {
             Arc::new(Mutex::new(Running { line, files: 0 }))
         });
         ItemPrinter {
+            log: ItemLog::of_run(&opts).map(Arc::new),
             opts,
             format,
             sending,
@@ -70,21 +96,11 @@ impl ItemPrinter {
             progress,
             heading: None,
             sum: ChecksumKind::None,
-            peer: None,
-            log_format: None,
         }
     }
 
     /// The printer of a server, which shows nothing and may log.
-    pub fn server(
-        opts: Arc<Options>,
-        sending: bool,
-        log: Option<(OutFormat, Peer)>,
-    ) -> ItemPrinter {
-        let (log_format, peer) = match log {
-            Some((format, peer)) => (Some(Arc::new(format)), Some(Arc::new(peer))),
-            None => (None, None),
-        };
+    pub fn server(opts: Arc<Options>, sending: bool, log: Option<ItemLog>) -> ItemPrinter {
         ItemPrinter {
             opts,
             format: None,
@@ -93,8 +109,7 @@ impl ItemPrinter {
             progress: None,
             heading: None,
             sum: ChecksumKind::None,
-            peer,
-            log_format,
+            log: log.map(Arc::new),
         }
     }
 
@@ -120,6 +135,7 @@ impl ItemPrinter {
 
     /// The file list begins.
     pub fn begin_list(&mut self, reporter: &Reporter, inc: bool) {
+        crate::run_log::begin(reporter, self.sending);
         self.heading = Heading::begin(&self.opts, reporter, self.sending, inc).map(Arc::new);
     }
 
@@ -138,7 +154,8 @@ impl ItemPrinter {
     /// Whether lines need numbers that are known only after the transfer.
     pub fn after_transfer(&self) -> bool {
         let needs = |f: &Option<Arc<OutFormat>>| f.as_ref().is_some_and(|f| f.needs_transfer());
-        needs(&self.format) || self.log_format.is_some()
+        let log = self.log.as_ref();
+        needs(&self.format) || log.is_some_and(|log| !log.whole || log.format.needs_transfer())
     }
 
     /// Shows one item as its record passes by.
@@ -151,7 +168,7 @@ impl ItemPrinter {
         done: Option<&ItemLine>,
         given: &dyn Fn(u16) -> &'a [u8],
     ) {
-        if self.format.is_none() && self.log_format.is_none() {
+        if self.format.is_none() && self.log.is_none() {
             return;
         }
         let single;
@@ -163,29 +180,46 @@ impl ItemPrinter {
             }
             (Place::Dir, None) => return,
         };
-        let linked = head.xname.as_ref().is_some_and(|leader| !leader.is_empty());
-        // Without the letters there is nothing to show of a file whose attributes alone change.
-        let made = head.iflags.contains(ItemFlags::TRANSFER)
-            || head.iflags.contains(ItemFlags::LOCAL_CHANGE);
-        let shown = made || view.is_dir() || self.opts.shows_letters();
-        let significant = (head.iflags.is_reportable() || linked) && shown;
         if let Some(format) = &self.format {
-            let show = significant
-                || self.opts.itemize > 1
+            let show = self.is_significant(&view, head, self.opts.shows_letters())
                 || self.opts.info.name > 1 && self.opts.shows_letters();
             if show {
                 let line = format.render(&self.render_item(&view, head, done, given));
-                reporter.info(&line);
+                reporter.say(&line);
             }
         }
-        // The log tells what has arrived.
-        if let Some(format) = &self.log_format
-            && done.is_some()
-            && head.iflags.contains(ItemFlags::TRANSFER)
-            && let Some(log) = &reporter.log
+        if let Some(log) = &self.log
+            && self.is_logged(log, &view, head, done)
         {
-            log(&format.render(&self.render_item(&view, head, done, given)));
+            reporter.log_line(&log.format.render(&self.render_item(&view, head, done, given)));
         }
+    }
+
+    /// Whether a line is worth its while, which may have `letters`: without them there is nothing to
+    /// show of a file whose attributes alone change.
+    fn is_significant(&self, view: &EntryView<'_>, head: &ItemHead, letters: bool) -> bool {
+        let linked = head.xname.as_ref().is_some_and(|leader| !leader.is_empty());
+        let made = head.iflags.contains(ItemFlags::TRANSFER)
+            || head.iflags.contains(ItemFlags::LOCAL_CHANGE);
+        let changed = head.iflags.is_reportable() || linked;
+        changed && (made || view.is_dir() || letters) || self.opts.itemize > 1
+    }
+
+    fn is_logged(
+        &self,
+        log: &ItemLog,
+        view: &EntryView<'_>,
+        head: &ItemHead,
+        done: Option<&ItemLine>,
+    ) -> bool {
+        let transfer = head.iflags.contains(ItemFlags::TRANSFER);
+        if !log.whole {
+            // The log tells what has arrived.
+            return done.is_some() && transfer;
+        }
+        // A dry run transfers nothing, and a server has nothing to tell of it.
+        let dry = self.opts.dry_run && (transfer || self.opts.server);
+        !dry && !log.format.is_empty() && self.is_significant(view, head, log.format.uses(b'i'))
     }
 
     fn render_item<'a>(
@@ -220,7 +254,7 @@ impl ItemPrinter {
             sum_bytes: done.map_or(0, |d| d.sum_bytes),
             digest: self.shown_digest(view, done),
             digest_len: self.sum.digest_len(),
-            peer: self.peer.as_deref().cloned(),
+            peer: self.log.as_ref().and_then(|log| log.peer.clone()),
         }
     }
 
@@ -232,23 +266,17 @@ impl ItemPrinter {
 
     /// Shows a deletion.
     pub fn deleted(&self, reporter: &Reporter, name: &[u8], dir: bool) {
-        let mut shown = name.to_vec();
-        if dir {
-            shown.push(b'/');
+        self.log_deleted(reporter, name, dir);
+        let format = self.format.as_deref();
+        if self.opts.info.del > 0 || format.is_some_and(OutFormat::shows_deletions) {
+            reporter.say(&deletion_line(format, name, dir));
         }
-        if let Some(format) = &self.format
-            && format.shows_deletions()
-        {
-            let item = Item {
-                name: shown,
-                long_name: name.to_vec(),
-                itemize: *b"*deleting  ",
-                operation: Operation::Delete,
-                ..Item::default()
-            };
-            reporter.info(&format.render(&item));
-        } else if self.opts.info.del > 0 {
-            reporter.info(&[b"deleting ".as_slice(), &shown, b"\n"].concat());
+    }
+
+    /// Notes one in the log of the run.
+    pub fn log_deleted(&self, reporter: &Reporter, name: &[u8], dir: bool) {
+        if let Some(log) = self.log.as_ref().filter(|log| log.whole && !self.opts.dry_run) {
+            reporter.log_line(&deletion_line(Some(&log.format), name, dir));
         }
     }
 
@@ -305,6 +333,22 @@ impl ItemPrinter {
 
     fn running(&self) -> Option<std::sync::MutexGuard<'_, Running>> {
         self.progress.as_ref().and_then(|running| running.lock().ok())
+    }
+}
+
+/// In the words of a format, where it has some for deletions.
+fn deletion_line(format: Option<&OutFormat>, name: &[u8], dir: bool) -> Vec<u8> {
+    let slash: &[u8] = if dir { b"/" } else { b"" };
+    let shown = [name, slash].concat();
+    match format.filter(|format| format.shows_deletions()) {
+        Some(format) => format.render(&Item {
+            name: shown,
+            long_name: name.to_vec(),
+            itemize: *b"*deleting  ",
+            operation: Operation::Delete,
+            ..Item::default()
+        }),
+        None => [b"deleting ".as_slice(), &shown, b"\n"].concat(),
     }
 }
 

@@ -54,6 +54,7 @@ pub mod regular;
 pub mod remove_source;
 pub mod report;
 pub mod restrict;
+pub mod run_log;
 pub mod scan;
 pub mod sender;
 pub mod server;

@@ -16,7 +16,7 @@ use crate::control::Control;
 use crate::dest::DestStart;
 use crate::fatal::Fatal;
 use crate::files_from;
-use crate::items::ItemPrinter;
+use crate::items::{ItemLog, ItemPrinter};
 use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::options::{Options, StderrMode};
 use crate::remove_source::Successes;
@@ -54,7 +54,7 @@ pub struct DaemonPart {
     /// Where log lines go.
     pub log: crate::report::messages::LogSink,
     /// Format and peer of the transfer log.
-    pub transfer_log: Option<(crate::report::format::OutFormat, crate::report::format::Peer)>,
+    pub transfer_log: Option<ItemLog>,
     /// A refusal of options, to be told once the client can read it: whole lines.
     pub refusal: Option<Vec<u8>>,
     /// Why the module cannot be read, or written.
@@ -116,7 +116,11 @@ pub fn run(run: ServerRun) -> ServerEnd {
     if let Some(daemon) = &mut daemon {
         reporter.module = Some(daemon.module.clone());
         reporter.log = Some(std::mem::replace(&mut daemon.log, Box::new(|_| {})));
+    } else {
+        crate::run_log::open(&opts, &mut reporter, Role::Server.word());
+        crate::run_log::begin(&reporter, opts.sender);
     }
+    let own_log = daemon.is_none();
     let mut server = Server {
         opts: Arc::new(opts),
         reporter: Arc::new(reporter),
@@ -126,7 +130,12 @@ pub fn run(run: ServerRun) -> ServerEnd {
         restricted: run.restricted,
     };
     let result = server.session(reader, writer, run.paths, daemon);
-    server.conclude(result)
+    let reporter = server.reporter.clone();
+    let end = server.conclude(result);
+    if own_log && (end.exit == ExitCode::Ok || end.sending) {
+        crate::run_log::totals(&reporter, end.sent, end.received, end.total_size);
+    }
+    end
 }
 
 struct Server {
@@ -245,7 +254,8 @@ impl Server {
         }
         let (start, printer, rules) = match daemon {
             None => {
-                let printer = ItemPrinter::server(self.opts.clone(), true, None);
+                let log = ItemLog::of_run(&self.opts);
+                let printer = ItemPrinter::server(self.opts.clone(), true, log);
                 crate::munge::check(&self.opts)?;
                 let (module, munge) = (self.restricted.clone(), self.opts.munge_links);
                 let own = ScanRules { filters, module, munge, ..Default::default() };
@@ -328,7 +338,8 @@ impl Server {
             return Err(self.tell(fatal, &agreed, &mut reader, &mut writer));
         }
         let dest = paths.into_iter().next().unwrap_or_else(|| b".".to_vec());
-        let printer = ItemPrinter::server(self.opts.clone(), false, None);
+        let log = ItemLog::of_run(&self.opts);
+        let printer = ItemPrinter::server(self.opts.clone(), false, log);
         let mut setup = ReceivingSetup {
             role: self.role_setup(reader, writer, agreed, printer),
             filters,
@@ -480,7 +491,7 @@ pub struct LocalHalf {
 pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
     let traffic = Traffic::new(half.opts.timeout_s, half.control.clone());
     let mut reader = LinkReader::new(half.streams.input, traffic.clone(), Vec::new());
-    let mut writer = LinkWriter::new(half.streams.output, traffic, 0);
+    let mut writer = LinkWriter::new(half.streams.output, traffic.clone(), 0);
     let mut opts = (*half.opts).clone();
     let inc = opts.may_recurse_in_segments(true);
     opts.capabilities = Some(wire::handshake::client_capabilities(inc).as_bytes()[1..].to_vec());
@@ -491,7 +502,10 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
     let agreed = setup::server(&opts, protocol, &names, random_seed(), &mut reader, &mut writer)?;
     reader.start_mux(MessagePolicy::from_sending_client(), Box::new(|_| Ok(())));
     writer.start_mux();
-    let reporter = Arc::new(Reporter::server(half.console, &opts));
+    let mut reporter = Reporter::server(half.console, &opts);
+    crate::run_log::open(&opts, &mut reporter, Role::SoleReceiver.word());
+    crate::run_log::begin(&reporter, false);
+    let reporter = Arc::new(reporter);
     reporter.set_outlet(match opts.stderr {
         StderrMode::Errors => Outlet::Split(writer.posts()),
         StderrMode::Client => Outlet::Framed(writer.posts()),
@@ -499,7 +513,7 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
     });
     let received = receive(ReceivingSetup {
         role: RoleSetup {
-            printer: ItemPrinter::server(opts.clone(), false, None),
+            printer: ItemPrinter::server(opts.clone(), false, ItemLog::of_run(&opts)),
             opts,
             agreed,
             reader,
@@ -520,6 +534,10 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
         tames_links: false,
         names: None,
     });
+    if received.result.is_ok() {
+        let total = received.counters.total_size;
+        crate::run_log::totals(&reporter, traffic.written(), traffic.read(), total);
+    }
     reporter.hand_over(&half.reporter);
     received.result
 }

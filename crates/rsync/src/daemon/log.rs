@@ -87,21 +87,31 @@ impl DaemonLog {
         self.write(LogLevel::Warning, text.as_ref());
     }
 
-    /// Writes a text, each of its lines as one. A log that cannot be written is no reason to end
-    /// a transfer, so errors are dropped.
+    /// Writes one line of a transfer, with or without its end: a line break within it is of a name,
+    /// and shown as other control bytes are.
+    pub fn line(&self, line: &[u8]) {
+        self.write_line(LogLevel::Info, line.strip_suffix(b"\n").unwrap_or(line));
+    }
+
+    /// Writes a text, each of its lines as one.
     pub fn write(&self, level: LogLevel, text: &[u8]) {
+        for line in text.trim_ascii_end().split(|b| *b == b'\n') {
+            self.write_line(level, line);
+        }
+    }
+
+    /// A log that cannot be written is no reason to end a transfer, so errors are dropped.
+    fn write_line(&self, level: LogLevel, line: &[u8]) {
         let now = Timestamp::now().to_zoned(self.zone.clone());
         let Ok(mut sink) = self.sink.lock() else { return };
-        for line in text.trim_ascii_end().split(|b| *b == b'\n') {
-            let _ = match &mut *sink {
-                Sink::File(file) => file.write_all(&file_line(&now, line)),
-                Sink::Syslog { socket: Some(socket), facility, tag } => {
-                    let packet = syslog_packet(&now, level, *facility, tag, line);
-                    socket.send(&packet).map(|_| ())
-                }
-                Sink::Syslog { socket: None, .. } => Ok(()),
-            };
-        }
+        let _ = match &mut *sink {
+            Sink::File(file) => file.write_all(&file_line(&now, line)),
+            Sink::Syslog { socket: Some(socket), facility, tag } => {
+                let packet = syslog_packet(&now, level, *facility, tag, line);
+                socket.send(&packet).map(|_| ())
+            }
+            Sink::Syslog { socket: None, .. } => Ok(()),
+        };
     }
 }
 

@@ -18,8 +18,10 @@ pub mod scan;
 pub mod server_args;
 pub mod size;
 pub mod table;
+pub mod voice;
 
 use info::InfoLevels;
+pub use voice::{Outbuf, StderrMode};
 use wire::checksum::strong::ChecksumKind;
 use wire::token::TokenKind;
 
@@ -96,18 +98,6 @@ pub enum Partial {
     Dir(Vec<u8>),
 }
 
-/// When what is said on the standard output is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Outbuf {
-    /// At once.
-    #[default]
-    None,
-    /// With the end of a line.
-    Line,
-    /// When there is a block of it, and at the end.
-    Block,
-}
-
 /// `--append`, `--append-verify`: only what a longer source has more is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Append {
@@ -144,18 +134,6 @@ impl BasisKind {
             BasisKind::Link => "--link-dest",
         }
     }
-}
-
-/// How a client's standard error relates to a server's messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum StderrMode {
-    /// Errors to the server's own standard error where it has one.
-    #[default]
-    Errors,
-    /// Every message to the server's own standard error.
-    All,
-    /// Every message through the connection.
-    Client,
 }
 
 /// What was typed rather than what it means: only [`server_args`] reads it, since the other side is
@@ -215,6 +193,8 @@ pub struct Options {
     pub itemize: u8,
     /// `--out-format` as meant, `%i %n%L` with `-i`, `%n%L` with `-v`; on a server `--log-format`.
     pub out_format: Option<Vec<u8>>,
+    /// The log of the run.
+    pub log: crate::run_log::RunLog,
     /// `-8`.
     pub eight_bit: bool,
     /// `--stderr` and its two old names.
@@ -442,6 +422,7 @@ impl Default for Options {
             human: 1,
             itemize: 0,
             out_format: None,
+            log: crate::run_log::RunLog::default(),
             eight_bit: false,
             stderr: StderrMode::Errors,
             list_only: false,

@@ -501,27 +501,6 @@ fn apply_size(draft: &mut Draft, row: &Row, value: &[u8]) -> Result<(), UsageErr
     Ok(())
 }
 
-/// `errors`, `all` or `client`, or any beginning of one.
-fn stderr_mode(value: &[u8]) -> Option<StderrMode> {
-    match value {
-        b"" => None,
-        mode if b"errors".starts_with(mode) => Some(StderrMode::Errors),
-        mode if b"all".starts_with(mode) => Some(StderrMode::All),
-        mode if b"client".starts_with(mode) => Some(StderrMode::Client),
-        _ => None,
-    }
-}
-
-/// The first letter of `none` (or `unbuffered`), `line`, `block` (or `full`).
-fn outbuf(value: &[u8]) -> Option<Outbuf> {
-    Some(match value.first()?.to_ascii_uppercase() {
-        b'N' | b'U' => Outbuf::None,
-        b'L' => Outbuf::Line,
-        b'B' | b'F' => Outbuf::Block,
-        _ => return None,
-    })
-}
-
 fn apply_text(draft: &mut Draft, opt: Opt, value: Vec<u8>) -> Result<Applied, UsageError> {
     let Draft { options: o, .. } = draft;
     match opt {
@@ -535,7 +514,7 @@ fn apply_text(draft: &mut Draft, opt: Opt, value: Vec<u8>) -> Result<Applied, Us
                 return Err(UsageError::plain(line, draft.role()));
             }
         },
-        Opt::Stderr => match stderr_mode(&value) {
+        Opt::Stderr => match StderrMode::parse(&value) {
             Some(mode) => o.stderr = mode,
             None => {
                 let end = b"\" is not one of errors, all, or client";
@@ -567,11 +546,7 @@ fn apply_text(draft: &mut Draft, opt: Opt, value: Vec<u8>) -> Result<Applied, Us
         Opt::Include => o.filters.push(FilterArg::Include(value)),
         Opt::ExcludeFrom => o.filters.push(FilterArg::ExcludeFrom(value)),
         Opt::IncludeFrom => o.filters.push(FilterArg::IncludeFrom(value)),
-        Opt::FilesFrom => draft.files_from = Some(value),
         Opt::OutFormat => draft.out_format = Some(value),
-        Opt::PartialDir => draft.partial_dir = Some(value),
-        Opt::TempDir => o.temp_dir = Some(value),
-        Opt::BackupDir => o.backup_dir = Some(value),
         Opt::CompareDest => draft.add_basis(BasisKind::Compare, value)?,
         Opt::CopyDest => draft.add_basis(BasisKind::Copy, value)?,
         Opt::LinkDest => draft.add_basis(BasisKind::Link, value)?,
@@ -580,15 +555,29 @@ fn apply_text(draft: &mut Draft, opt: Opt, value: Vec<u8>) -> Result<Applied, Us
         Opt::SkipCompress => o.skip_compress = Some(value),
         Opt::ChecksumChoice => draft.checksum_choice = Some(value),
         Opt::Address => o.address = Some(value),
-        Opt::PasswordFile => o.password_file = Some(value),
-        Opt::EarlyInput => o.early_input = Some(value),
         Opt::Sockopts => o.sockopts = Some(value),
-        Opt::Outbuf => match outbuf(&value) {
+        Opt::Outbuf => match Outbuf::parse(&value) {
             Some(mode) => o.outbuf = mode,
             None => return Err(draft.error("Invalid --outbuf setting -- specify N, L, or B.")),
         },
+        _ => apply_path(draft, opt, value),
+    }
+    Ok(Applied::Done)
+}
+
+/// Texts that name files and directories, and what is written into them.
+fn apply_path(draft: &mut Draft, opt: Opt, value: Vec<u8>) {
+    let Draft { options: o, .. } = draft;
+    match opt {
+        Opt::FilesFrom => draft.files_from = Some(value),
+        Opt::LogFile => o.log.file = Some(value),
+        Opt::LogFileFormat => o.log.format = Some(value),
+        Opt::PartialDir => draft.partial_dir = Some(value),
+        Opt::TempDir => o.temp_dir = Some(value),
+        Opt::BackupDir => o.backup_dir = Some(value),
+        Opt::PasswordFile => o.password_file = Some(value),
+        Opt::EarlyInput => o.early_input = Some(value),
         // No other row takes a text.
         _ => {}
     }
-    Ok(Applied::Done)
 }

@@ -8,6 +8,7 @@ use super::Options;
 use super::check;
 use super::parse::{Applied, Draft, UsageError, apply};
 use super::scan::{Scanned, WordScanner};
+use crate::run_log::RunLog;
 
 /// The options of the other half; none without `-M`, and on a server.
 pub(super) fn of(
@@ -20,6 +21,7 @@ pub(super) fn of(
     }
     let mut half = draft.clone();
     let remote = std::mem::take(&mut half.options.remote_options);
+    half.options.log = RunLog::default();
     half.server = true;
     let read = read(&mut half, &remote);
     half.server = false;

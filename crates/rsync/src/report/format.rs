@@ -148,6 +148,11 @@ impl OutFormat {
         self.uses(b'i') || self.uses(b'o')
     }
 
+    /// Whether a line would hold nothing.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
     /// Whether the escape `letter` occurs.
     pub fn uses(&self, letter: u8) -> bool {
         let is = |piece: &Piece| matches!(piece, Piece::Escape { letter: l, .. } if *l == letter);

@@ -138,6 +138,11 @@ impl Reporter {
     /// One line of information, with its newline.
     pub fn info(&self, line: &[u8]) {
         self.log_line(line);
+        self.say(line);
+    }
+
+    /// The same for what a log tells in its own words, or not at all.
+    pub fn say(&self, line: &[u8]) {
         match self.outlet() {
             Outlet::Console | Outlet::Errors if self.quiet => {}
             Outlet::Console => {
@@ -162,6 +167,7 @@ impl Reporter {
 
     /// One line of a listing: it is what was asked for, so that `-q` does not silence it.
     pub fn listing(&self, text: &[u8]) {
+        self.log_line(text);
         match self.outlet() {
             Outlet::Console => {
                 self.console.out(&for_terminal(text, self.eight_bit, self.utf8));
