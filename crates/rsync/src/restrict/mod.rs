@@ -138,6 +138,8 @@ pub fn prepare(
         return Ok(None);
     }
     let request = command::understand(command, grants)?;
+    // From here on paths lead nowhere else, whatever this program does.
+    tree::confine::confine(root.top(), !grants.read_only).map_err(cannot)?;
     let paths = paths(&root, grants, &request)?;
     for dir in &request.dirs {
         let leaves = |e: std::io::Error| e.raw_os_error() == Some(libc::ELOOP);
