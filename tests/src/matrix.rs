@@ -12,6 +12,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -107,6 +108,7 @@ impl Pairing {
     fn means(self, scenario: &Scenario) -> bool {
         match self {
             Local => scenario.local,
+            DaemonPush | DaemonPull if !scenario.daemon => false,
             ShellPush | DaemonPush => scenario.remote && scenario.dest.is_some(),
             ShellPull | DaemonPull => scenario.remote,
         }
@@ -405,6 +407,9 @@ impl Group {
         let words = self.programs.words(client);
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).current_dir(dir).env_clear();
+        if scenario.user {
+            command.uid(1000).gid(1000);
+        }
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.scratch.join("home")).env("LC_ALL", "C").env("TZ", "UTC");
         if matches!(self.pairing, ShellPush | ShellPull) {

@@ -7,6 +7,8 @@
 //!   another one in this pairing or variant of one;
 //! - `stdin=FILE`: this file of the run's directory is standard input;
 //! - `twice`: the command runs a second time on what the first left;
+//! - `user`: client and shell server run as user 1000, in no group but 1000;
+//! - `no-daemon`: not where a daemon takes part, which refuses the option;
 //! - `list`: there is no destination; `local`, `remote`: only in these pairings;
 //! - `variants`: also in the variants of the pairings (each protocol version forced ...).
 
@@ -35,6 +37,10 @@ pub struct Scenario {
     pub stdin: Option<String>,
     /// Whether the command runs a second time.
     pub twice: bool,
+    /// Whether nobody is root.
+    pub user: bool,
+    /// Whether daemons take part.
+    pub daemon: bool,
     /// Whether the local pairing is meant.
     pub local: bool,
     /// Whether the pairings with a remote peer are meant.
@@ -76,6 +82,8 @@ fn row(line: &str) -> Scenario {
         exit_in: Vec::new(),
         stdin: None,
         twice: false,
+        user: false,
+        daemon: true,
         local: true,
         remote: true,
         variants: false,
@@ -90,6 +98,9 @@ fn row(line: &str) -> Scenario {
             }
             ("stdin", file) => scenario.stdin = Some(file.to_owned()),
             ("twice", _) => scenario.twice = true,
+            // A daemon has users of its own.
+            ("user", _) => (scenario.user, scenario.daemon) = (true, false),
+            ("no-daemon", _) => scenario.daemon = false,
             ("list", _) => list = true,
             ("local", _) => scenario.remote = false,
             ("remote", _) => scenario.local = false,

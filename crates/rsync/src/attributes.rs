@@ -75,9 +75,10 @@ pub fn apply(
             // The kernel drops these bits when the owner changes.
             Ok(()) if mode & 0o6000 != 0 && !meta.is_link() && !meta.is_dir() => mode &= !0o6000,
             Ok(()) => {}
+            // Nothing else is tried, but at the end a directory still gets its time.
             Err(error) => {
-                all = false;
-                trouble("chown", &error);
+                trouble(if uid.is_some() { "chown" } else { "chgrp" }, &error);
+                return true;
             }
         }
     }

@@ -177,7 +177,7 @@ pub fn copy_aside(recv: &Receiving, dir: &Dir, base: &Name, path: &RelPath) -> i
     if to.lstat(&name)?.is_some() {
         to.unlink(&name)?;
     }
-    tree::stage::copy_item(dir, base, &to, &name)?;
+    tree::stage::copy_content(dir, base, &to, &name)?;
     crate::xattrs::copy(recv, &XattrHolder::Item(dir, base), &XattrHolder::Item(&to, &name));
     Ok(())
 }

@@ -15,7 +15,7 @@ use wire::filter::requested::RequestShape;
 use wire::message::{Message, MessagePolicy};
 use wire::version::Protocol;
 
-use crate::console::Console;
+use crate::console::{Console, ErrorSide};
 use crate::control::Control;
 use crate::counters::Counters;
 use crate::daemon_login::{self, Welcome};
@@ -26,7 +26,7 @@ use crate::files_from;
 use crate::items::ItemPrinter;
 use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::location::Location;
-use crate::options::{FilesFrom, Options};
+use crate::options::{FilesFrom, Options, StderrMode};
 use crate::problem::Outcome;
 use crate::remove_source::Successes;
 use crate::report::messages::{Reporter, Role};
@@ -44,6 +44,10 @@ pub fn run(
     console: Arc<dyn Console>,
     control: Arc<Control>,
 ) -> Outcome {
+    let console: Arc<dyn Console> = match opts.stderr {
+        StderrMode::All => Arc::new(ErrorSide(console)),
+        _ => console,
+    };
     let reporter = Arc::new(Reporter::new(console.clone(), opts.quiet, opts.eight_bit));
     let mut client = Client {
         protocol: opts.protocol,
@@ -289,7 +293,7 @@ impl Client {
         let filters = self.filters()?;
         let names = files_from::for_sender(&self.opts).map_err(|f| f.of(Role::Client))?;
         let half = crate::server::LocalHalf {
-            opts: self.opts.clone(),
+            opts: self.other_half()?,
             streams: theirs,
             dest: match dest {
                 Some(Location::Local(path)) => path.clone(),
@@ -313,6 +317,32 @@ impl Client {
             }
             (Ok(()), other) => other,
             (ours, _) => ours,
+        }
+    }
+
+    /// The options of the receiving half of a local copy: those of this one and what
+    /// `--remote-option` adds.
+    fn other_half(&self) -> Result<Arc<Options>, Fatal> {
+        let Some(half) = &self.opts.given.other_half else { return Ok(self.opts.clone()) };
+        match &**half {
+            Ok(half) => {
+                let mut opts = half.clone();
+                opts.list_only |= self.opts.list_only;
+                opts.whole_file = opts.whole_file.or(self.opts.whole_file);
+                opts.compress = false;
+                Ok(Arc::new(opts))
+            }
+            Err(error) => {
+                self.console.err(&error.text);
+                if error.exit == ExitCode::Unsupported {
+                    return Err(Fatal::silent(error.exit));
+                }
+                // Such a half ends at once, and this one is left without a peer.
+                let line = crate::report::final_line(error.exit, "Receiver");
+                self.console.err(&[line.as_bytes(), b"\n"].concat());
+                let text = "connection unexpectedly closed (0 bytes received so far) [sender]";
+                Err(Fatal::program(ExitCode::StreamIo, text))
+            }
         }
     }
 

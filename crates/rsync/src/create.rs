@@ -299,10 +299,12 @@ impl Generator {
     pub fn link_or_special(&mut self, entry: &EntryView<'_>, index: i32) -> Result<(), Fatal> {
         let name = entry.name();
         let opts = self.recv.opts.clone();
-        let wanted_kind = match (entry.is_link(), entry.is_device()) {
-            (true, _) => opts.links,
-            (false, true) => opts.devices && self.recv.privileges.root && !opts.drop_devices,
-            (false, false) => opts.specials && !opts.drop_devices,
+        let wanted_kind = if entry.is_link() {
+            opts.links
+        } else if entry.is_device() {
+            opts.devices && self.recv.privileges.root && !opts.rights.drop_devices
+        } else {
+            opts.specials && !opts.rights.drop_devices
         };
         if !wanted_kind || entry.is_link() && entry.link_target().is_none() {
             if opts.info.nonreg > 0 {

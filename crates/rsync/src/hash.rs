@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 
+use tree::dir::content_len;
 use wire::checksum::strong::{ChecksumKind, Digest, FileHasher};
 
 /// Bytes read at once.
@@ -26,11 +27,17 @@ pub fn read_full(mut file: &File, buffer: &mut [u8]) -> io::Result<usize> {
 /// The unseeded digest of a file's content, from its current position.
 pub fn hash_file(file: &File, kind: ChecksumKind, buffer: &mut Vec<u8>) -> io::Result<Digest> {
     let mut hasher = kind.file_hasher();
-    buffer.resize(READ_CHUNK, 0);
+    let mut left = match file.metadata()?.is_file() {
+        true => u64::MAX,
+        // A device may have no end.
+        false => content_len(file)?,
+    };
     loop {
+        buffer.resize(usize::try_from(left).unwrap_or(READ_CHUNK).min(READ_CHUNK), 0);
         let got = read_full(file, buffer)?;
         hasher.update(&buffer[..got]);
-        if got < buffer.len() {
+        left -= got as u64;
+        if got < READ_CHUNK {
             return Ok(hasher.finish());
         }
     }

@@ -337,13 +337,14 @@ impl ReceiverRole {
         let entry = segment.list.get(pos);
         let name = entry.name();
         let taken = self.reader.taken;
-        if !self.printer.after_transfer() {
-            self.print(segment, &Place::Entry(pos), head, None);
-        }
         let sum_head =
             SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
+        let mut target = self.open_target(&entry, &name, head, sum_head.count > 0);
+        // What cannot be written is not told as an item.
+        if !self.printer.after_transfer() && !matches!(target, Target::Discard) {
+            self.print(segment, &Place::Entry(pos), head, None);
+        }
         self.printer.begin_progress(entry.len(), self.listed_bytes());
-        let mut target = self.open_target(&entry, &name, head);
         let appends = self.recv.opts.append != Append::Off && !self.failed_once.contains(&head.ndx);
         let start = if appends { sum_head.basis_len() } else { 0 };
         let received = self.tokens_into(&mut target, &sum_head, start, &name);
@@ -381,8 +382,15 @@ impl ReceiverRole {
         Ok(())
     }
 
-    /// Opens what the tokens go into. Failure is reported and costs this file only.
-    fn open_target(&mut self, entry: &EntryView<'_>, name: &[u8], head: &ItemHead) -> Target {
+    /// Opens what the tokens go into, and the basis where blocks of it may come. Failure is reported
+    /// and costs this file only.
+    fn open_target(
+        &mut self,
+        entry: &EntryView<'_>,
+        name: &[u8],
+        head: &ItemHead,
+        blocks: bool,
+    ) -> Target {
         let Some(place) = self.recv.dest_path(name) else { return Target::Discard };
         let Some(base) = place.name() else { return Target::Discard };
         if self.recv.opts.relative
@@ -399,6 +407,7 @@ impl ReceiverRole {
             }
         };
         let basis = match head.basis {
+            _ if !blocks => None,
             Some(kind @ BASIS_FUZZY..) => self.open_similar(&place, &dir, kind, head),
             _ => self.open_basis(&place, &dir, base, head),
         };
@@ -406,7 +415,7 @@ impl ReceiverRole {
         let opened = if self.recv.opts.inplace {
             let again = self.failed_once.contains(&head.ndx);
             self.back_up_copy(&dir, base, &place, again)
-                .and_then(|()| Stage::in_place(dir.clone(), base, true))
+                .and_then(|()| self.stage_in_place(&dir, base))
         } else {
             let mode = self.recv.wanted_perm(entry, None) | 0o200;
             self.recv.temp_dir().and_then(|temp| Stage::temp(dir.clone(), base, temp, mode & 0o700))
@@ -425,6 +434,16 @@ impl ReceiverRole {
                 self.recv.reporter.path_error(Role::Receiver, what, &shown, name, &error);
                 Target::Discard
             }
+        }
+    }
+
+    /// The file itself, or with `--write-devices` the device that stands there.
+    fn stage_in_place(&self, dir: &Dir, base: &Name) -> io::Result<Stage> {
+        let device = self.recv.opts.rights.write_devices
+            && dir.lstat(base)?.is_some_and(|found| found.is_device());
+        match device {
+            true => Stage::on_device(dir, base),
+            false => Stage::in_place(dir.clone(), base, true),
         }
     }
 
@@ -457,7 +476,7 @@ impl ReceiverRole {
         if self.recv.opts.backup
             && !again
             && let Some(old) = dir.lstat(base)?
-            && old.is_file()
+            && self.recv.takes_content(&old)
         {
             crate::backup::copy_aside(&self.recv, dir, base, place)?;
         }
@@ -472,7 +491,10 @@ impl ReceiverRole {
         head: &ItemHead,
     ) -> Option<File> {
         match head.basis.unwrap_or(BASIS_FILE) {
-            BASIS_FILE => dir.open_read(base).and_then(|file| self.recv.opts.opened(file)).ok(),
+            BASIS_FILE => {
+                let file = dir.open_content(base, self.recv.opts.rights.write_devices);
+                file.and_then(|file| self.recv.opts.opened(file)).ok()
+            }
             BASIS_PARTIAL => crate::partial::open(&self.recv, &mut self.cache, place),
             number @ 0..BASIS_FILE => self.basis.open(usize::from(number), place),
             _ => None,
@@ -632,12 +654,15 @@ impl ReceiverRole {
         old: Option<&Meta>,
         name: &[u8],
     ) {
-        let wanted = attributes::wanted(&self.recv, entry, old.filter(|m| m.is_file()));
+        let wanted =
+            attributes::wanted(&self.recv, entry, old.filter(|m| self.recv.takes_content(m)));
         let mut failed = Vec::new();
         let (acls, attributes) = (wanted.acls, entry.xattrs());
         if acls.is_some() || attributes.is_some() {
             // A change of owner takes capabilities away.
             failed = stage.set_attributes(wanted.uid, wanted.gid, Times::default(), None);
+        }
+        if failed.is_empty() && (acls.is_some() || attributes.is_some()) {
             let holder = XattrHolder::Open(stage.file());
             let who = (Role::Receiver, name);
             if let Some(number) = attributes {
@@ -652,8 +677,6 @@ impl ReceiverRole {
         let times = wanted.times();
         if failed.is_empty() {
             failed = stage.set_attributes(wanted.uid, wanted.gid, times, wanted.perm);
-        } else {
-            failed.extend(stage.set_attributes(None, None, times, wanted.perm));
         }
         for (what, error) in failed {
             let recv = &self.recv;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use crossbeam_channel::Sender;
 use tree::dir::Dir;
+use tree::meta::Meta;
 use tree::path::RelPathBuf;
 use tree::root::Root;
 use wire::filter::{FilterList, RequestedNames, Side};
@@ -220,6 +221,12 @@ impl Receiving {
         self.daemon_filters.as_ref().is_some_and(|filters| {
             filters.is_excluded(&self.module_path(rel), is_dir, Side::Receiver)
         })
+    }
+
+    /// Whether what stands at the destination can be given the content of a file: a file, or with
+    /// `--write-devices` a device.
+    pub fn takes_content(&self, found: &Meta) -> bool {
+        found.is_file() || self.opts.rights.write_devices && found.is_device()
     }
 
     /// Tells the generator something; a generator that is gone needs no telling.

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tree::dir::Dir;
+use tree::dir::{Dir, content_len};
 use tree::meta::Meta;
 use tree::path::{Name, RelPath};
 use wire::exchange::request::ItemHead;
@@ -45,12 +45,13 @@ impl Generator {
         let Some(mut meta) = self.look_or_tell(&path, &name) else {
             return Ok(());
         };
+        self.size_device(&path, meta.as_mut());
         if self.skipped_by_presence(meta.as_ref(), &name) || self.newer(entry, meta.as_ref(), &name)
         {
             return Ok(());
         }
         if let Some(found) = &meta
-            && !found.is_file()
+            && !self.recv.takes_content(found)
         {
             if found.is_dir() && !self.make_room(&path, found, "regular file", &name)? {
                 return Ok(());
@@ -75,6 +76,16 @@ impl Generator {
             }
         }
         self.request(&path, entry, (meta.as_ref(), alternate.as_ref()), index, &name)
+    }
+
+    /// `--write-devices`: a device is as large as what it holds.
+    fn size_device(&mut self, path: &RelPath, meta: Option<&mut Meta>) {
+        if let Some(found) = meta.filter(|found| !found.is_file() && self.recv.takes_content(found))
+            && let Some(base) = path.name()
+            && let Ok(file) = self.cache.parent(path).and_then(|dir| dir.open_content(base, true))
+        {
+            found.size = content_len(&file).unwrap_or_default();
+        }
     }
 
     /// Whether a file is too big or too small to be sent; says so when asked to.
@@ -117,7 +128,7 @@ impl Generator {
         let recv = self.recv.clone();
         let buffer = &mut self.buffer;
         unchanged(&recv.opts, entry, meta, || {
-            let file = dir.and_then(|dir| dir.open_read(base));
+            let file = dir.and_then(|dir| dir.open_content(base, recv.opts.rights.write_devices));
             let digest = file.and_then(|file| {
                 crate::hash::hash_file(&recv.opts.opened(file)?, recv.agreed.list_sum, buffer)
             });
@@ -251,7 +262,8 @@ impl Generator {
         if !exists || self.recv.whole_file {
             return Ok(None);
         }
-        let file = self.cache.parent(path).and_then(|dir| dir.open_read(base))?;
+        let devices = self.recv.opts.rights.write_devices;
+        let file = self.cache.parent(path).and_then(|dir| dir.open_content(base, devices))?;
         basis_of(self.recv.opts.opened(file)?, BASIS_FILE).map(Some)
     }
 
@@ -315,7 +327,9 @@ impl Generator {
         let entry = segment.list.get(pos);
         let name = entry.name();
         let Some(path) = self.path(&name) else { return Ok(()) };
-        let meta = self.look(&path).ok().flatten().filter(Meta::is_file);
+        let meta = self.look(&path).ok().flatten();
+        let mut meta = meta.filter(|found| self.recv.takes_content(found));
+        self.size_device(&path, meta.as_mut());
         let alternate = match &meta {
             None => self.any_alternate(&path, &entry),
             Some(_) => None,
@@ -347,7 +361,7 @@ impl Generator {
 
 /// A basis of a kind, with its length.
 fn basis_of(file: std::fs::File, kind: u8) -> io::Result<(std::fs::File, u8, u64)> {
-    let len = file.metadata()?.len();
+    let len = content_len(&file)?;
     Ok((file, kind, len))
 }
 

@@ -91,6 +91,8 @@ pub struct Scanner {
     filter_root: Option<u16>,
     /// A name list has named its top directory.
     top_listed: bool,
+    /// What is listed now was found in its directory, not named.
+    walks: bool,
     munge: bool,
     settle: bool,
     ignore_nonreadable: bool,
@@ -158,6 +160,7 @@ impl Scanner {
             inline_names,
             filter_root: None,
             top_listed: false,
+            walks: false,
             munge: rules.munge,
             settle: rules.settle,
             ignore_nonreadable: rules.ignore_nonreadable,
@@ -640,7 +643,10 @@ impl Scanner {
             }
             content = false;
         }
-        if let Some(mut entry) = self.entry_in(root, dir, base, name, &meta) {
+        self.walks = true;
+        let entry = self.entry_in(root, dir, base, name, &meta);
+        self.walks = false;
+        if let Some(mut entry) = entry {
             entry.content_dir = content;
             self.list(entry, out);
         }
@@ -750,6 +756,8 @@ impl Scanner {
         name: &[u8],
         meta: &Meta,
     ) -> Option<Entry> {
+        let as_file = self.device_as_file(root, name, meta);
+        let meta = as_file.as_ref().unwrap_or(meta);
         let mut entry = self.plain_entry(root, name, meta);
         if meta.is_link() {
             match dir.read_link(base) {
@@ -770,6 +778,26 @@ impl Scanner {
             entry.digest = self.digest(root, name);
         }
         self.with_lists(entry)
+    }
+
+    /// `--copy-devices`: the facts of a device with its content for a file's. One that cannot be
+    /// opened is listed as empty, and told of when it is to be sent.
+    fn device_as_file(&mut self, root: u16, name: &[u8], meta: &Meta) -> Option<Meta> {
+        let of_dot = self.walks && !name.contains(&b'/');
+        if !self.opts.rights.copy_devices || !meta.is_device() {
+            return None;
+        }
+        let size = match self.open_content(root, name) {
+            Ok((file, _)) => {
+                let dot: &[u8] = if of_dot { b"./" } else { b"" };
+                crate::symlinks::device_len(&self.reporter, &file, &[dot, name].concat())
+            }
+            Err(_) => 0,
+        };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let mtime = now.ok().and_then(|now| i64::try_from(now.as_secs()).ok());
+        let mode = 0o100_000 | meta.mode & 0o7777;
+        Some(Meta { mode, size, mtime: mtime.unwrap_or(meta.mtime), ..*meta })
     }
 
     /// An entry with its access control lists and extended attributes; none when they cannot be
@@ -886,7 +914,7 @@ impl Scanner {
     fn digest(&mut self, root: u16, name: &[u8]) -> Option<wire::checksum::strong::Digest> {
         let hashed = self
             .open_content(root, name)
-            .and_then(|file| crate::hash::hash_file(&file, self.list_sum, &mut self.buffer));
+            .and_then(|(file, _)| crate::hash::hash_file(&file, self.list_sum, &mut self.buffer));
         hashed.ok()
     }
 

@@ -10,6 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -474,11 +475,11 @@ impl Sender {
         let Asked { head, sums, appends, sum_bytes, xattrs: wanted } = asked;
         let entry = segment.list.get(pos);
         let name = entry.name();
-        let file = match self.scanner.open_content(entry.root(), &name) {
-            Ok(file) => file,
+        let (file, size) = match self.scanner.open_content(entry.root(), &name) {
+            Ok(opened) => opened,
             Err(error) => return self.no_send(head.ndx, entry.root(), &name, &error),
         };
-        if appends && file.metadata().is_ok_and(|meta| meta.len() < entry.len()) {
+        if appends && size < entry.len() {
             self.skip_diminished(head.ndx, entry.root(), &name);
             return Ok(());
         }
@@ -492,7 +493,11 @@ impl Sender {
         self.printer.begin_progress(entry.len(), self.lists.bytes);
         let mut hasher = self.agreed.transfer_sum.file_hasher();
         let (damaged, stats) = if appends || sums.head.count == 0 {
-            self.send_whole(file, sums.head.basis_len(), &mut hasher)?
+            let size = match self.opts.rights.copy_devices {
+                true => crate::symlinks::device_len(&self.reporter, &file, &name),
+                false => size,
+            };
+            self.send_whole(file, sums.head.basis_len()..size, &mut hasher)?
         } else {
             self.send_delta(file, &head, sums, &mut hasher)?
         };
@@ -620,22 +625,23 @@ impl Sender {
         self.writer.message(&Message::NoSend(index));
     }
 
-    /// Everything from `start` on as literal data; reads ahead of the writer in large pieces. What
+    /// A range up to the end as literal data; reads ahead of the writer in large pieces. What
     /// comes before counts for the digest where `--append-verify` says so.
     fn send_whole(
         &mut self,
         file: std::fs::File,
-        start: u64,
+        Range { start, end: size }: Range<u64>,
         hasher: &mut FileHasher,
     ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
         let mut stats = MatchStats::default();
-        let size = file.metadata().map_or(0, |m| m.len());
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut damaged = match self.opts.append {
             Append::Verified => crate::hash::hash_start(&file, start, hasher, &mut buffer).err(),
             Append::Off | Append::Blindly => None,
         };
-        if let Err(error) = (&file).seek(SeekFrom::Start(start)) {
+        if start > 0
+            && let Err(error) = (&file).seek(SeekFrom::Start(start))
+        {
             damaged = Some(error);
         }
         let mut left = size.saturating_sub(start);

@@ -111,7 +111,7 @@ pub fn run(run: ServerRun) -> ServerEnd {
         (a, b) => a.min(b),
     };
     let writer = LinkWriter::new(run.streams.output, traffic.clone(), bwlimit);
-    let mut reporter = Reporter::new(run.console, false, true);
+    let mut reporter = Reporter::server(run.console, &opts);
     let mut daemon = run.daemon;
     if let Some(daemon) = &mut daemon {
         reporter.module = Some(daemon.module.clone());
@@ -187,7 +187,7 @@ impl Server {
         } else {
             self.receive(reader, writer, agreed, paths, daemon)
         };
-        self.reporter.set_outlet(Outlet::Console);
+        self.reporter.set_outlet(Outlet::Errors);
         result
     }
 
@@ -195,9 +195,9 @@ impl Server {
         let posts = writer.posts();
         self.reporter.set_outlet(match self.opts.stderr {
             StderrMode::Client => Outlet::Framed(posts),
-            StderrMode::Errors if daemon => Outlet::Framed(posts),
+            _ if daemon => Outlet::Framed(posts),
             StderrMode::Errors => Outlet::Split(posts),
-            StderrMode::All => Outlet::Console,
+            StderrMode::All => Outlet::Errors,
         });
     }
 
@@ -491,8 +491,12 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
     let agreed = setup::server(&opts, protocol, &names, random_seed(), &mut reader, &mut writer)?;
     reader.start_mux(MessagePolicy::from_sending_client(), Box::new(|_| Ok(())));
     writer.start_mux();
-    let reporter = Arc::new(Reporter::new(half.console, false, opts.eight_bit));
-    reporter.set_outlet(Outlet::Split(writer.posts()));
+    let reporter = Arc::new(Reporter::server(half.console, &opts));
+    reporter.set_outlet(match opts.stderr {
+        StderrMode::Errors => Outlet::Split(writer.posts()),
+        StderrMode::Client => Outlet::Framed(writer.posts()),
+        StderrMode::All => Outlet::Errors,
+    });
     let received = receive(ReceivingSetup {
         role: RoleSetup {
             printer: ItemPrinter::server(opts.clone(), false, None),

@@ -148,7 +148,7 @@ fn parts(
         acls: Mutex::default(),
         xattrs: Mutex::default(),
         privileges: Privileges {
-            root: tree::owner::am_root(),
+            root: opts.rights.super_user.is_super(tree::owner::am_root()),
             uid: tree::owner::effective_uid(),
             umask: tree::owner::umask(),
         },

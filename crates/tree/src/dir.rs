@@ -5,7 +5,7 @@
 //! owner and times are in `attrs.rs`.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -41,11 +41,32 @@ pub struct DirEntry {
     pub ino: u64,
 }
 
+/// How many bytes a file holds; a device, whose size no status tells, is asked for its end. Its
+/// position is the start then.
+pub fn content_len(mut file: &File) -> io::Result<u64> {
+    let meta = file.metadata()?;
+    if meta.is_file() {
+        return Ok(meta.len());
+    }
+    let len = file.seek(SeekFrom::End(0))?;
+    file.rewind()?;
+    Ok(len)
+}
+
 /// Makes reads of an open file leave its access time, as opening it with `O_NOATIME` would have. Errors:
 /// EPERM for who is neither its owner nor privileged.
 pub fn leave_access_time(file: &File) -> io::Result<()> {
     let flags = fcntl_getfl(file)?;
     Ok(fcntl_setfl(file, flags | OFlags::NOATIME)?)
+}
+
+/// An open file, if it is a regular one, or with `devices` a device.
+pub(crate) fn with_content(file: File, devices: bool) -> io::Result<File> {
+    match file.metadata()?.mode() & 0o170_000 {
+        0o100_000 => Ok(file),
+        0o020_000 | 0o060_000 if devices => Ok(file),
+        _ => Err(Errno::INVAL.into()),
+    }
 }
 
 impl DirEntry {
@@ -98,13 +119,38 @@ impl Dir {
 
     /// Opens a regular file for reading. Anything else is refused without blocking.
     pub fn open_read(&self, name: &Name) -> io::Result<File> {
+        self.open_content(name, false)
+    }
+
+    /// The same with the file's size in bytes.
+    pub fn open_sized(&self, name: &Name) -> io::Result<(File, u64)> {
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = File::from(openat(&*self.fd, name.as_bytes(), flags, Mode::empty())?);
-        if file.metadata()?.mode() & 0o170_000 != 0o100_000 {
+        let meta = file.metadata()?;
+        if meta.mode() & 0o170_000 != 0o100_000 {
             return Err(Errno::INVAL.into());
         }
-        Ok(file)
+        Ok((file, meta.len()))
+    }
+
+    /// The same; with `devices`, which the operator must have asked for, a device too.
+    pub fn open_content(&self, name: &Name, devices: bool) -> io::Result<File> {
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = File::from(openat(&*self.fd, name.as_bytes(), flags, Mode::empty())?);
+        with_content(file, devices)
+    }
+
+    /// Opens a device for writing.
+    pub fn open_device(&self, name: &Name) -> io::Result<File> {
+        let flags =
+            OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = File::from(openat(&*self.fd, name.as_bytes(), flags, Mode::empty())?);
+        match file.metadata()?.mode() & 0o170_000 {
+            0o020_000 | 0o060_000 => Ok(file),
+            _ => Err(Errno::INVAL.into()),
+        }
     }
 
     /// Reads a small regular file whole. Errors: one larger than `max`.

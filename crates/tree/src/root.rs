@@ -7,13 +7,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatxFlags, openat, statx};
 use rustix::io::Errno;
 
-use crate::dir::Dir;
+use crate::dir::{Dir, with_content};
 use crate::meta::Meta;
 use crate::path::{RelPath, RelPathBuf};
 use crate::resolve;
@@ -143,8 +142,9 @@ impl Root {
         Ok(Meta::from_statx(&stat))
     }
 
-    /// Opens the regular file that a path leads to, its last symlink followed too.
-    pub fn open_through(&self, path: &RelPath) -> io::Result<File> {
+    /// Opens the regular file that a path leads to, its last symlink followed too; with `devices`,
+    /// which the operator must have asked for, the device.
+    pub fn open_through(&self, path: &RelPath, devices: bool) -> io::Result<File> {
         let fd = match &self.reach {
             Reach::Root => resolve::file_beneath(self.top.fd(), path, READ)?,
             Reach::Around(around) => {
@@ -152,11 +152,7 @@ impl Root {
             }
             Reach::Anywhere => openat(self.top.fd(), path.as_bytes(), READ, Mode::empty())?,
         };
-        let file = File::from(fd);
-        if file.metadata()?.mode() & 0o170_000 != 0o100_000 {
-            return Err(Errno::INVAL.into());
-        }
-        Ok(file)
+        with_content(File::from(fd), devices)
     }
 }
 
@@ -191,7 +187,7 @@ mod tests {
         let free = own.clone().following();
         let reads = |root: &Root, name: &str| {
             let stat = root.stat_through(rel(name)).map_err(|e| e.raw_os_error());
-            let read = root.open_through(rel(name)).map_err(|e| e.raw_os_error());
+            let read = root.open_through(rel(name), false).map_err(|e| e.raw_os_error());
             assert_eq!(stat.as_ref().err(), read.as_ref().err(), "{name}");
             stat.map(|meta| meta.size).map_err(Option::unwrap)
         };
@@ -202,6 +198,9 @@ mod tests {
         assert_eq!(all(&free), [Ok(3), Ok(6), Ok(7), Ok(6), gone]);
         let dir = |root: &Root| root.dir(rel("dir/d/sub")).is_ok();
         assert_eq!([dir(&own), dir(&inner), dir(&free)], [false, true, true]);
-        assert_eq!(inner.open_through(rel("sub")).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+        assert_eq!(
+            inner.open_through(rel("sub"), false).unwrap_err().raw_os_error(),
+            Some(libc::EINVAL)
+        );
     }
 }

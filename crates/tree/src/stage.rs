@@ -8,15 +8,16 @@
 //! Small writes are gathered; a failure of one may therefore show at a later call, at the latest
 //! in [`Stage::finish_content`]. Nothing is flushed to the disk unless [`Stage::sync`] is called.
 
+use std::cell::RefCell;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 use rustix::fs::{FallocateFlags, fallocate, futimens};
 use rustix::io::Errno;
 
 use crate::attrs::{Times, chmod_file, chown_file, timestamps};
-use crate::dir::Dir;
+use crate::dir::{Dir, content_len};
 use crate::path::{Name, NameBuf};
 
 /// Bytes of the original name that a temporary name keeps at most: with a dot before it, one after
@@ -37,9 +38,21 @@ pub fn temp_name(base: &Name) -> io::Result<NameBuf> {
 }
 
 fn named(base: &Name, beside: bool) -> io::Result<NameBuf> {
-    let mut random = [0; RANDOM_LEN];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let random = LOTS.with_borrow_mut(|lots| {
+        if lots.is_empty() {
+            lots.resize(LOTS_DRAWN, [0; RANDOM_LEN]);
+            getrandom::fill(lots.as_flattened_mut()).map_err(io::Error::other)?;
+        }
+        Ok::<_, io::Error>(lots.pop().unwrap_or_default())
+    })?;
     NameBuf::new(&compose(base.as_bytes(), beside, random)).map_err(io::Error::other)
+}
+
+/// Random parts drawn at once: each name would cost a system call.
+const LOTS_DRAWN: usize = 64;
+
+thread_local! {
+    static LOTS: RefCell<Vec<[u8; RANDOM_LEN]>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Beside its file a temporary one is hidden by a dot; in a directory of its own it is not.
@@ -71,8 +84,13 @@ const HOLE: usize = 1024;
 
 /// Where the content stands until it is complete.
 enum Place {
-    Temp { dir: Dir, name: NameBuf },
+    Temp {
+        dir: Dir,
+        name: NameBuf,
+    },
     Final,
+    /// A device, which has the length it has.
+    Device,
     Gone,
 }
 
@@ -113,6 +131,11 @@ impl Stage {
         Ok(Stage::new(dir.open_write(base, create)?, Place::Final))
     }
 
+    /// A device, written from its start.
+    pub fn on_device(dir: &Dir, base: &Name) -> io::Result<Stage> {
+        Ok(Stage::new(dir.open_device(base)?, Place::Device))
+    }
+
     fn new(file: File, place: Place) -> Stage {
         let gathered = Vec::new();
         Stage { file, place, position: 0, written: 0, gathered, sparse: false, reserved: false }
@@ -134,7 +157,7 @@ impl Stage {
 
     /// Whether the file itself is written.
     pub fn is_in_place(&self) -> bool {
-        matches!(self.place, Place::Final)
+        matches!(self.place, Place::Final | Place::Device)
     }
 
     /// The open file. Content is complete in it only after [`Stage::finish_content`].
@@ -227,7 +250,8 @@ impl Stage {
     /// longer.
     pub fn finish_content(&mut self) -> io::Result<()> {
         self.flush()?;
-        match self.is_in_place() || self.sparse || self.reserved {
+        let fits = matches!(self.place, Place::Device);
+        match !fits && (self.is_in_place() || self.sparse || self.reserved) {
             true => self.file.set_len(self.position),
             false => Ok(()),
         }
@@ -240,7 +264,8 @@ impl Stage {
     }
 
     /// Sets owner, times and permissions where they differ, in this order, since a change of owner
-    /// takes special bits away. Returns what failed, each with the words for it.
+    /// takes special bits away; where that fails nothing else is tried. Returns what failed, each with
+    /// the words for it.
     pub fn set_attributes(
         &mut self,
         uid: Option<u32>,
@@ -261,7 +286,10 @@ impl Stage {
             match chown_file(&self.file, uid, gid) {
                 // Which special bits are left depends on the mode and on who asked.
                 Ok(()) => has = has.filter(|mode| mode & 0o6000 == 0),
-                Err(error) => failed.push(("chown", error.into())),
+                Err(error) => {
+                    let what = if uid.is_some() { "chown" } else { "chgrp" };
+                    return vec![(what, error.into())];
+                }
             }
         }
         if !times.is_empty() {
@@ -311,7 +339,7 @@ impl Drop for Stage {
         match &self.place {
             Place::Temp { dir, name } => drop(dir.unlink(name)),
             // What came before a failure is kept: a later run finds it and sends less.
-            Place::Final => drop(self.flush()),
+            Place::Final | Place::Device => drop(self.flush()),
             Place::Gone => {}
         }
     }
@@ -338,15 +366,26 @@ fn copy_over(from: &Dir, name: &Name, into: &Dir, base: &Name) -> io::Result<()>
 /// Copies a regular file with its mode, times and, if we may, owner, or remakes a symlink or
 /// special file. Whatever was made is removed again on an error.
 pub fn copy_item(from: &Dir, name: &Name, into: &Dir, new: &Name) -> io::Result<()> {
+    copy(from, name, into, new, false)
+}
+
+/// The same, with the content of a device in a regular file.
+pub fn copy_content(from: &Dir, name: &Name, into: &Dir, new: &Name) -> io::Result<()> {
+    copy(from, name, into, new, true)
+}
+
+fn copy(from: &Dir, name: &Name, into: &Dir, new: &Name, devices: bool) -> io::Result<()> {
     let meta = from.lstat(name)?.ok_or(Errno::NOENT)?;
     if meta.is_link() {
         into.symlink(&from.read_link(name)?, new)?;
-    } else if meta.is_file() {
-        let mut source = from.open_read(name)?;
+    } else if meta.is_file() || devices && meta.is_device() {
+        let source = from.open_content(name, devices)?;
         let mut copy = into.create_new(new, 0o600)?;
+        let len = content_len(&source)?;
         // Nothing is read of nothing: that would count as access.
-        if source.metadata().is_ok_and(|meta| meta.len() > 0) {
-            io::copy(&mut source, &mut copy).inspect_err(|_| drop(into.unlink(new)))?;
+        if len > 0 {
+            let most = if meta.is_file() { u64::MAX } else { len };
+            io::copy(&mut source.take(most), &mut copy).inspect_err(|_| drop(into.unlink(new)))?;
         }
     } else {
         into.mknod(new, meta.mode & 0o170_600, meta.rdev)?;

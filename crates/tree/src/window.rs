@@ -24,9 +24,9 @@ pub struct FileWindow {
 }
 
 impl FileWindow {
-    /// Notes the length of an open regular file.
+    /// Notes the length of an open file.
     pub fn new(file: File) -> io::Result<FileWindow> {
-        let len = file.metadata()?.len();
+        let len = crate::dir::content_len(&file)?;
         Ok(FileWindow::with_len(file, len))
     }
 

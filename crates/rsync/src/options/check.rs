@@ -258,6 +258,7 @@ fn backups(draft: &mut Draft) -> Result<(), UsageError> {
 
 fn partial(draft: &mut Draft, env: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), UsageError> {
     let mut dir = draft.partial_dir.take();
+    draft.options.inplace |= draft.options.rights.write_devices;
     let mut name = "--inplace";
     if draft.options.append != Append::Off {
         if draft.options.whole_file == Some(true) {

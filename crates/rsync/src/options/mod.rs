@@ -8,6 +8,8 @@ pub mod check;
 pub mod daemon_args;
 pub mod info;
 pub mod parse;
+mod remote_half;
+pub mod rights;
 pub mod rows_copy;
 pub mod rows_daemon;
 pub mod rows_files;
@@ -182,6 +184,8 @@ pub struct Given {
     pub atimes: u8,
     /// `--stats`, counted.
     pub stats: u8,
+    /// What `--remote-option` makes of a local copy's other half; none without that option.
+    pub other_half: Option<Box<Result<Options, parse::UsageError>>>,
     /// The remote shell comes from the environment, which does not make a daemon connection use it.
     pub rsh_from_env: bool,
 }
@@ -273,6 +277,8 @@ pub struct Options {
     pub omit_dir_times: bool,
     /// `-J`.
     pub omit_link_times: bool,
+    /// What is done as the super-user, and with devices.
+    pub rights: rights::Rights,
     /// `--numeric-ids`.
     pub numeric_ids: bool,
     /// `--usermap`, or the user of `--chown` as one.
@@ -350,8 +356,6 @@ pub struct Options {
     pub safe_links: bool,
     /// `--munge-links`.
     pub munge_links: bool,
-    /// `--drop-D`: a receiver makes no devices and no special files, whatever travels.
-    pub drop_devices: bool,
     /// `-K`.
     pub keep_dirlinks: bool,
     /// `--delete-missing-args`.
@@ -468,6 +472,7 @@ impl Default for Options {
             hard_links: false,
             omit_dir_times: false,
             omit_link_times: false,
+            rights: rights::Rights::default(),
             numeric_ids: false,
             usermap: None,
             groupmap: None,
@@ -506,7 +511,6 @@ impl Default for Options {
             copy_dirlinks: false,
             safe_links: false,
             munge_links: false,
-            drop_devices: false,
             keep_dirlinks: false,
             delete_missing_args: false,
             ignore_missing_args: false,

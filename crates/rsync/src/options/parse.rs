@@ -99,7 +99,7 @@ impl UsageError {
 }
 
 /// Options as typed so far, before implications.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Draft {
     pub(super) options: Options,
     pub(super) server: bool,
@@ -141,7 +141,7 @@ impl Draft {
     }
 
     /// The same with the place, for words the table does not take.
-    fn word_error(&self, word: &[u8], text: &str) -> UsageError {
+    pub(super) fn word_error(&self, word: &[u8], text: &str) -> UsageError {
         let place: &[u8] = if self.server { b"on remote machine: " } else { b"" };
         self.error([place, word, b": ", text.as_bytes()].concat())
     }
@@ -206,7 +206,7 @@ impl Draft {
         Ok(())
     }
 
-    fn unsupported(&self, row: &Row) -> UsageError {
+    pub(super) fn unsupported(&self, row: &Row) -> UsageError {
         let text = report::unsupported(&row.title(false), self.server);
         UsageError { exit: ExitCode::Unsupported, ..UsageError::plain(text, self.role()) }
     }
@@ -277,18 +277,20 @@ pub fn parse_refusing(
     if args.len() == 1 && words.is_empty() && !draft.server && draft.options.human > 1 {
         return Ok(done(Action::Help));
     }
-    let options = check::finish(draft, &words, env)?;
+    let other_half = super::remote_half::of(&draft, &words, env);
+    let mut options = check::finish(draft, &words, env)?;
+    options.given.other_half = other_half;
     Ok(Parsed { options, words, action: Action::Run })
 }
 
 /// Whether the command line goes on.
-enum Applied {
+pub(super) enum Applied {
     Done,
     InfoHelp,
 }
 
 /// Applies one option. Flags are in [`apply_flag`], values here.
-fn apply(
+pub(super) fn apply(
     draft: &mut Draft,
     row: &Row,
     negated: bool,
@@ -366,7 +368,6 @@ fn apply_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::CopyDirlinks => o.copy_dirlinks = true,
         Opt::SafeLinks => o.safe_links = true,
         Opt::MungeLinks => o.munge_links = on,
-        Opt::DropDevices => o.drop_devices = on,
         Opt::KeepDirlinks => o.keep_dirlinks = true,
         Opt::Perms => o.perms = on,
         Opt::Executability => o.executability = on,
@@ -452,8 +453,8 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::Sender => o.sender = true,
         // The pipes to a remote shell block on both ends, whatever is asked for.
         Opt::BlockingIo => {}
-        // Every other row takes a value or has no negated form, so nothing is left to set.
-        _ => {}
+        // Every row but these takes a value or has no negated form, so nothing is left to set.
+        _ => o.rights.apply(opt, on),
     }
 }
 

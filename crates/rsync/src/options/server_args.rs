@@ -4,6 +4,7 @@
 //! what concerns the other side is sent: an option whose effect is local has no word here.
 
 use super::info;
+use super::rights::SuperUser;
 use super::{Append, DeleteMode, FilesFrom, Options, Partial, RemoveSource, StderrMode};
 use crate::location::Location;
 use crate::report::format::OutFormat;
@@ -193,6 +194,7 @@ fn receiver_words(words: &mut Words, o: &Options) {
     }
     words.push_if(o.delete_excluded, "--delete-excluded");
     words.push_if(o.force, "--force");
+    words.push_if(o.rights.super_user == SuperUser::Assumed, "--super");
     words.push_if(o.size_only, "--size-only");
     words.push_if(o.given.stats > 0, "--stats");
 }
@@ -247,11 +249,13 @@ fn late_words(words: &mut Words, o: &Options, sending: bool) {
         _ => {}
     }
     words.push_if(o.relative && !o.implied_dirs, "--no-implied-dirs");
+    words.push_if(sending && o.rights.write_devices, "--write-devices");
     match o.remove_source {
         RemoveSource::Nothing => {}
         RemoveSource::Synchronized => words.push("--remove-source-files"),
         RemoveSource::Sent => words.push("--remove-sent-files"),
     }
+    words.push_if(!sending && o.rights.copy_devices, "--copy-devices");
     words.push_if(sending && o.preallocate, "--preallocate");
     words.push_if(o.open_noatime && o.given.atimes < 2, "--open-noatime");
     words.push_if(sending && o.mkpath, "--mkpath");

@@ -154,7 +154,7 @@ pub fn prepare(
     let mut opts = parsed.options;
     opts.munge_links |= grants.munge;
     opts.ignore_existing |= grants.no_overwrite;
-    opts.drop_devices = true;
+    opts.rights.drop_devices = true;
     let run = ServerRun {
         opts,
         paths,
