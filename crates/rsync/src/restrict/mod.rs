@@ -138,6 +138,17 @@ pub fn prepare(
         return Ok(None);
     }
     let request = command::understand(command, grants)?;
+    let mut words = request.options.clone();
+    words.push(b".".to_vec());
+    // Variables of the environment may be the client's.
+    let parsed = parse_options(&words, &|_| None, Parsing::Server).map_err(Denied::Usage)?;
+    let mut opts = parsed.options;
+    opts.munge_links |= grants.munge;
+    opts.ignore_existing |= grants.no_overwrite;
+    opts.rights.drop_devices = true;
+    if opts.munge_links && crate::munge::unsafe_here().is_some() {
+        return Err(Refused::new("a /rsyncd-munged directory makes -munge unsafe here").into());
+    }
     // From here on paths lead nowhere else, whatever this program does.
     tree::confine::confine(root.top(), !grants.read_only).map_err(cannot)?;
     let paths = paths(&root, grants, &request)?;
@@ -147,14 +158,6 @@ pub fn prepare(
             return Err(unsafe_path(dir).into());
         }
     }
-    let mut words = request.options;
-    words.push(b".".to_vec());
-    // Variables of the environment may be the client's.
-    let parsed = parse_options(&words, &|_| None, Parsing::Server).map_err(Denied::Usage)?;
-    let mut opts = parsed.options;
-    opts.munge_links |= grants.munge;
-    opts.ignore_existing |= grants.no_overwrite;
-    opts.rights.drop_devices = true;
     let run = ServerRun {
         opts,
         paths,
