@@ -171,7 +171,7 @@ fn a_converter_that_is_gone_ends_the_session() {
         &["-a", "--usermap=*:alice", "src/", "HOST/gone/sub/"],
     ] {
         let (code, said) = place.client(programs, server.port, args);
-        assert_ne!(code, 0, "{args:?} {said:?}");
+        assert_eq!(code, 12, "{args:?} {said:?}");
         assert!(
             !place.0.join("dst/gone/theirs").exists() && !place.0.join("tree/sub/mine").exists()
         );

@@ -32,7 +32,8 @@ livemirror: a live copy of a directory tree on another machine
   livemirror lsyncd ARGS...         lsyncd's own command line
   livemirror sersync ARGS...        sersync2's own command line
 
-  DEST is a path, host:path (over ssh), host::module/path or rsync://[user@]host[:port]/module/path
+  DEST is a path, host:path (over ssh), host::module/path or rsync://[user@]host[:port]/module/path;
+  rsyncs:// is the same within TLS
 ";
 
 fn main() {
@@ -56,6 +57,17 @@ fn door(args: &[Vec<u8>]) -> i32 {
         Some(b"rsync") => rsync_door::run(&args[1..]),
         Some(b"restrict") => restrict_door::run(&args[1..]),
         Some(b"serve") => serve::serve(&args[1..]),
+        #[cfg(feature = "tls")]
+        Some(rsync::tls::client::PROCESS) => {
+            let host = String::from_utf8_lossy(args.get(1).map_or(&b""[..], Vec::as_slice));
+            match rsync::tls::client::process(&host) {
+                Ok(()) => 0,
+                Err(text) => {
+                    console::err(format!("rsync: {text}\n").as_bytes());
+                    wire::exit::ExitCode::SocketIo.code()
+                }
+            }
+        }
         Some(serve::CONNECTION) => serve::connection(&args[1..]),
         Some(b"watch") => live::watch(&args[1..]),
         Some(b"run") => live::run(&args[1..]),

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
@@ -13,7 +14,8 @@ use rsync::daemon::connection::{self, Arrival};
 use rsync::daemon::listen::{self, Asked, ListenArgs, ListenerContext, Respawn};
 use rsync::daemon::module::ServeFlags;
 use rsync::daemon::peer;
-use rsync::daemon::service::{ConfigSource, Service, default_config};
+use rsync::daemon::service::{ConfigSource, Service, TlsFiles, default_config};
+use rsync::location::TLS_PORT;
 use rsync::options::daemon_args::DaemonArgs;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use wire::exit::ExitCode;
@@ -26,6 +28,9 @@ pub(crate) const CONNECTION: &[u8] = b"__connection";
 const HELP: &str = "\
 livemirror serve CONFIG [--port N] [--address A] [--detach]
 livemirror serve --module NAME=PATH... [--user NAME --secrets FILE] [--port N] [--address A]
+
+With --tls-cert FILE --tls-key FILE every connection is within TLS, on port 874, for clients with
+rsyncs:// or rsync-ssl; with --tls-client-ca FILE they need a certificate from there.
 
 The receiving daemon: an rsync daemon for clients of any age. CONFIG is an rsyncd.conf; with
 --module no file is needed, and the modules may be written to. It stays in the foreground unless
@@ -91,6 +96,7 @@ enum Wanted {
 fn parse(args: &[Vec<u8>]) -> Result<Wanted, String> {
     let mut flags = ServeFlags::default();
     let mut file = None;
+    let (mut cert, mut key, mut client_ca) = (None, None, None);
     let (mut stay, mut check) = (true, false);
     let mut words = args.iter();
     while let Some(word) = words.next() {
@@ -112,6 +118,9 @@ fn parse(args: &[Vec<u8>]) -> Result<Wanted, String> {
                 let at = text.iter().position(|&b| b == b'=').ok_or("--module is NAME=PATH")?;
                 flags.modules.push((text[..at].to_vec(), text[at + 1..].to_vec()));
             }
+            b"--tls-cert" => cert = Some(value()?),
+            b"--tls-key" => key = Some(value()?),
+            b"--tls-client-ca" => client_ca = Some(value()?),
             b"--user" => flags.user = Some(value()?),
             b"--secrets" => flags.secrets = Some(value()?),
             b"--address" => flags.address = Some(value()?),
@@ -126,6 +135,15 @@ fn parse(args: &[Vec<u8>]) -> Result<Wanted, String> {
             _ => file = Some(word.clone()),
         }
     }
+    let tls = match (cert, key, client_ca) {
+        (None, None, None) => None,
+        (Some(cert), Some(key), client_ca) => Some(TlsFiles { cert, key, client_ca }),
+        _ => return Err("--tls-cert and --tls-key belong together".into()),
+    };
+    if let Some(files) = &tls {
+        tls_is_right(files)?;
+        flags.port = flags.port.or(Some(TLS_PORT));
+    }
     let listen = ListenArgs { address: flags.address.clone(), port: flags.port, family: None };
     let service = match file {
         Some(_) if !flags.modules.is_empty() => {
@@ -137,6 +155,7 @@ fn parse(args: &[Vec<u8>]) -> Result<Wanted, String> {
         }
         None => Service::new(ConfigSource::Flags(flags)),
     };
+    let service = Service { tls, ..service };
     Ok(if check { Wanted::Check(service) } else { Wanted::Serve(service, listen, stay) })
 }
 
@@ -207,13 +226,55 @@ pub(crate) fn connection(args: &[Vec<u8>]) -> i32 {
     }
 }
 
+/// Has every connection within TLS: says what is wrong with certificate and key before anybody comes.
+#[cfg(feature = "tls")]
+fn tls_is_right(files: &TlsFiles) -> Result<(), String> {
+    rsync::tls::server::config(files).map(drop)
+}
+
+#[cfg(not(feature = "tls"))]
+fn tls_is_right(_: &TlsFiles) -> Result<(), String> {
+    Err("this program is built without TLS".into())
+}
+
+/// The client's connection, out of TLS where the service wants that; or the exit code of the half of
+/// the process that only carries bytes.
+#[cfg(feature = "tls")]
+fn unwrapped(service: &Service, input: OwnedFd, addr: IpAddr) -> Result<OwnedFd, i32> {
+    use rsync::tls::server::{Half, accept};
+    let Some(files) = &service.tls else { return Ok(input) };
+    match accept(files, input) {
+        Ok(Half::Serves(plain)) => Ok(plain),
+        Ok(Half::Carried(exit)) => Err(exit.code()),
+        Err(why) => {
+            connection::not_served(service, addr, &why);
+            Err(ExitCode::SocketIo.code())
+        }
+    }
+}
+
+#[cfg(not(feature = "tls"))]
+fn unwrapped(service: &Service, input: OwnedFd, _: IpAddr) -> Result<OwnedFd, i32> {
+    // Nothing that should be within TLS is ever served in clear.
+    if service.tls.is_some() { Err(ExitCode::Unsupported.code()) } else { Ok(input) }
+}
+
 /// Serves the client on standard input and output.
 fn attend(service: &Service, via_shell: bool) -> i32 {
     let own = |fd: std::os::fd::BorrowedFd<'_>| -> io::Result<OwnedFd> { fd.try_clone_to_owned() };
     let (Ok(input), Ok(output)) = (own(io::stdin().as_fd()), own(io::stdout().as_fd())) else {
         return ExitCode::Ipc.code();
     };
-    let arrival = Arrival { service, input, output, via_shell };
+    let mut arrival = Arrival { service, input, output, via_shell, address: None };
+    if service.tls.is_some() {
+        let addr = peer::address(&arrival.input, via_shell);
+        let plain = match unwrapped(service, arrival.input, addr) {
+            Ok(plain) => plain,
+            Err(exit) => return exit,
+        };
+        let Ok(output) = plain.try_clone() else { return ExitCode::Ipc.code() };
+        arrival = Arrival { service, input: plain, output, via_shell, address: Some(addr) };
+    }
     let serve = |session| {
         let control = Arc::new(Control::default());
         crate::signals::stop_on_signal(&control);

@@ -413,7 +413,7 @@ impl Client {
         words: Vec<Vec<u8>>,
         _sending: bool,
     ) -> Result<Option<(Open, Protocol)>, Fatal> {
-        let Location::Daemon { user, host, port, module_path, via_shell } = remote else {
+        let Location::Daemon { user, host, port, module_path, via_shell, tls } = remote else {
             return Err(Fatal::silent(ExitCode::Syntax));
         };
         if module_path.starts_with(b"/") {
@@ -434,7 +434,8 @@ impl Client {
                 }
             };
             let warn = |line: &str| self.reporter.warning(line.as_bytes());
-            detour::open(&self.opts, &host, port, &explain, &warn)?
+            let streams = detour::open(&self.opts, &host, port, &explain, &warn)?;
+            if *tls { within_tls(&streams, &host)? } else { streams }
         };
         let mut open = self.wrap(streams);
         let module = module_path.split(|&b| b == b'/').next().unwrap_or(b"").to_vec();
@@ -589,4 +590,15 @@ fn local_paths(sources: &[Location]) -> Vec<Vec<u8>> {
 /// The working directory, as bytes; empty when it cannot be told.
 pub fn cwd() -> Vec<u8> {
     std::env::current_dir().map(|d| d.into_os_string().into_vec()).unwrap_or_default()
+}
+
+/// TLS around a connection.
+fn within_tls(streams: &Streams, host: &str) -> Result<Streams, Fatal> {
+    #[cfg(feature = "tls")]
+    return crate::tls::client::around(streams, host);
+    #[cfg(not(feature = "tls"))]
+    {
+        let _ = (streams, host);
+        Err(Fatal::new(ExitCode::Unsupported, "this program is built without TLS"))
+    }
 }

@@ -1,11 +1,16 @@
 //! What a caller can ask of a running transfer, and what it can watch.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+
+use wire::exit::ExitCode;
+
+use crate::fatal::Fatal;
 
 /// Shared between the roles of one run and whoever started it.
 #[derive(Default, Debug)]
 pub struct Control {
-    stop: AtomicBool,
+    stop: OnceLock<ExitCode>,
     /// Seconds in which something other than keep-alives must move, in either direction, or the run
     /// ends with exit code 30; 0 is no limit. The time in which a slow peer would read or write all
     /// files listed comes on top. The timeout of the options is no such limit: a peer that waits for
@@ -28,11 +33,21 @@ pub struct Control {
 impl Control {
     /// Asks the run to end after the file in hand. It ends with exit code 20.
     pub fn request_stop(&self) {
-        self.stop.store(true, Ordering::Release);
+        self.end_with(ExitCode::Signal);
+    }
+
+    /// The same with another exit code; the first one counts.
+    pub fn end_with(&self, exit: ExitCode) {
+        let _ = self.stop.set(exit);
     }
 
     /// Whether a stop was asked for.
     pub fn stop_requested(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
+        self.stop.get().is_some()
+    }
+
+    /// What ends the run, where a stop was asked for.
+    pub fn stopped(&self) -> Result<(), Fatal> {
+        self.stop.get().map_or(Ok(()), |exit| Err(Fatal::silent(*exit)))
     }
 }

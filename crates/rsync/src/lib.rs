@@ -63,6 +63,8 @@ pub mod settled;
 pub mod setup;
 pub mod similar_name;
 pub mod symlinks;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod transport;
 pub mod window;
 pub mod xattrs;

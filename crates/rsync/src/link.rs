@@ -143,9 +143,7 @@ impl Traffic {
     fn wait(&self, fd: BorrowedFd<'_>, what: PollFlags) -> Result<bool, Fatal> {
         let end = Instant::now().checked_add(self.lull());
         loop {
-            if self.control.stop_requested() {
-                return Err(Fatal::silent(ExitCode::Signal));
-            }
+            self.control.stopped()?;
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             let step = left.map_or(STOP_CHECK, |left| left.min(STOP_CHECK));
             let begun = Instant::now();
@@ -686,9 +684,7 @@ impl LinkWriter {
             self.traffic.wait(self.fd.as_fd(), PollFlags::OUT)?;
             return Ok(());
         };
-        if self.traffic.control.stop_requested() {
-            return Err(Fatal::silent(ExitCode::Signal));
-        }
+        self.traffic.control.stopped()?;
         let begun = Instant::now();
         let timeout = Timespec::try_from(self.traffic.lull().min(STOP_CHECK)).ok();
         let readable = {

@@ -12,6 +12,9 @@ use crate::options::parse::UsageError;
 /// Port of a daemon when none is named.
 pub const DAEMON_PORT: u16 = 873;
 
+/// The same within TLS.
+pub const TLS_PORT: u16 = 874;
+
 /// One operand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
@@ -26,7 +29,7 @@ pub enum Location {
         /// Path there, `.` if none was written.
         path: Vec<u8>,
     },
-    /// `[USER@]HOST::MODULE/PATH` or `rsync://[USER@]HOST[:PORT]/MODULE/PATH`.
+    /// `[USER@]HOST::MODULE/PATH` or `rsync://[USER@]HOST[:PORT]/MODULE/PATH`, or `rsyncs://...`.
     Daemon {
         /// The part before the last `@`.
         user: Option<Vec<u8>>,
@@ -38,6 +41,8 @@ pub enum Location {
         module_path: Vec<u8>,
         /// A remote shell was asked for with `-e`; the daemon is started through it.
         via_shell: bool,
+        /// Within TLS: `rsyncs://`.
+        tls: bool,
     },
 }
 
@@ -100,6 +105,7 @@ struct Spec<'a> {
     path: &'a [u8],
     daemon: bool,
     port: Option<u32>,
+    tls: bool,
 }
 
 /// Understands one operand. A word with a `/` before its first `:` is local, and so is one without
@@ -107,6 +113,11 @@ struct Spec<'a> {
 pub fn parse(word: &[u8], options: &Options) -> Result<Location, UsageError> {
     let Some(spec) = split(word) else { return Ok(Location::Local(word.to_vec())) };
     let via_shell = !spec.daemon || options.rsh.is_some() && !options.given.rsh_from_env;
+    if spec.tls && via_shell {
+        let text =
+            "rsyncs:// is a connection of its own: it cannot go through a remote shell (-e).";
+        return Err(UsageError::plain(text, "client"));
+    }
     // A remote shell could take it for an option.
     if via_shell && spec.host.starts_with(b"-") {
         let text = "Invalid remote host: hostnames may not start with '-'.";
@@ -132,7 +143,9 @@ pub fn parse(word: &[u8], options: &Options) -> Result<Location, UsageError> {
         let error = UsageError::plain(text, "client");
         return Err(UsageError { exit: ExitCode::StartClient, ..error });
     }
-    Ok(Location::Daemon { user, host, port, module_path: spec.path.to_vec(), via_shell })
+    let (module_path, tls) = (spec.path.to_vec(), spec.tls);
+    let port = port.or(tls.then_some(TLS_PORT));
+    Ok(Location::Daemon { user, host, port, module_path, via_shell, tls })
 }
 
 /// `[USER@]HOST` and the path of a word that names another machine, for `--files-from`.
@@ -155,15 +168,18 @@ fn split(word: &[u8]) -> Option<Spec<'_>> {
         Some(path) => (true, path),
         None => (false, path),
     };
-    Some(Spec { user, host, path, daemon, port: None })
+    Some(Spec { user, host, path, daemon, port: None, tls: false })
 }
 
 fn url(word: &[u8]) -> Option<Spec<'_>> {
-    const SCHEME: &[u8] = b"rsync://";
-    let (scheme, rest) = word.split_at_checked(SCHEME.len())?;
-    if !scheme.eq_ignore_ascii_case(SCHEME) {
-        return None;
-    }
+    let after = |scheme: &[u8]| {
+        let (start, rest) = word.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    let (tls, rest) = match after(b"rsync://") {
+        Some(rest) => (false, rest),
+        None => (true, after(b"rsyncs://")?),
+    };
     let (user, host, rest) = authority(rest)?;
     let (port, path) = match rest {
         [] => (None, rest),
@@ -181,7 +197,7 @@ fn url(word: &[u8]) -> Option<Spec<'_>> {
         }
         _ => return None,
     };
-    Some(Spec { user, host, path, daemon: true, port })
+    Some(Spec { user, host, path, daemon: true, port, tls })
 }
 
 /// User, host and what follows.
@@ -284,15 +300,18 @@ fn further_source(first: &Location, next: Location, word: &[u8]) -> Result<Locat
             Ok(Location::Shell { user: user.clone(), host: host.clone(), path })
         }
         (
-            Location::Daemon { user, host, port, via_shell, .. },
-            Location::Daemon { port: next_port, module_path, .. },
+            Location::Daemon { user, host, port, via_shell, tls, .. },
+            Location::Daemon { port: next_port, module_path, tls: next_tls, .. },
         ) => {
             if port.unwrap_or(DAEMON_PORT) != next_port.unwrap_or(DAEMON_PORT) {
                 return Err(b"All source args must use the same port number.".to_vec());
             }
+            if tls != &next_tls {
+                return Err(other_form());
+            }
             let (user, host) = (user.clone(), host.clone());
-            let (port, via_shell) = (*port, *via_shell);
-            Ok(Location::Daemon { user, host, port, module_path, via_shell })
+            let (port, via_shell, tls) = (*port, *via_shell, *tls);
+            Ok(Location::Daemon { user, host, port, module_path, via_shell, tls })
         }
         (Location::Shell { .. }, Location::Daemon { .. })
         | (Location::Daemon { .. }, Location::Shell { .. }) => Err(other_form()),

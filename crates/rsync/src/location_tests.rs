@@ -10,9 +10,10 @@ fn place(word: &str) -> String {
             let user = user.map_or("-".to_owned(), text);
             format!("shell {user} {} {}", text(host), text(path))
         }
-        Ok(Location::Daemon { user, host, port, module_path, .. }) => {
+        Ok(Location::Daemon { user, host, port, module_path, tls, .. }) => {
             let user = user.map_or("-".to_owned(), text);
-            format!("daemon {user} {} {port:?} {}", text(host), text(module_path))
+            let kind = if tls { "tls" } else { "daemon" };
+            format!("{kind} {user} {} {port:?} {}", text(host), text(module_path))
         }
         Err(error) => text(error.text),
     }
@@ -40,6 +41,8 @@ fn words_as_the_reference_reads_them() {
         ("rsync://h", "daemon - h None "),
         ("RSYNC://h:99/m", "daemon - h Some(99) m"),
         ("rsync://u@h/", "daemon u h None "),
+        ("rsyncs://h/m/p", "tls - h Some(874) m/p"),
+        ("RSYNCS://u@h:99/m", "tls u h Some(99) m"),
         ("rsync://[::1]:99/m", "daemon - ::1 Some(99) m"),
         ("rsync://h:/m", "daemon - h None m"),
         ("rsync://h:9x/m", "shell - rsync //h:9x/m"),

@@ -330,9 +330,7 @@ impl Sender {
     fn serve(&mut self) -> Result<(), Fatal> {
         let mut phase = 0;
         loop {
-            if self.control.stop_requested() {
-                return Err(Fatal::silent(ExitCode::Signal));
-            }
+            self.control.stopped()?;
             if self.agreed.inc() {
                 self.announce_ahead(AHEAD_MIN)?;
             }

@@ -235,7 +235,7 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
         recv.traffic.set_timeout(FAREWELL_S);
         if fatal.from_peer
             || !recv.agreed.protocol.has_error_exit()
-            || fatal.exit == ExitCode::Signal
+            || matches!(fatal.exit, ExitCode::Signal | ExitCode::SocketIo)
         {
             writer.shut_down();
         }

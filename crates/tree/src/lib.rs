@@ -10,6 +10,7 @@
 pub mod acl;
 pub mod attrs;
 pub mod cache;
+pub mod confine;
 pub mod dir;
 pub mod jail;
 pub mod lock;

@@ -89,14 +89,14 @@ pub fn ask(syncs: &[PlacedSync], found: &mut Vec<Finding>) {
 
 /// What to do about a module that the daemon says is not there, by the list of those it shows.
 fn offered(config: &SyncConfig) -> Option<String> {
-    let Ok(Location::Daemon { user, host, port, module_path, via_shell }) =
+    let Ok(Location::Daemon { user, host, port, module_path, via_shell, tls }) =
         location::parse(&config.target, &config.options)
     else {
         return None;
     };
     let asked = module_path.split(|&b| b == b'/').next().unwrap_or_default();
     let asked = String::from_utf8_lossy(asked).into_owned();
-    let top = Location::Daemon { user, host, port, module_path: Vec::new(), via_shell };
+    let top = Location::Daemon { user, host, port, module_path: Vec::new(), via_shell, tls };
     let console = Arc::new(Captured::default());
     let options = Options { filters: Vec::new(), ..config.options.clone() };
     let lines = Arc::clone(&console) as Arc<dyn Console>;

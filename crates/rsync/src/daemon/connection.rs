@@ -6,6 +6,7 @@
 //! the argument list; then the session is handed over. Until then nothing of the module can be
 //! reached by the client. What it is told of a refusal is one `@ERROR` line; reasons go to the log.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -51,6 +52,8 @@ pub struct Arrival<'a> {
     pub output: OwnedFd,
     /// Whether a remote shell carries it: no deadlines, address from the environment.
     pub via_shell: bool,
+    /// The client's address, where the descriptors do not tell.
+    pub address: Option<IpAddr>,
 }
 
 /// How a connection ends before its session.
@@ -104,7 +107,7 @@ impl From<PhaseError> for End {
 
 /// Serves one client and gives the exit code of its process. `serve` runs the session.
 pub fn run(arrival: Arrival<'_>, serve: &dyn Fn(DaemonSession) -> ExitCode) -> i32 {
-    let addr = peer::address(&arrival.input, arrival.via_shell);
+    let addr = arrival.address.unwrap_or_else(|| peer::address(&arrival.input, arrival.via_shell));
     let stream = TextStream::new(arrival.input, arrival.output, !arrival.via_shell);
     let system = |name: &[u8]| files::system_variable(name);
     let (config, globals) = match arrival.service.load(&system) {
@@ -131,6 +134,13 @@ pub fn run(arrival: Arrival<'_>, serve: &dyn Fn(DaemonSession) -> ExitCode) -> i
     match connection.admit() {
         Ok(admitted) => serve(connection.into_session(admitted)).code(),
         Err(end) => connection.end(end),
+    }
+}
+
+/// Tells the log why a connection was not served.
+pub fn not_served(service: &Service, addr: IpAddr, why: &str) {
+    if let Ok((_, globals)) = service.load(&|name| files::system_variable(name)) {
+        open_log(service, &globals.defaults).warning(format!("TLS with {addr}: {why}"));
     }
 }
 

@@ -56,6 +56,7 @@ impl Place {
             output: ours.try_clone().unwrap().into(),
             input: ours.into(),
             via_shell: false,
+            address: None,
         };
         let exit = run(arrival, &|admitted| {
             *session.lock().unwrap() = Some(admitted);

@@ -110,7 +110,7 @@ impl NameConverter {
         self.log.warning(text);
         self.failed = Some(exit);
         if let Some(control) = &self.control {
-            control.request_stop();
+            control.end_with(exit);
         }
     }
 
@@ -239,7 +239,7 @@ mod tests {
             names.stops(control.clone());
             assert_eq!(names.user_id(b"bob"), None);
             assert_eq!(names.failed(), Some(ExitCode::SocketIo));
-            assert!(control.stop_requested());
+            assert_eq!(control.stopped().unwrap_err().exit, ExitCode::SocketIo);
         }
     }
 }

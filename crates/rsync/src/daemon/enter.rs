@@ -7,7 +7,7 @@
 
 use tree::path::RelPath;
 use tree::root::Root;
-use tree::{jail, owner};
+use tree::{confine, jail, owner};
 use wire::exit::ExitCode;
 use wire::filter::FilterList;
 
@@ -174,6 +174,9 @@ pub(crate) fn enter(module: &Module, plan: EntryPlan) -> Result<Entered, End> {
     if let Some((uid, groups)) = &plan.ids {
         become_user(*uid, groups)?;
     }
+    // From here on paths lead nowhere else, whatever this program does.
+    confine::confine(root.top(), !module.read_only)
+        .map_err(|error| End::refused("confinement failed", told("landlock", &error)))?;
     let numeric_ids = module.numeric_ids.unwrap_or(chroot && module.name_converter.is_empty());
     Ok(Entered { root, filters: plan.filters, confined, munge, numeric_ids })
 }

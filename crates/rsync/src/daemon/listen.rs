@@ -32,6 +32,9 @@ use super::{files, manager, sockopts};
 /// Used when neither file nor command line names one.
 pub const DEFAULT_PORT: u16 = 873;
 
+/// What is said where the kernel has no fence.
+const UNFENCED: &str = "this kernel has no landlock (5.19 and later, lsm=landlock): modules are kept \
+                        by directory handles alone";
 /// How long to wait after a connection could not be given to a process.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -132,7 +135,8 @@ fn start(
     let log = open_log(service, &globals.defaults);
     let remarks = config.remarks.iter().map(ToString::to_string);
     let hints = advice::lint(&config).into_iter().map(|advice| format!("{advice}"));
-    let lines: Vec<String> = remarks.chain(hints).collect();
+    let unfenced = (!tree::confine::available()).then(|| UNFENCED.to_string());
+    let lines: Vec<String> = remarks.chain(hints).chain(unfenced).collect();
     for line in &lines {
         log.warning(line);
         tell(around.console, line);

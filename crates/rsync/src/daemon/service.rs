@@ -66,6 +66,17 @@ impl LoadError {
     }
 }
 
+/// What a daemon that speaks TLS has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Its certificate and those between it and a root.
+    pub cert: Vec<u8>,
+    /// The private key.
+    pub key: Vec<u8>,
+    /// Certificates that a client's must come from; without, none is asked for.
+    pub client_ca: Option<Vec<u8>>,
+}
+
 /// The part of a daemon's command line that a connection needs too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
@@ -83,6 +94,8 @@ pub struct Service {
     pub socket_options: Option<Vec<u8>>,
     /// `--verbose`, counted: with it, addresses that cannot be bound are told beside others.
     pub verbose: u8,
+    /// With it, every connection is within TLS.
+    pub tls: Option<TlsFiles>,
 }
 
 impl Service {
@@ -96,6 +109,7 @@ impl Service {
             bwlimit: 0,
             socket_options: None,
             verbose: 0,
+            tls: None,
         }
     }
 
@@ -142,6 +156,11 @@ impl Service {
         self.log_file.iter().for_each(|file| add("log-file", file));
         self.log_format.iter().for_each(|format| add("log-format", format));
         self.socket_options.iter().for_each(|options| add("sockopts", options));
+        if let Some(tls) = &self.tls {
+            add("tls-cert", &tls.cert);
+            add("tls-key", &tls.key);
+            tls.client_ca.iter().for_each(|file| add("tls-client-ca", file));
+        }
         add("bwlimit", self.bwlimit.to_string().as_bytes());
         add("verbose", self.verbose.to_string().as_bytes());
         words
@@ -151,6 +170,7 @@ impl Service {
     pub fn from_words<W: AsRef<OsStr>>(words: &[W]) -> Option<Self> {
         let mut flags = ServeFlags::default();
         let mut file = None;
+        let mut tls = TlsFiles { cert: Vec::new(), key: Vec::new(), client_ca: None };
         let mut service = Service::new(ConfigSource::File(Vec::new()));
         for word in words {
             let (key, value) = split_at_equals(word.as_ref().as_bytes())?;
@@ -170,11 +190,15 @@ impl Service {
                 b"log-file" => service.log_file = Some(owned),
                 b"log-format" => service.log_format = Some(owned),
                 b"sockopts" => service.socket_options = Some(owned),
+                b"tls-cert" => tls.cert = owned,
+                b"tls-key" => tls.key = owned,
+                b"tls-client-ca" => tls.client_ca = Some(owned),
                 b"bwlimit" => service.bwlimit = number()?,
                 b"verbose" => service.verbose = u8::try_from(number()?).ok()?,
                 _ => return None,
             }
         }
+        service.tls = Some(tls).filter(|tls| !tls.cert.is_empty());
         service.source = match file {
             Some(path) => ConfigSource::File(path),
             None => ConfigSource::Flags(flags),
@@ -198,6 +222,11 @@ mod tests {
         service.overrides = vec![b"port=8".to_vec(), b"comment=a b".to_vec()];
         service.log_file = Some(b"/l".to_vec());
         service.bwlimit = 1 << 40;
+        service.tls = Some(TlsFiles {
+            cert: b"/c=\xff".to_vec(),
+            key: b"/k".to_vec(),
+            client_ca: Some(b"/a".to_vec()),
+        });
         assert_eq!(Service::from_words(&service.to_words()), Some(service));
         let flags = ServeFlags {
             modules: vec![(b"a".to_vec(), b"/x=y".to_vec()), (b"b".to_vec(), b"/z".to_vec())],

@@ -138,14 +138,7 @@ pub fn prepare(
         return Ok(None);
     }
     let request = command::understand(command, grants)?;
-    let paths = paths(&root, grants, &request)?;
-    for dir in &request.dirs {
-        let leaves = |e: std::io::Error| e.raw_os_error() == Some(libc::ELOOP);
-        if root.dir_within(&root, dir).is_err_and(leaves) {
-            return Err(unsafe_path(dir).into());
-        }
-    }
-    let mut words = request.options;
+    let mut words = request.options.clone();
     words.push(b".".to_vec());
     // Variables of the environment may be the client's.
     let parsed = parse_options(&words, &|_| None, Parsing::Server).map_err(Denied::Usage)?;
@@ -153,6 +146,18 @@ pub fn prepare(
     opts.munge_links |= grants.munge;
     opts.ignore_existing |= grants.no_overwrite;
     opts.rights.drop_devices = true;
+    if opts.munge_links && crate::munge::unsafe_here().is_some() {
+        return Err(Refused::new("a /rsyncd-munged directory makes -munge unsafe here").into());
+    }
+    // From here on paths lead nowhere else, whatever this program does.
+    tree::confine::confine(root.top(), !grants.read_only).map_err(cannot)?;
+    let paths = paths(&root, grants, &request)?;
+    for dir in &request.dirs {
+        let leaves = |e: std::io::Error| e.raw_os_error() == Some(libc::ELOOP);
+        if root.dir_within(&root, dir).is_err_and(leaves) {
+            return Err(unsafe_path(dir).into());
+        }
+    }
     let run = ServerRun {
         opts,
         paths,
