@@ -11,6 +11,7 @@ pub mod acl;
 pub mod attrs;
 pub mod cache;
 pub mod dir;
+mod fake;
 pub mod jail;
 pub mod lock;
 pub mod meta;
