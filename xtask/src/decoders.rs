@@ -22,6 +22,7 @@ use wire::filter::list::FilterList;
 use wire::filter::parse::{Origin, Syntax};
 use wire::filter::requested::{RequestShape, RequestedNames};
 use wire::filter::{Side, wire_form};
+use wire::flist::acls::AclRef;
 use wire::flist::decode::Decoder;
 use wire::flist::encode::Encoder;
 use wire::flist::entry::Entry;
@@ -249,8 +250,19 @@ fn in_order(list: &FileList) {
     }
 }
 
+/// Whether an entry names a list of ACLs sent before by its number, which differs where a list
+/// comes twice: it is then written once.
+fn has_numbered_acls(entry: &Entry) -> bool {
+    let numbered = |acl: &AclRef| matches!(acl, AclRef::Number(_));
+    let Some(acls) = &entry.acls else { return false };
+    numbered(&acls.access) || acls.default.as_ref().is_some_and(numbered)
+}
+
 /// Entries without link groups lose nothing on the wire.
 fn written_again(entries: &[Entry], opts: &FlistOptions) {
+    if entries.iter().any(has_numbered_acls) {
+        return;
+    }
     let mut encoder = Encoder::new(opts.clone());
     encoder.begin_segment(1);
     let mut out = Vec::new();

@@ -1,12 +1,14 @@
 //! `livemirror`: one program, several doors.
 //!
-//! The first word chooses the door; a link named `rsync`, `lsyncd`, `sersync` or `sersync2` enters that door at once. This crate is
-//! the only one that prints, handles signals or ends the process.
+//! The first word chooses the door; a link named `rsync`, `rrsync`, `lsyncd`, `sersync` or
+//! `sersync2` enters that door at once. This crate is the only one that prints, handles signals or
+//! ends the process.
 
 mod check;
 mod console;
 mod live;
 mod lsyncd_door;
+mod restrict_door;
 mod rsync_door;
 mod sersync_door;
 mod serve;
@@ -25,6 +27,7 @@ livemirror: a live copy of a directory tree on another machine
   livemirror import FILE            a configuration of lsyncd or sersync as TOML
   livemirror check FILE...          what is wrong with configuration files, one line each
   livemirror serve CONFIG           the receiving daemon (rsyncd.conf), or --module NAME=PATH
+  livemirror restrict [-ro|-wo] DIR as the forced command of an ssh key: DIR and nothing else
   livemirror rsync ARGS...          rsync's own command line
   livemirror lsyncd ARGS...         lsyncd's own command line
   livemirror sersync ARGS...        sersync2's own command line
@@ -39,6 +42,7 @@ fn main() {
     args.remove(0);
     let code = match base.as_slice() {
         b"rsync" => rsync_door::run(&args),
+        b"rrsync" => restrict_door::run(&args),
         b"lsyncd" => lsyncd_door::run(&args),
         b"sersync" | b"sersync2" => sersync_door::run(&args),
         _ => door(&args),
@@ -50,6 +54,7 @@ fn main() {
 fn door(args: &[Vec<u8>]) -> i32 {
     match args.first().map(Vec::as_slice) {
         Some(b"rsync") => rsync_door::run(&args[1..]),
+        Some(b"restrict") => restrict_door::run(&args[1..]),
         Some(b"serve") => serve::serve(&args[1..]),
         Some(serve::CONNECTION) => serve::connection(&args[1..]),
         Some(b"watch") => live::watch(&args[1..]),

@@ -91,6 +91,7 @@ fn serve(args: &[Vec<u8>], parsed: Parsed) -> Result<i32, UsageError> {
         buffered: Vec::new(),
         console: Arc::new(Terminal),
         daemon: None,
+        restricted: None,
         control,
     });
     Ok(end.exit.code())

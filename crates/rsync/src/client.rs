@@ -15,7 +15,7 @@ use wire::filter::requested::RequestShape;
 use wire::message::{Message, MessagePolicy};
 use wire::version::Protocol;
 
-use crate::console::Console;
+use crate::console::{Console, ErrorSide};
 use crate::control::Control;
 use crate::counters::Counters;
 use crate::daemon_login::{self, Welcome};
@@ -26,7 +26,7 @@ use crate::files_from;
 use crate::items::ItemPrinter;
 use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::location::Location;
-use crate::options::{FilesFrom, Options};
+use crate::options::{FilesFrom, Options, StderrMode};
 use crate::problem::Outcome;
 use crate::remove_source::Successes;
 use crate::report::messages::{Reporter, Role};
@@ -44,6 +44,10 @@ pub fn run(
     console: Arc<dyn Console>,
     control: Arc<Control>,
 ) -> Outcome {
+    let console: Arc<dyn Console> = match opts.stderr {
+        StderrMode::All => Arc::new(ErrorSide(console)),
+        _ => console,
+    };
     let reporter = Arc::new(Reporter::new(console.clone(), opts.quiet, opts.eight_bit));
     let mut client = Client {
         protocol: opts.protocol,
@@ -269,6 +273,8 @@ impl Client {
             dest,
             local,
             munge: self.opts.munge_links,
+            tames_links: false,
+            names: None,
         });
         if !received.started && self.role == Role::Generator {
             self.role = Role::SoleReceiver;

@@ -17,6 +17,19 @@ impl Console for Silent {
     fn err(&self, _: &[u8]) {}
 }
 
+/// Says everything on the error side of another.
+pub struct ErrorSide(pub std::sync::Arc<dyn Console>);
+
+impl Console for ErrorSide {
+    fn out(&self, bytes: &[u8]) {
+        self.0.err(bytes);
+    }
+
+    fn err(&self, bytes: &[u8]) {
+        self.0.err(bytes);
+    }
+}
+
 /// Keeps everything, for tests and for callers that read the lines themselves.
 #[derive(Default)]
 pub struct Captured {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use tree::owner::SharedNames;
 use wire::exit::ExitCode;
 
 use crate::chmod::ChmodRules;
@@ -28,6 +29,10 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
     if refusal.is_none() && denied.is_none() {
         log.info(if opts.sender { "building file list" } else { "receiving file list" });
     }
+    let converter = session.converter.clone();
+    if let Some(Ok(mut converter)) = converter.as_ref().map(|shared| shared.lock()) {
+        converter.stops(control.clone());
+    }
     let line_log = log.clone();
     let outgoing = chmod_rules(&session, &session.module.outgoing_chmod, "outgoing chmod");
     let incoming = chmod_rules(&session, &session.module.incoming_chmod, "incoming chmod");
@@ -39,6 +44,7 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
         filters: session.filters.clone(),
         outgoing_chmod: outgoing,
         incoming_chmod: incoming,
+        names: session.converter.clone().map(|names| -> SharedNames { names }),
         munge: session.munge,
         ignore_nonreadable: session.module.ignore_nonreadable,
         timeout_s: session.module.timeout_s,
@@ -58,6 +64,7 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
         buffered: session.ahead,
         console,
         daemon: Some(daemon),
+        restricted: None,
         control,
     });
     if end.exit == ExitCode::Ok || end.sending {
@@ -67,7 +74,8 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
         ));
     }
     drop(session.slot);
-    end.exit
+    let failed = converter.and_then(|shared| shared.lock().ok()?.failed());
+    failed.unwrap_or(end.exit)
 }
 
 /// The client's options; where they are refused, as many of them as the set-up needs, with the

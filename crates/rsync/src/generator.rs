@@ -380,7 +380,9 @@ impl Generator {
                 }
                 continue;
             }
+            self.member_reached(&entry);
             self.entry(segment, pos, &entry, index)?;
+            self.member_passed(&entry)?;
             // A whole list begins to be answered at once, and goes on being answered steadily.
             let due = !inc && pos.is_multiple_of(FLUSH_STEP);
             if due || self.writer.is_full() {
@@ -422,21 +424,6 @@ impl Generator {
     }
 
     fn entry(
-        &mut self,
-        segment: &Arc<Segment>,
-        pos: usize,
-        entry: &EntryView<'_>,
-        index: i32,
-    ) -> Result<(), Fatal> {
-        if !self.recv.opts.hard_links {
-            return self.deal_with(segment, pos, entry, index);
-        }
-        self.member_reached(entry);
-        self.deal_with(segment, pos, entry, index)?;
-        self.member_passed(entry)
-    }
-
-    fn deal_with(
         &mut self,
         segment: &Arc<Segment>,
         pos: usize,

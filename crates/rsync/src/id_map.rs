@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use tree::owner::Owners;
+use tree::owner::{Owners, SharedNames};
 use wire::exit::ExitCode;
 use wire::filter::wildmatch::{Glob, has_wildcard};
 
@@ -69,10 +69,10 @@ pub struct IdMap {
 
 impl IdMap {
     /// Nothing learned yet; with `--numeric-ids` names are ignored.
-    pub fn new(opts: &Options) -> IdMap {
+    pub fn new(opts: &Options, names: Option<SharedNames>) -> IdMap {
         IdMap {
             numeric: opts.numeric_ids || opts.names_hidden,
-            owners: Owners::new(),
+            owners: Owners::asking(names),
             users: Kind::default(),
             groups: Kind::default(),
         }

@@ -53,6 +53,7 @@ pub mod receiving;
 pub mod regular;
 pub mod remove_source;
 pub mod report;
+pub mod restrict;
 pub mod scan;
 pub mod sender;
 pub mod server;

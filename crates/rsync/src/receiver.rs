@@ -339,7 +339,7 @@ impl ReceiverRole {
         let taken = self.reader.taken;
         let sum_head =
             SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
-        let mut target = self.open_target(&entry, &name, head);
+        let mut target = self.open_target(&entry, &name, head, sum_head.count > 0);
         // What cannot be written is not told as an item.
         if !self.printer.after_transfer() && !matches!(target, Target::Discard) {
             self.print(segment, &Place::Entry(pos), head, None);
@@ -382,8 +382,15 @@ impl ReceiverRole {
         Ok(())
     }
 
-    /// Opens what the tokens go into. Failure is reported and costs this file only.
-    fn open_target(&mut self, entry: &EntryView<'_>, name: &[u8], head: &ItemHead) -> Target {
+    /// Opens what the tokens go into, and the basis where blocks of it may come. Failure is reported
+    /// and costs this file only.
+    fn open_target(
+        &mut self,
+        entry: &EntryView<'_>,
+        name: &[u8],
+        head: &ItemHead,
+        blocks: bool,
+    ) -> Target {
         let Some(place) = self.recv.dest_path(name) else { return Target::Discard };
         let Some(base) = place.name() else { return Target::Discard };
         if self.recv.opts.relative
@@ -400,6 +407,7 @@ impl ReceiverRole {
             }
         };
         let basis = match head.basis {
+            _ if !blocks => None,
             Some(kind @ BASIS_FUZZY..) => self.open_similar(&place, &dir, kind, head),
             _ => self.open_basis(&place, &dir, base, head),
         };

@@ -14,7 +14,7 @@ use tree::acl::AclKind;
 use tree::cache::DirCache;
 use tree::dir::Dir;
 use tree::meta::Meta;
-use tree::owner::Owners;
+use tree::owner::{Owners, SharedNames};
 use tree::path::{Name, RelPath};
 use tree::root::Root;
 use tree::xattr::XattrHolder;
@@ -127,6 +127,8 @@ pub struct ScanRules {
     pub settle: bool,
     /// Whether a walk leaves out what cannot be read, without a word.
     pub ignore_nonreadable: bool,
+    /// Who knows names of owners, where that is not the system.
+    pub names: Option<SharedNames>,
 }
 
 impl Scanner {
@@ -150,7 +152,7 @@ impl Scanner {
             chmod,
             daemon_chmod: rules.daemon_chmod,
             list_sum,
-            owners: Owners::new(),
+            owners: Owners::asking(rules.names),
             roots: Vec::new(),
             implied: HashSet::new(),
             trusted_ways: HashSet::new(),
@@ -786,7 +788,7 @@ impl Scanner {
             return None;
         }
         let size = match self.open_content(root, name) {
-            Ok(file) => {
+            Ok((file, _)) => {
                 let dot: &[u8] = if of_dot { b"./" } else { b"" };
                 crate::symlinks::device_len(&self.reporter, &file, &[dot, name].concat())
             }
@@ -916,7 +918,7 @@ impl Scanner {
     fn digest(&mut self, root: u16, name: &[u8]) -> Option<wire::checksum::strong::Digest> {
         let hashed = self
             .open_content(root, name)
-            .and_then(|file| crate::hash::hash_file(&file, self.list_sum, &mut self.buffer));
+            .and_then(|(file, _)| crate::hash::hash_file(&file, self.list_sum, &mut self.buffer));
         hashed.ok()
     }
 

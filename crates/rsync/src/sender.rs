@@ -10,10 +10,10 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tree::dir::content_len;
 use wire::checksum::strong::FileHasher;
 use wire::delta::search::{MatchStats, Token};
 use wire::delta::table::SumTable;
@@ -475,11 +475,11 @@ impl Sender {
         let Asked { head, sums, appends, sum_bytes, xattrs: wanted } = asked;
         let entry = segment.list.get(pos);
         let name = entry.name();
-        let file = match self.scanner.open_content(entry.root(), &name) {
-            Ok(file) => file,
+        let (file, size) = match self.scanner.open_content(entry.root(), &name) {
+            Ok(opened) => opened,
             Err(error) => return self.no_send(head.ndx, entry.root(), &name, &error),
         };
-        if appends && content_len(&file).is_ok_and(|len| len < entry.len()) {
+        if appends && size < entry.len() {
             self.skip_diminished(head.ndx, entry.root(), &name);
             return Ok(());
         }
@@ -493,8 +493,11 @@ impl Sender {
         self.printer.begin_progress(entry.len(), self.lists.bytes);
         let mut hasher = self.agreed.transfer_sum.file_hasher();
         let (damaged, stats) = if appends || sums.head.count == 0 {
-            let size = crate::symlinks::device_len(&self.reporter, &file, &name);
-            self.send_whole(file, sums.head.basis_len(), size, &mut hasher)?
+            let size = match self.opts.rights.copy_devices {
+                true => crate::symlinks::device_len(&self.reporter, &file, &name),
+                false => size,
+            };
+            self.send_whole(file, sums.head.basis_len()..size, &mut hasher)?
         } else {
             self.send_delta(file, &head, sums, &mut hasher)?
         };
@@ -622,13 +625,12 @@ impl Sender {
         self.writer.message(&Message::NoSend(index));
     }
 
-    /// Everything from `start` on as literal data; reads ahead of the writer in large pieces. What
+    /// A range up to the end as literal data; reads ahead of the writer in large pieces. What
     /// comes before counts for the digest where `--append-verify` says so.
     fn send_whole(
         &mut self,
         file: std::fs::File,
-        start: u64,
-        size: u64,
+        Range { start, end: size }: Range<u64>,
         hasher: &mut FileHasher,
     ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
         let mut stats = MatchStats::default();

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use tree::owner::SharedNames;
+use tree::root::Root;
 use wire::exit::ExitCode;
 use wire::filter::FilterList;
 use wire::message::{Message, MessagePolicy};
@@ -30,7 +32,7 @@ pub struct DaemonPart {
     /// Protocol of the greeting.
     pub protocol: Protocol,
     /// The module's directory.
-    pub root: tree::root::Root,
+    pub root: Root,
     /// That directory is the root of the process.
     pub confined: bool,
     /// Name of the module, for messages.
@@ -41,6 +43,8 @@ pub struct DaemonPart {
     pub outgoing_chmod: Option<ChmodRules>,
     /// `incoming chmod`.
     pub incoming_chmod: Option<ChmodRules>,
+    /// Who knows names and ids of owners, where that is not the system.
+    pub names: Option<SharedNames>,
     /// Whether symlinks are munged.
     pub munge: bool,
     /// Whether a listing leaves out what cannot be read.
@@ -71,6 +75,8 @@ pub struct ServerRun {
     pub console: Arc<dyn Console>,
     /// The daemon this server belongs to.
     pub daemon: Option<DaemonPart>,
+    /// The directory that nothing may leave, where a key serves only one. Never beside a daemon.
+    pub restricted: Option<Root>,
     /// To ask it to stop.
     pub control: Arc<Control>,
 }
@@ -105,7 +111,7 @@ pub fn run(run: ServerRun) -> ServerEnd {
         (a, b) => a.min(b),
     };
     let writer = LinkWriter::new(run.streams.output, traffic.clone(), bwlimit);
-    let mut reporter = Reporter::new(run.console, false, true);
+    let mut reporter = Reporter::server(run.console, &opts);
     let mut daemon = run.daemon;
     if let Some(daemon) = &mut daemon {
         reporter.module = Some(daemon.module.clone());
@@ -117,6 +123,7 @@ pub fn run(run: ServerRun) -> ServerEnd {
         traffic,
         total_size: 0,
         role: Role::Server,
+        restricted: run.restricted,
     };
     let result = server.session(reader, writer, run.paths, daemon);
     server.conclude(result)
@@ -128,9 +135,18 @@ struct Server {
     traffic: Arc<Traffic>,
     total_size: u64,
     role: Role,
+    restricted: Option<Root>,
 }
 
 impl Server {
+    /// Where paths begin, without a daemon.
+    fn source_start(&self) -> SourceStart {
+        match &self.restricted {
+            None => SourceStart::Operator { cwd: crate::client::cwd() },
+            Some(root) => SourceStart::Module { root: root.clone(), confined: false },
+        }
+    }
+
     fn session(
         &mut self,
         mut reader: LinkReader,
@@ -171,7 +187,7 @@ impl Server {
         } else {
             self.receive(reader, writer, agreed, paths, daemon)
         };
-        self.reporter.set_outlet(Outlet::Console);
+        self.reporter.set_outlet(Outlet::Errors);
         result
     }
 
@@ -179,9 +195,9 @@ impl Server {
         let posts = writer.posts();
         self.reporter.set_outlet(match self.opts.stderr {
             StderrMode::Client => Outlet::Framed(posts),
-            StderrMode::Errors if daemon => Outlet::Framed(posts),
+            _ if daemon => Outlet::Framed(posts),
             StderrMode::Errors => Outlet::Split(posts),
-            StderrMode::All => Outlet::Console,
+            StderrMode::All => Outlet::Errors,
         });
     }
 
@@ -231,8 +247,9 @@ impl Server {
             None => {
                 let printer = ItemPrinter::server(self.opts.clone(), true, None);
                 crate::munge::check(&self.opts)?;
-                let own = ScanRules { filters, munge: self.opts.munge_links, ..Default::default() };
-                (SourceStart::Operator { cwd: crate::client::cwd() }, printer, own)
+                let (module, munge) = (self.restricted.clone(), self.opts.munge_links);
+                let own = ScanRules { filters, module, munge, ..Default::default() };
+                (self.source_start(), printer, own)
             }
             Some(daemon) => (
                 SourceStart::Module { root: daemon.root.clone(), confined: daemon.confined },
@@ -245,19 +262,11 @@ impl Server {
                     munge: daemon.munge,
                     settle: false,
                     ignore_nonreadable: daemon.ignore_nonreadable,
+                    names: daemon.names,
                 },
             ),
         };
-        let paths = match start {
-            // The module is the root of the process: its paths are absolute, which is how the
-            // names of `--relative` travel and sort.
-            SourceStart::Module { confined: true, .. }
-                if self.opts.relative && self.opts.files_from.is_none() =>
-            {
-                paths.iter().map(|path| [b"/", path.as_slice()].concat()).collect()
-            }
-            _ => paths,
-        };
+        let paths = self.as_asked(&start, paths);
         let names = match files_from::for_server(&self.opts, |path| open_list(&start, path)) {
             Ok(names) => names,
             Err(fatal) => {
@@ -283,6 +292,16 @@ impl Server {
         result.map_err(|fatal| self.tell(fatal, &agreed, &mut reader, &mut writer))
     }
 
+    /// Where the module is the root of the process its paths are absolute, which is how the names
+    /// of `--relative` travel and sort.
+    fn as_asked(&self, start: &SourceStart, paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let rooted = matches!(start, SourceStart::Module { confined: true, .. });
+        match rooted && self.opts.relative && self.opts.files_from.is_none() {
+            true => paths.iter().map(|path| [b"/", path.as_slice()].concat()).collect(),
+            false => paths,
+        }
+    }
+
     fn receive(
         &mut self,
         mut reader: LinkReader,
@@ -299,7 +318,7 @@ impl Server {
         }
         let mut writer = writer;
         let place = match &daemon {
-            None => SourceStart::Operator { cwd: crate::client::cwd() },
+            None => self.source_start(),
             Some(d) => SourceStart::Module { root: d.root.clone(), confined: d.confined },
         };
         let raw = agreed.protocol.raw_files_from();
@@ -316,7 +335,12 @@ impl Server {
             daemon_filters: None,
             daemon_chmod: None,
             requested: None,
-            start: DestStart::Operator { cwd: crate::client::cwd() },
+            start: match &self.restricted {
+                None => DestStart::Operator { cwd: crate::client::cwd() },
+                Some(root) => DestStart::Module { root: root.clone(), confined: false },
+            },
+            tames_links: false,
+            names: None,
             dest,
             local: false,
             munge: self.opts.munge_links,
@@ -329,6 +353,9 @@ impl Server {
             setup.daemon_filters = Some(daemon.filters);
             setup.daemon_chmod = daemon.incoming_chmod;
             setup.munge = daemon.munge;
+            // Where the module is the root of the process there is nowhere to lead to.
+            setup.names = daemon.names;
+            setup.tames_links = !daemon.confined;
             setup.start = DestStart::Module { root: daemon.root, confined: daemon.confined };
         }
         let received = receive(setup);
@@ -464,8 +491,12 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
     let agreed = setup::server(&opts, protocol, &names, random_seed(), &mut reader, &mut writer)?;
     reader.start_mux(MessagePolicy::from_sending_client(), Box::new(|_| Ok(())));
     writer.start_mux();
-    let reporter = Arc::new(Reporter::new(half.console, false, opts.eight_bit));
-    reporter.set_outlet(Outlet::Split(writer.posts()));
+    let reporter = Arc::new(Reporter::server(half.console, &opts));
+    reporter.set_outlet(match opts.stderr {
+        StderrMode::Errors => Outlet::Split(writer.posts()),
+        StderrMode::Client => Outlet::Framed(writer.posts()),
+        StderrMode::All => Outlet::Errors,
+    });
     let received = receive(ReceivingSetup {
         role: RoleSetup {
             printer: ItemPrinter::server(opts.clone(), false, None),
@@ -486,6 +517,8 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
         local: true,
         // Locally the option only undoes what is munged in the source.
         munge: false,
+        tames_links: false,
+        names: None,
     });
     reporter.hand_over(&half.reporter);
     received.result

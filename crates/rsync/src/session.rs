@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::unbounded;
+use tree::owner::SharedNames;
 use wire::exit::ExitCode;
 use wire::filter::RequestedNames;
 use wire::filter::{FilterList, Side};
@@ -50,6 +51,10 @@ pub struct ReceivingSetup {
     pub local: bool,
     /// Whether symlink texts get the munging prefix.
     pub munge: bool,
+    /// Whether texts of symlinks are made to stay below the top of the transfer.
+    pub tames_links: bool,
+    /// Who knows ids of owners, where that is not the system.
+    pub names: Option<SharedNames>,
 }
 
 /// What a receiving side hands back.
@@ -128,8 +133,6 @@ fn parts(
     let RoleSetup { opts, agreed, reader, writer, reporter, control, mut printer, server } =
         setup.role;
     printer.set_sums(&agreed);
-    // Where the module is the root of the process there is nowhere to lead to.
-    let tames_nothing = !matches!(setup.start, DestStart::Module { confined: false, .. });
     let recv = Receiving {
         traffic: reader.traffic().clone(),
         reporter,
@@ -141,7 +144,7 @@ fn parts(
         rename: None,
         dest_missing: false,
         dest_made: false,
-        ids: Mutex::new(IdMap::new(&opts)),
+        ids: Mutex::new(IdMap::new(&opts, setup.names)),
         acls: Mutex::default(),
         xattrs: Mutex::default(),
         privileges: Privileges {
@@ -159,7 +162,7 @@ fn parts(
         local: setup.local,
         server,
         munge: setup.munge,
-        tames_links: !tames_nothing,
+        tames_links: setup.tames_links,
         requested: setup.requested,
         notes,
         listed: Mutex::new(crate::counters::KindCounts::default()),

@@ -113,24 +113,31 @@ impl Scanner {
         self.reporter.add_io_error(IO_GENERAL);
     }
 
-    /// Opens the content of a listed file, through a link where options follow it.
-    pub fn open_content(&mut self, root: u16, name: &[u8]) -> io::Result<std::fs::File> {
+    /// Opens the content of a listed file, through a link where options follow it; and its size in
+    /// bytes.
+    pub fn open_content(&mut self, root: u16, name: &[u8]) -> io::Result<(std::fs::File, u64)> {
         let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
         let path = RelPath::new(trim_root(name)).map_err(|_| invalid())?;
         let source = self.roots.get_mut(usize::from(root)).ok_or_else(invalid)?;
         let base = path.name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
         let devices = self.opts.rights.copy_devices;
-        let opened = source.cache.parent(path)?.open_content(base, devices);
+        let dir = source.cache.parent(path)?;
+        let opened = match devices {
+            true => dir.open_content(base, true).map(|file| (file, 0)),
+            false => dir.open_sized(base),
+        };
         let opened = match opened {
             Err(error)
                 if error.raw_os_error() == Some(libc::ELOOP)
                     && (self.opts.copy_links || self.opts.copy_unsafe_links) =>
             {
-                source.root.open_through(path, devices)
+                let file = source.root.open_through(path, devices)?;
+                let size = file.metadata()?.len();
+                Ok((file, size))
             }
             other => other,
         };
-        opened.and_then(|file| self.opts.opened(file))
+        opened.and_then(|(file, size)| Ok((self.opts.opened(file)?, size)))
     }
 }
 

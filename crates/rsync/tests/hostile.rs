@@ -67,6 +67,7 @@ fn server(dst: &Path, words: &[&str]) -> (UnixStream, std::thread::JoinHandle<Ex
             buffered: Vec::new(),
             console: Arc::new(Silent),
             daemon: None,
+            restricted: None,
             control: Arc::new(Control::default()),
         })
         .exit

@@ -151,6 +151,18 @@ impl Dir {
         self.open_content(name, false)
     }
 
+    /// The same with the file's size in bytes.
+    pub fn open_sized(&self, name: &Name) -> io::Result<(File, u64)> {
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = File::from(openat(&*self.fd, name.as_bytes(), flags, Mode::empty())?);
+        let meta = file.metadata()?;
+        if meta.mode() & 0o170_000 != 0o100_000 {
+            return Err(Errno::INVAL.into());
+        }
+        Ok((file, meta.len()))
+    }
+
     /// The same; with `devices`, which the operator must have asked for, a device too.
     pub fn open_content(&self, name: &Name, devices: bool) -> io::Result<File> {
         let flags =

@@ -8,6 +8,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, openat};
+use rustix::io::Errno;
+
+use crate::dir::Dir;
+
 /// Tries to lock `length` bytes from `start`; `length` 0 is to the end, however far it moves.
 /// `false` if another process holds a lock there.
 pub fn try_lock_range(file: &File, start: u64, length: u64) -> io::Result<bool> {
@@ -32,9 +37,32 @@ pub fn try_lock_range(file: &File, start: u64, length: u64) -> io::Result<bool> 
     }
 }
 
+/// Locks a whole directory against others who do the same, in any program that uses `flock`;
+/// `None` if somebody else has it. The lock lasts as long as the file is open.
+pub fn try_lock_dir(dir: &Dir) -> io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let file = File::from(openat(dir.fd(), ".", flags, Mode::empty())?);
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_has_one_holder() {
+        let scratch = crate::scratch::Scratch::new();
+        let dir = scratch.root().top().clone();
+        let held = try_lock_dir(&dir).unwrap();
+        assert!(held.is_some());
+        assert!(try_lock_dir(&dir).unwrap().is_none());
+        drop(held);
+        assert!(try_lock_dir(&dir).unwrap().is_some());
+    }
 
     #[test]
     fn a_range_is_free_for_its_own_process() {

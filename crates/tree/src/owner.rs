@@ -6,10 +6,27 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, Mutex};
+
+/// Who answers look-ups in place of the system's account files.
+pub trait Names: Send {
+    /// The name of a user.
+    fn user_name(&mut self, uid: u32) -> Option<Vec<u8>>;
+    /// The name of a group.
+    fn group_name(&mut self, gid: u32) -> Option<Vec<u8>>;
+    /// The id of a user name.
+    fn user_id(&mut self, name: &[u8]) -> Option<u32>;
+    /// The id of a group name.
+    fn group_id(&mut self, name: &[u8]) -> Option<u32>;
+}
+
+/// One that several roles ask.
+pub type SharedNames = Arc<Mutex<dyn Names>>;
 
 /// Look-ups, remembered for the life of the value.
 #[derive(Default)]
 pub struct Owners {
+    asked: Option<SharedNames>,
     users: HashMap<u32, Option<Vec<u8>>>,
     groups: HashMap<u32, Option<Vec<u8>>>,
 }
@@ -20,25 +37,44 @@ impl Owners {
         Owners::default()
     }
 
+    /// Asks somebody else than the system, if there is somebody.
+    pub fn asking(asked: Option<SharedNames>) -> Owners {
+        Owners { asked, ..Owners::default() }
+    }
+
     /// The name of a user.
     pub fn user_name(&mut self, uid: u32) -> Option<Vec<u8>> {
+        if let Some(names) = &self.asked {
+            let ask = || names.lock().ok()?.user_name(uid);
+            return self.users.entry(uid).or_insert_with(ask).clone();
+        }
         let look = || uzers::get_user_by_uid(uid).map(|user| user.name().as_bytes().to_vec());
         self.users.entry(uid).or_insert_with(look).clone()
     }
 
     /// The name of a group.
     pub fn group_name(&mut self, gid: u32) -> Option<Vec<u8>> {
+        if let Some(names) = &self.asked {
+            let ask = || names.lock().ok()?.group_name(gid);
+            return self.groups.entry(gid).or_insert_with(ask).clone();
+        }
         let look = || uzers::get_group_by_gid(gid).map(|group| group.name().as_bytes().to_vec());
         self.groups.entry(gid).or_insert_with(look).clone()
     }
 
     /// The id of a user name.
     pub fn user_id(&mut self, name: &[u8]) -> Option<u32> {
+        if let Some(names) = &self.asked {
+            return names.lock().ok()?.user_id(name);
+        }
         uzers::get_user_by_name(OsStr::from_bytes(name)).map(|user| user.uid())
     }
 
     /// The id of a group name.
     pub fn group_id(&mut self, name: &[u8]) -> Option<u32> {
+        if let Some(names) = &self.asked {
+            return names.lock().ok()?.group_id(name);
+        }
         uzers::get_group_by_name(OsStr::from_bytes(name)).map(|group| group.gid())
     }
 }

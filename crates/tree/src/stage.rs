@@ -8,6 +8,7 @@
 //! Small writes are gathered; a failure of one may therefore show at a later call, at the latest
 //! in [`Stage::finish_content`]. Nothing is flushed to the disk unless [`Stage::sync`] is called.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -38,9 +39,21 @@ pub fn temp_name(base: &Name) -> io::Result<NameBuf> {
 }
 
 fn named(base: &Name, beside: bool) -> io::Result<NameBuf> {
-    let mut random = [0; RANDOM_LEN];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let random = LOTS.with_borrow_mut(|lots| {
+        if lots.is_empty() {
+            lots.resize(LOTS_DRAWN, [0; RANDOM_LEN]);
+            getrandom::fill(lots.as_flattened_mut()).map_err(io::Error::other)?;
+        }
+        Ok::<_, io::Error>(lots.pop().unwrap_or_default())
+    })?;
     NameBuf::new(&compose(base.as_bytes(), beside, random)).map_err(io::Error::other)
+}
+
+/// Random parts drawn at once: each name would cost a system call.
+const LOTS_DRAWN: usize = 64;
+
+thread_local! {
+    static LOTS: RefCell<Vec<[u8; RANDOM_LEN]>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Beside its file a temporary one is hidden by a dot; in a directory of its own it is not.

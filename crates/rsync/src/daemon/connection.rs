@@ -7,6 +7,7 @@
 //! reached by the client. What it is told of a refusal is one `@ERROR` line; reasons go to the log.
 
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tree::path::RelPath;
@@ -21,9 +22,10 @@ use crate::options::check::TEMP_DIR_MAX;
 use super::access::{self, ClientPeer};
 use super::arguments::{self, Arguments};
 use super::config::DaemonConfig;
+use super::converter::{self, WaitingConverter};
 use super::deadline::{PhaseError, TextStream};
 use super::enter::{self, Entered};
-use super::hooks::{Hooks, PreXfer, Variables};
+use super::hooks::{self, Hooks, PreXfer, Variables};
 use super::log::{DaemonLog, LogTarget, cause};
 use super::module::{Globals, Module};
 use super::peer;
@@ -172,6 +174,7 @@ struct Admitted {
     entered: Entered,
     slot: Option<slots::Slot>,
     pre: Option<PreXfer>,
+    converter: Option<WaitingConverter>,
 }
 
 impl Connection<'_> {
@@ -211,11 +214,14 @@ impl Connection<'_> {
         let plan = enter::plan(&module, &self.log)?;
         self.switch_log(&module);
         let hooks = Hooks::ready(&module, &self.environment())?;
+        let converter = hooks::ready(&module.name_converter, &self.environment())?;
         let variables = self.hook_variables();
         if let Some(exit) = hooks.divide(&variables)? {
             return Err(End::Elsewhere(exit));
         }
         hooks.run_early(&variables, &self.early_input)?;
+        // Before the other process that waits: that one ends, and with it what it has open.
+        let converter = converter::start(&converter)?;
         let pre = hooks.start_pre()?;
         let entered = enter::enter(&module, plan)?;
         self.stream.begin_phase();
@@ -224,7 +230,7 @@ impl Connection<'_> {
         self.stream.end_phase();
         let paths = module_paths(&arguments, &module.name, &entered)?;
         let user = admitted.user;
-        Ok(Admitted { protocol, module, user, arguments, paths, entered, slot, pre })
+        Ok(Admitted { protocol, module, user, arguments, paths, entered, slot, pre, converter })
     }
 
     /// Learns from the proxy whom it speaks for. Only a proxy of the operator's is listened to, and
@@ -458,7 +464,8 @@ impl Connection<'_> {
 
     fn into_session(self, admitted: Admitted) -> DaemonSession {
         let variables = self.hook_variables();
-        let Admitted { protocol, module, user, arguments, paths, entered, slot, pre } = admitted;
+        let Admitted { protocol, module, user, arguments, paths, entered, slot, pre, converter } =
+            admitted;
         let refused = RefuseSet::compile(&module.refuse_options, &option_rows());
         for remark in &refused.remarks {
             self.log.warning(remark);
@@ -470,10 +477,11 @@ impl Connection<'_> {
         self.log.info([direction, &request, b" from ", &client].concat());
         let dot = std::iter::once(b".".to_vec());
         let args: Vec<_> = arguments.options.into_iter().chain(dot).chain(paths).collect();
-        let refusal = pre.and_then(|pre| {
-            let shown = shown_args(&args, entered.confined);
-            pre.finish(&variables, &arguments.paths, &shown)
-        });
+        let shown = shown_args(&args, entered.confined);
+        let variables = hooks::with_request(&variables, &arguments.paths, &shown);
+        let refusal = pre.and_then(|pre| pre.finish(&variables));
+        let begin = |waiting: WaitingConverter| waiting.begin(&variables, self.log.clone());
+        let converter = converter.map(begin).map(|names| Arc::new(Mutex::new(names)));
         let (input, output, ahead) = self.stream.into_parts();
         DaemonSession {
             input,
@@ -493,6 +501,7 @@ impl Connection<'_> {
             user,
             refused,
             refusal,
+            converter,
             log: self.log,
             bwlimit: self.service.bwlimit,
             slot,

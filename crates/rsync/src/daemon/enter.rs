@@ -174,7 +174,7 @@ pub(crate) fn enter(module: &Module, plan: EntryPlan) -> Result<Entered, End> {
     if let Some((uid, groups)) = &plan.ids {
         become_user(*uid, groups)?;
     }
-    let numeric_ids = module.numeric_ids.unwrap_or(chroot);
+    let numeric_ids = module.numeric_ids.unwrap_or(chroot && module.name_converter.is_empty());
     Ok(Entered { root, filters: plan.filters, confined, munge, numeric_ids })
 }
 

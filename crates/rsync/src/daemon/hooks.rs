@@ -51,14 +51,7 @@ impl Hooks {
         if std::env::var_os("RSYNC_NO_XFER_EXEC").is_some() {
             return Ok(Hooks::default());
         }
-        let ready = |text: &[u8]| {
-            expand_shell(text, environment).map_err(|name| {
-                let name = String::from_utf8_lossy(&name).into_owned();
-                let text =
-                    format!("refusing to run shell hook: %{name}% holds a shell metacharacter");
-                End::dropped(text, ExitCode::Unsupported)
-            })
-        };
+        let ready = |text: &[u8]| ready(text, environment);
         Ok(Hooks {
             early: ready(&module.early_exec)?,
             pre: ready(&module.pre_exec)?,
@@ -151,6 +144,39 @@ impl Hooks {
     }
 }
 
+/// A command line with the variables put in.
+///
+/// # Errors
+/// A value that would mean something to the shell: the connection ends.
+pub(crate) fn ready(text: &[u8], environment: Environment<'_>) -> Result<Vec<u8>, End> {
+    expand_shell(text, environment).map_err(|name| {
+        let name = String::from_utf8_lossy(&name).into_owned();
+        let text = format!("refusing to run shell hook: %{name}% holds a shell metacharacter");
+        End::dropped(text, ExitCode::Unsupported)
+    })
+}
+
+/// The variables of a connection and those of its request: the paths as the client wrote them and
+/// the words of the session.
+pub(crate) fn with_request(
+    variables: &Variables,
+    asked: &[Vec<u8>],
+    args: &[Vec<u8>],
+) -> Variables {
+    let mut request = asked.join(&b' ');
+    request.truncate(REQUEST_MAX);
+    if request.is_empty() {
+        request = b"(NONE)".to_vec();
+    }
+    let mut variables = variables.clone();
+    variables.push(("RSYNC_REQUEST".into(), request));
+    variables.push(("RSYNC_ARG0".into(), b"rsyncd".to_vec()));
+    for (number, word) in args.iter().enumerate() {
+        variables.push((format!("RSYNC_ARG{}", number + 1), word.clone()));
+    }
+    variables
+}
+
 /// The process of a pre-xfer command, which waits for the request.
 #[derive(Debug)]
 pub(crate) struct PreXfer {
@@ -160,28 +186,11 @@ pub(crate) struct PreXfer {
 }
 
 impl PreXfer {
-    /// Lets it run with the request and waits for it. The text for the client if it fails.
-    ///
-    /// `asked` are the paths as the client wrote them, `args` the words of the session.
-    pub(crate) fn finish(
-        self,
-        variables: &Variables,
-        asked: &[Vec<u8>],
-        args: &[Vec<u8>],
-    ) -> Option<Vec<u8>> {
-        let mut request = asked.join(&b' ');
-        request.truncate(REQUEST_MAX);
-        if request.is_empty() {
-            request = b"(NONE)".to_vec();
-        }
-        let mut variables = variables.clone();
-        variables.push(("RSYNC_REQUEST".into(), request));
-        variables.push(("RSYNC_ARG0".into(), b"rsyncd".to_vec()));
-        for (number, word) in args.iter().enumerate() {
-            variables.push((format!("RSYNC_ARG{}", number + 1), word.clone()));
-        }
+    /// Lets it run with the variables of the request and waits for it. The text for the client if
+    /// it fails.
+    pub(crate) fn finish(self, variables: &Variables) -> Option<Vec<u8>> {
         // If that fails the command sees the end of a shorter list, and its own status tells.
-        let _ = File::from(self.send).write_all(&words_of(&variables));
+        let _ = File::from(self.send).write_all(&words_of(variables));
         let mut output = Vec::new();
         let mut receive = File::from(self.receive);
         let _ = Read::by_ref(&mut receive).take(OUTPUT_MAX).read_to_end(&mut output);
@@ -207,7 +216,7 @@ fn raw_status(status: ExitStatus) -> i32 {
 }
 
 /// A command line for the shell that the daemon's environment names, or the system's.
-fn shell(line: &[u8], variables: &Variables) -> Command {
+pub(crate) fn shell(line: &[u8], variables: &Variables) -> Command {
     let program = std::env::var_os("RSYNC_SHELL").unwrap_or_else(|| OsString::from("/bin/sh"));
     let mut command = Command::new(program);
     command.arg("-c").arg(OsStr::from_bytes(line));
@@ -220,12 +229,12 @@ fn shell(line: &[u8], variables: &Variables) -> Command {
 }
 
 /// `NAME=VALUE` words, each ended by NUL.
-fn words_of(variables: &Variables) -> Vec<u8> {
+pub(crate) fn words_of(variables: &Variables) -> Vec<u8> {
     let word = |(name, value): &(String, Vec<u8>)| [name.as_bytes(), b"=", value, b"\0"].concat();
     variables.iter().flat_map(word).collect()
 }
 
-fn variables_of(words: &[u8]) -> Variables {
+pub(crate) fn variables_of(words: &[u8]) -> Variables {
     let words = words.split(|b| *b == 0);
     let pairs = words.filter_map(|word| {
         let at = word.iter().position(|b| *b == b'=')?;

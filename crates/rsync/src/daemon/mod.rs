@@ -10,6 +10,7 @@ pub mod advice;
 pub mod arguments;
 pub mod config;
 pub mod connection;
+pub mod converter;
 pub mod deadline;
 pub(crate) mod enter;
 pub mod expand;

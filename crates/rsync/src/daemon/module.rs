@@ -97,6 +97,8 @@ pub struct Module {
     pub pre_exec: Vec<u8>,
     /// `post-xfer exec`, as written.
     pub post_exec: Vec<u8>,
+    /// `name converter`, as written.
+    pub name_converter: Vec<u8>,
 }
 
 /// The five parameters that make the daemon's own filter list.
@@ -184,6 +186,7 @@ impl Module {
             fake_super: values.flag(Param::FakeSuper),
             temp_dir: text(Param::TempDir)?,
             early_exec: values.text(Param::EarlyExec),
+            name_converter: values.text(Param::NameConverter),
             pre_exec: values.text(Param::PreXferExec),
             post_exec: values.text(Param::PostXferExec),
         })

@@ -145,7 +145,7 @@ params! {
     MungeSymlinks "munge symlinks" Module Tri "unset" Full,
     InsecureLinks "insecure links" Module Bool "no" Absent,
     NumericIds "numeric ids" Module Tri "unset" Full,
-    NameConverter "name converter" Module Text "" Absent,
+    NameConverter "name converter" Module Text "" Full,
     OpenNoatime "open noatime" Module Tri "unset" Full,
     TempDir "temp dir" Module Path "" Full,
     EarlyExec "early exec" Module Text "" Full,

@@ -5,11 +5,13 @@
 
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
 
 use tree::root::Root;
 use wire::filter::FilterList;
 use wire::version::Protocol;
 
+use super::converter::NameConverter;
 use super::log::DaemonLog;
 use super::module::Module;
 use super::refuse::RefuseSet;
@@ -55,6 +57,8 @@ pub struct DaemonSession {
     pub log: DaemonLog,
     /// What the client is told instead of being served, if a command of the operator said no.
     pub refusal: Option<Vec<u8>>,
+    /// Who knows names and ids in place of the system.
+    pub converter: Option<Arc<Mutex<NameConverter>>>,
     /// Upper bound of the bandwidth in bytes per second; 0 none.
     pub bwlimit: u64,
     /// Counts against `max connections` as long as it lives.

@@ -12,7 +12,9 @@ use wire::message::Message;
 use crate::console::Console;
 use crate::fatal::errno_text;
 use crate::link::Posts;
+use crate::options::Options;
 use crate::problem::{PROBLEMS_MAX, Problem, ProblemKind};
+use crate::report::escape::for_terminal;
 
 /// General trouble on the sending side: deletions stop.
 pub const IO_GENERAL: i32 = 1;
@@ -68,6 +70,8 @@ pub enum Outlet {
     Split(Arc<Posts>),
     /// Everything through the connection.
     Framed(Arc<Posts>),
+    /// Everything to the console's error side: a server's standard output is the connection.
+    Errors,
 }
 
 /// A copy of each line for a log file.
@@ -113,6 +117,13 @@ impl Reporter {
         }
     }
 
+    /// The reporter of a server. What it says to the console itself is shown byte by byte where it
+    /// is not ASCII, whatever the locale.
+    pub fn server(console: Arc<dyn Console>, opts: &Options) -> Reporter {
+        let outlet = Mutex::new(Outlet::Errors);
+        Reporter { utf8: false, outlet, ..Reporter::new(console, opts.quiet, opts.eight_bit) }
+    }
+
     /// Redirects everything said from now on.
     pub fn set_outlet(&self, outlet: Outlet) {
         if let Ok(mut current) = self.outlet.lock() {
@@ -128,18 +139,15 @@ impl Reporter {
     pub fn info(&self, line: &[u8]) {
         self.log_line(line);
         match self.outlet() {
-            Outlet::Console if self.quiet => {}
+            Outlet::Console | Outlet::Errors if self.quiet => {}
             Outlet::Console => {
                 self.close_line();
-                self.console.out(&crate::report::escape::for_terminal(
-                    line,
-                    self.eight_bit,
-                    self.utf8,
-                ));
+                self.console.out(&for_terminal(line, self.eight_bit, self.utf8));
             }
             Outlet::Split(posts) | Outlet::Framed(posts) => {
                 posts.post(&Message::Info(line.to_vec()))
             }
+            Outlet::Errors => self.on_error_side(line),
         }
     }
 
@@ -156,15 +164,12 @@ impl Reporter {
     pub fn listing(&self, text: &[u8]) {
         match self.outlet() {
             Outlet::Console => {
-                self.console.out(&crate::report::escape::for_terminal(
-                    text,
-                    self.eight_bit,
-                    self.utf8,
-                ));
+                self.console.out(&for_terminal(text, self.eight_bit, self.utf8));
             }
             Outlet::Split(posts) | Outlet::Framed(posts) => {
                 posts.post(&Message::Info(text.to_vec()));
             }
+            Outlet::Errors => self.on_error_side(text),
         }
     }
 
@@ -195,22 +200,21 @@ impl Reporter {
         }
     }
 
+    fn on_error_side(&self, line: &[u8]) {
+        self.console.err(&for_terminal(line, self.eight_bit, self.utf8));
+    }
+
     fn say_error(&self, line: Vec<u8>, framed: fn(Vec<u8>) -> Message) {
         self.explain_refusal();
         self.log_line(&line);
         match self.outlet() {
-            Outlet::Console | Outlet::Split(_) => {
-                if let Outlet::Console = self.outlet()
-                    && self.line_open.swap(false, Ordering::Relaxed)
-                {
+            Outlet::Console => {
+                if self.line_open.swap(false, Ordering::Relaxed) {
                     self.console.err(b"\n");
                 }
-                self.console.err(&crate::report::escape::for_terminal(
-                    &line,
-                    self.eight_bit,
-                    self.utf8,
-                ));
+                self.on_error_side(&line);
             }
+            Outlet::Split(_) | Outlet::Errors => self.on_error_side(&line),
             Outlet::Framed(posts) => {
                 let max = wire::limits::MESSAGE_TEXT_MAX;
                 let mut line = line;
@@ -302,7 +306,7 @@ impl Reporter {
     /// A daemon's refusal, as it said it.
     pub fn refusal(&self, line: &[u8]) {
         self.note_cause(line);
-        self.console.err(&crate::report::escape::for_terminal(line, self.eight_bit, self.utf8));
+        self.on_error_side(line);
     }
 
     /// Remembers the first line of the peer that is more than the number of an exit code.

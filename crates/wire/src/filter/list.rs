@@ -44,6 +44,18 @@ pub(crate) struct Fill {
     pub(crate) depth: usize,
 }
 
+/// How many items back an equal `-C` makes another needless. Its rules take far more memory than its
+/// letters, so that many in a row from a peer would be no small matter.
+const CVS_NEAR: usize = 256;
+
+impl Fill {
+    fn stands_near(&self, include: bool, mods: &Modifiers) -> bool {
+        self.items.iter().rev().take(CVS_NEAR).any(|item| {
+            matches!(item, Item::Cvs { include: i, mods: m, .. } if *i == include && m == mods)
+        })
+    }
+}
+
 /// The texts of a module's filter parameters; files come with name and content.
 #[derive(Copy, Clone, Default, Debug)]
 pub struct ModuleFilters<'a> {
@@ -396,6 +408,8 @@ impl FilterList {
                 self.warn_long(origin, text);
             }
             Parsed::Rule(rule) => fill.items.push(Item::Rule(self.placed(fill, rule))),
+            // A second one near the first adds nothing but its many rules.
+            Parsed::Cvs { include, mods } if fill.stands_near(include, &mods) => {}
             Parsed::Cvs { include, mods } => {
                 let rules = cvs::rules(&self.cvs, include, &mods);
                 let rules = rules.into_iter().map(|rule| self.placed(fill, rule)).collect();

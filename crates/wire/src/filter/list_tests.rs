@@ -37,6 +37,15 @@ fn excluded(list: &FilterList, side: Side, name: &str) -> bool {
 }
 
 #[test]
+fn the_names_of_cvs_stand_once_in_a_row() {
+    let rules = |list: &FilterList| list.items.len();
+    let many = list(&["-C", "- a", "-C", "-C", "+C", "-C"]);
+    assert_eq!(rules(&many), 3);
+    assert_eq!(rules(&list(&["-C", "!", "-C"])), 1);
+    assert!(excluded(&list(&["!", "-C", "-C"]), Side::Sender, "x.o"));
+}
+
+#[test]
 fn the_first_match_decides() {
     let list = list(&["+ */", "+ *.c", "- *"]);
     assert!(!excluded(&list, Side::Sender, "a/"));
