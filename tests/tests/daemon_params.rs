@@ -340,3 +340,40 @@ fn a_client_sends_early_input_and_sets_sockets_and_buffers() {
     let Some(programs) = Programs::find() else { return };
     assert_same(&early(programs, Side::Theirs), &early(programs, Side::Ours));
 }
+
+const FAKE_SUPER: &str = "use chroot = no
+uid = 1000
+gid = 1000
+log file = PLACE/log
+read only = no
+[fake]
+path = PLACE/tree
+fake super = yes
+[plain]
+path = PLACE/tree
+";
+
+fn fake_super(programs: &Programs, side: Side) -> Vec<(String, Vec<String>)> {
+    let mut story = DaemonStory::start(programs, side, "fake-super", FAKE_SUPER, |dir| {
+        fs::create_dir(dir.join("tree")).unwrap();
+        chown(dir.join("tree"), Some(1000), Some(1000)).unwrap();
+        let source = "f src/f \"content o=33:34 m=4755\nl src/l f o=1:2\nc src/n 1,3\np src/p m=600\n\
+                      x src/f trusted.t=\"value\nd src/d m=1777 o=3:4\n";
+        livemirror_tests::tree_text::make(dir, source);
+    });
+    for options in ["-aX", "-aXX", "-a"] {
+        story.client(&[options, "src/", "HOST/fake/"], &["tree"]);
+        story.client(&["-ai", "HOST/fake/"], &[]);
+        story.client(&["-aXi", "HOST/fake/", "got/"], &["got"]);
+        let _ = fs::remove_dir_all(story.dir.join("got"));
+    }
+    // A client cannot have it; its wish makes the daemon try as it is.
+    story.client(&["-ai", "-M--fake-super", "src/", "HOST/plain/new/"], &["tree"]);
+    story.client(&["-ai", "-M--super", "src/", "HOST/fake/other/"], &["tree"]);
+    story.end()
+}
+
+#[test]
+fn fake_super_keeps_what_only_the_super_user_may_set() {
+    same(fake_super);
+}

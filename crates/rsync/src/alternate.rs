@@ -302,7 +302,7 @@ impl Generator {
             stage.sync()?;
         }
         let mut failed = stage.set_attributes(wanted.uid, wanted.gid, Times::default(), None);
-        let (holder, who) = (XattrHolder::Open(stage.file()), (Role::Generator, name));
+        let (holder, who) = (stage.holder(), (Role::Generator, name));
         if let Some(number) = entry.xattrs() {
             let old = XattrHolder::Item(&found.dir, base);
             recv.set_xattrs(number, &holder, Some(&old), who, true);

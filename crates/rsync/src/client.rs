@@ -26,11 +26,10 @@ use crate::files_from;
 use crate::items::ItemPrinter;
 use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::location::Location;
-use crate::options::{FilesFrom, Options, StderrMode};
+use crate::options::{FilesFrom, Options};
 use crate::problem::Outcome;
 use crate::remove_source::Successes;
 use crate::report::messages::{Reporter, Role};
-use crate::run_log::RunLog;
 use crate::scan::{ScanRules, Scanner, SourceStart};
 use crate::sender::Sender;
 use crate::session::{ReceivingSetup, receive};
@@ -45,10 +44,7 @@ pub fn run(
     console: Arc<dyn Console>,
     control: Arc<Control>,
 ) -> Outcome {
-    let console: Arc<dyn Console> = match opts.stderr {
-        StderrMode::All => Arc::new(ErrorSide(console)),
-        _ => console,
-    };
+    let console = ErrorSide::where_asked(console, opts.stderr);
     let mut reporter = Reporter::new(console.clone(), opts.quiet, opts.eight_bit);
     crate::run_log::open(&opts, &mut reporter, Role::Client.word());
     let reporter = Arc::new(reporter);
@@ -327,7 +323,7 @@ impl Client {
     /// `--remote-option` adds.
     fn other_half(&self) -> Result<Arc<Options>, Fatal> {
         let Some(half) = &self.opts.given.other_half else {
-            return Ok(Arc::new(Options { log: RunLog::default(), ..(*self.opts).clone() }));
+            return Ok(Arc::new(crate::run_log::without(&self.opts)));
         };
         match &**half {
             Ok(half) => {

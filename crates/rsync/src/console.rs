@@ -1,5 +1,9 @@
 //! Where the lines of a run go. Only the programs implement it with real descriptors.
 
+use std::sync::Arc;
+
+use crate::options::StderrMode;
+
 /// Receives what a run has to say. Calls may come from several threads; each call is one line with
 /// its newline, or one piece of a progress line.
 pub trait Console: Send + Sync {
@@ -18,7 +22,17 @@ impl Console for Silent {
 }
 
 /// Says everything on the error side of another.
-pub struct ErrorSide(pub std::sync::Arc<dyn Console>);
+pub struct ErrorSide(pub Arc<dyn Console>);
+
+impl ErrorSide {
+    /// This around a console where everything is to go there.
+    pub fn where_asked(console: Arc<dyn Console>, mode: StderrMode) -> Arc<dyn Console> {
+        match mode {
+            StderrMode::All => Arc::new(ErrorSide(console)),
+            StderrMode::Errors | StderrMode::Client => console,
+        }
+    }
+}
 
 impl Console for ErrorSide {
     fn out(&self, bytes: &[u8]) {

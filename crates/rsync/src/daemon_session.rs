@@ -121,6 +121,10 @@ fn apply_module(opts: &mut Options, session: &DaemonSession) {
     let module = &session.module;
     opts.ignore_errors |= module.ignore_errors;
     opts.open_noatime = module.open_noatime.unwrap_or(opts.open_noatime);
+    opts.rights.serve(module.fake_super);
+    if module.fake_super {
+        opts.xattrs = opts.xattrs.min(1);
+    }
     if !opts.sender && opts.temp_dir.is_none() && !module.temp_dir.is_empty() {
         opts.temp_dir = Some(module.temp_dir.clone());
     }

@@ -133,14 +133,16 @@ impl DestStart {
     pub fn open_side(&self, dest: &Root, path: &[u8]) -> io::Result<Root> {
         match self {
             // An operator may point anywhere, seen from the destination.
-            DestStart::Operator { .. } if path.starts_with(b"/") => Root::open_trusted(path),
+            DestStart::Operator { .. } if path.starts_with(b"/") => {
+                Ok(Root::open_trusted(path)?.faking(dest.is_faking()))
+            }
             DestStart::Operator { .. } => dest.below_trusted(path),
             DestStart::Module { root, confined: true } if !path.starts_with(b"/") => {
-                root.dir_within(dest, path)
+                Ok(root.dir_within(dest, path)?.faking(dest.is_faking()))
             }
             DestStart::Module { root, .. } => {
                 let start = if path.starts_with(b"/") { root } else { dest };
-                root.dir_within(start, &module_path(path))
+                Ok(root.dir_within(start, &module_path(path))?.faking(dest.is_faking()))
             }
         }
     }
@@ -151,7 +153,7 @@ impl DestStart {
         let path: &[u8] = if path.is_empty() { b"." } else { path };
         let open = |path: &[u8]| match self {
             DestStart::Module { root, .. } if !path.starts_with(b"/") => {
-                root.dir_within(dest, path)
+                Ok(root.dir_within(dest, path)?.faking(dest.is_faking()))
             }
             _ => self.open_side(dest, path),
         };

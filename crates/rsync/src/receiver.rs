@@ -663,7 +663,7 @@ impl ReceiverRole {
             failed = stage.set_attributes(wanted.uid, wanted.gid, Times::default(), None);
         }
         if failed.is_empty() && (acls.is_some() || attributes.is_some()) {
-            let holder = XattrHolder::Open(stage.file());
+            let holder = stage.holder();
             let who = (Role::Receiver, name);
             if let Some(number) = attributes {
                 let there = XattrHolder::Item(dir, base);
@@ -823,7 +823,11 @@ pub fn read_segment(
         if let Some(acls) = entry.acls.take() {
             entry.acls = recv.acls.lock().ok().map(|mut store| store.add(acls));
         }
-        if let Some(Xattrs::List(list)) = entry.xattrs.take_if(|x| matches!(x, Xattrs::List(_))) {
+        if let Some(Xattrs::List(mut list)) = entry.xattrs.take_if(|x| matches!(x, Xattrs::List(_)))
+        {
+            if recv.opts.rights.fakes() {
+                list.iter_mut().for_each(|one| one.name = tree::xattr::faked_name(&one.name));
+            }
             let store = recv.xattrs.lock().ok();
             let number = store.map(|mut store| store.add(list, &|name| recv.counts_xattr(name)));
             entry.xattrs = number.map(Xattrs::Number);

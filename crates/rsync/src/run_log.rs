@@ -17,6 +17,11 @@ pub struct RunLog {
     pub format: Option<Vec<u8>>,
 }
 
+/// The options of a half that keeps no log.
+pub fn without(opts: &Options) -> Options {
+    Options { log: RunLog::default(), ..opts.clone() }
+}
+
 /// Opens the log that the options name. One that cannot be opened costs a warning in the name of
 /// `role`, and the run goes on without.
 pub fn open(opts: &Options, reporter: &mut Reporter, role: &str) {

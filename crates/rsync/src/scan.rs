@@ -522,7 +522,7 @@ impl Scanner {
         if let Some(at) = self.roots.iter().position(|r| r.shown == shown) {
             return u16::try_from(at).map_err(io::Error::other);
         }
-        let root = start.open(base, self.opts.follows_links())?;
+        let root = start.open(base, self.opts.follows_links())?.faking(self.opts.rights.fakes());
         let cache = DirCache::new(root.clone(), 64);
         let top_slash = !matches!(start, SourceStart::Module { confined: false, .. });
         self.roots.push(SourceRoot { cache, root, shown, top_slash, given: base.to_vec() });
@@ -870,11 +870,15 @@ impl Scanner {
         (self.filters, self.daemon_filters) = (client, daemon);
         let (what, error) = match read {
             Ok(Ok(values)) => {
+                let fakes = self.opts.rights.fakes();
                 let item = |(name, value): (Vec<u8>, Vec<u8>)| Xattr {
                     value: XattrValue::of(&value),
-                    name,
+                    name: if fakes { tree::xattr::unfaked_name(name) } else { name },
                 };
-                entry.xattrs = Some(Xattrs::List(values.into_iter().map(item).collect()));
+                let mut list: Vec<Xattr> = values.into_iter().map(item).collect();
+                list.sort_by(|a, b| a.name.cmp(&b.name));
+                list.dedup_by(|a, b| a.name == b.name);
+                entry.xattrs = Some(Xattrs::List(list));
                 return Some(entry);
             }
             Ok(Err(failed)) => failed,

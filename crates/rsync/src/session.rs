@@ -346,7 +346,7 @@ fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
     let umask = recv.privileges.umask;
     let start = recv.start.clone();
     let chosen = crate::dest::choose(&recv.opts, &start, dest, &first, &recv.reporter, umask)?;
-    recv.root = chosen.root;
+    recv.root = chosen.root.faking(recv.opts.rights.fakes());
     recv.shown = chosen.shown;
     recv.rename = chosen.rename;
     recv.dest_missing = chosen.missing;

@@ -4,9 +4,11 @@
 //! version word and entries of 8 bytes, in the order owner, users, group, groups, mask, other.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 
 use rustix::io::Errno;
 
+use crate::fake;
 use crate::xattr::XattrHolder;
 
 const ACCESS: &[u8] = b"system.posix_acl_access";
@@ -115,14 +117,28 @@ impl PosixAcl {
 impl XattrHolder<'_> {
     /// A list of the item; `None` where it has none beside its mode.
     pub fn acl(&self, kind: AclKind) -> io::Result<Option<PosixAcl>> {
+        if self.fakes() {
+            return fake::acl(self, kind, self.mode()?);
+        }
         match self.get(kind.attribute())? {
             Some(bytes) => Ok(Some(PosixAcl::parse(&bytes)?)),
             None => Ok(None),
         }
     }
 
+    fn mode(&self) -> io::Result<u32> {
+        match self {
+            XattrHolder::Item(dir, name) => Ok(dir.lstat(name)?.ok_or(Errno::NOENT)?.mode),
+            XattrHolder::Itself(dir) => Ok(dir.stat_self()?.mode),
+            XattrHolder::Open(file) | XattrHolder::Faked(file) => Ok(file.metadata()?.mode()),
+        }
+    }
+
     /// Sets or removes a list of the item. An access list changes the mode with it.
     pub fn set_acl(&self, kind: AclKind, acl: Option<&PosixAcl>) -> io::Result<()> {
+        if self.fakes() {
+            return fake::set_acl(self, kind, acl);
+        }
         match acl {
             Some(acl) => self.set(kind.attribute(), &acl.to_bytes()),
             None => self.remove(kind.attribute()),

@@ -20,8 +20,10 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::dir::Dir;
+use crate::fake;
 use crate::meta::Meta;
 use crate::path::Name;
+use crate::xattr::XattrHolder;
 
 /// Times to set; `None` leaves one as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,12 +51,27 @@ const NSEC_MAX: u32 = 999_999_999;
 impl Dir {
     /// Sets permission bits of an item. A symlink is refused with ELOOP.
     pub fn chmod(&self, name: &Name, perm: u32) -> io::Result<()> {
+        if !self.fakes() {
+            return self.chmod_as_is(name, perm);
+        }
+        let mut real = self.lstat_as_is(name)?.ok_or(Errno::NOENT)?;
+        let holder = XattrHolder::Item(self, name);
+        let wanted = with_perm(fake::seen(real, &holder)?, perm);
+        let safe = fake::safe_perm(perm, real.is_dir());
+        if real.mode & 0o7777 != safe {
+            self.chmod_as_is(name, safe)?;
+            real = with_perm(real, safe);
+        }
+        fake::keep(&real, &wanted, &holder)
+    }
+
+    pub(crate) fn chmod_as_is(&self, name: &Name, perm: u32) -> io::Result<()> {
         let text = CString::new(name.as_bytes())?;
         match libc_fchmodat(self.fd(), &text, perm, libc::AT_SYMLINK_NOFOLLOW) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
             other => return Ok(other?),
         }
-        let seen = self.lstat(name)?.ok_or(Errno::NOENT)?;
+        let seen = self.lstat_as_is(name)?.ok_or(Errno::NOENT)?;
         if seen.is_link() {
             return Err(Errno::LOOP.into());
         }
@@ -69,6 +86,20 @@ impl Dir {
 
     /// Sets permission bits of the directory itself.
     pub fn chmod_self(&self, perm: u32) -> io::Result<()> {
+        if !self.fakes() {
+            return self.chmod_self_as_is(perm);
+        }
+        let (mut real, holder) = (self.stat_self_as_is()?, XattrHolder::Itself(self));
+        let wanted = with_perm(fake::seen(real, &holder)?, perm);
+        let safe = fake::safe_perm(perm, true);
+        if real.mode & 0o7777 != safe {
+            self.chmod_self_as_is(safe)?;
+            real = with_perm(real, safe);
+        }
+        fake::keep(&real, &wanted, &holder)
+    }
+
+    pub(crate) fn chmod_self_as_is(&self, perm: u32) -> io::Result<()> {
         match libc_fchmodat(self.fd(), c".", perm, 0) {
             // Its owner may have no right to search it; the handle itself still does.
             Err(Errno::ACCESS) => chmod_handle(self.fd(), perm),
@@ -78,13 +109,23 @@ impl Dir {
 
     /// Sets owner and group of an item, of a symlink its own. Errors: EINVAL for 4294967295.
     pub fn chown(&self, name: &Name, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+        let (new_uid, new_gid) = (uid, gid);
         let (uid, gid) = ids(uid, gid)?;
+        if self.fakes() {
+            let real = self.lstat_as_is(name)?.ok_or(Errno::NOENT)?;
+            return keep_owner(&real, new_uid, new_gid, &XattrHolder::Item(self, name));
+        }
         Ok(chownat(self.fd(), name.as_bytes(), uid, gid, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     /// Sets owner and group of the directory itself. Errors: EINVAL for 4294967295.
     pub fn chown_self(&self, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+        let (new_uid, new_gid) = (uid, gid);
         let (uid, gid) = ids(uid, gid)?;
+        if self.fakes() {
+            let real = self.stat_self_as_is()?;
+            return keep_owner(&real, new_uid, new_gid, &XattrHolder::Itself(self));
+        }
         Ok(chownat(self.fd(), "", uid, gid, AtFlags::EMPTY_PATH)?)
     }
 
@@ -122,6 +163,41 @@ impl Dir {
         }
         Ok(opened)
     }
+}
+
+fn with_perm(meta: Meta, perm: u32) -> Meta {
+    Meta { mode: meta.mode & 0o170_000 | perm & 0o7777, ..meta }
+}
+
+fn keep_owner(
+    real: &Meta,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    holder: &XattrHolder<'_>,
+) -> io::Result<()> {
+    let seen = fake::seen(*real, holder)?;
+    let wanted = Meta { uid: uid.unwrap_or(seen.uid), gid: gid.unwrap_or(seen.gid), ..seen };
+    fake::keep(real, &wanted, holder)
+}
+
+/// Sets owner, group and permission bits of an open file of a faking directory.
+pub(crate) fn fake_file(
+    file: &File,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    perm: Option<u32>,
+) -> io::Result<()> {
+    ids(uid, gid)?;
+    let (mut real, holder) = (handle_meta(file.as_fd())?, XattrHolder::Faked(file));
+    let seen = fake::seen(real, &holder)?;
+    let wanted = Meta { uid: uid.unwrap_or(seen.uid), gid: gid.unwrap_or(seen.gid), ..seen };
+    let wanted = perm.map_or(wanted, |perm| with_perm(wanted, perm));
+    let safe = fake::safe_perm(wanted.mode & 0o7777, false);
+    if perm.is_some() && real.mode & 0o7777 != safe {
+        chmod_file(file, safe)?;
+        real = with_perm(real, safe);
+    }
+    fake::keep(&real, &wanted, &holder)
 }
 
 fn handle_meta(handle: BorrowedFd<'_>) -> io::Result<Meta> {

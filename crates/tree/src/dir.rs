@@ -5,7 +5,7 @@
 //! owner and times are in `attrs.rs`.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -18,16 +18,24 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::attrs::chmod_file;
+use crate::fake;
 use crate::meta::Meta;
 use crate::path::{Name, NameBuf};
+use crate::xattr::XattrHolder;
 
 /// Bytes of the buffer that directories are read into.
 const LIST_BUFFER: usize = 64 * 1024;
+
+/// Longest text of a symlink that is kept in a file.
+const LINK_MAX: usize = 4096;
 
 /// An open directory. Clones share the handle.
 #[derive(Clone, Debug)]
 pub struct Dir {
     fd: Arc<OwnedFd>,
+    /// What only the super-user may set is kept in attributes (see `fake.rs`).
+    fakes: bool,
 }
 
 /// One item of a directory.
@@ -81,7 +89,16 @@ impl DirEntry {
 
 impl Dir {
     pub(crate) fn from_fd(fd: OwnedFd) -> Dir {
-        Dir { fd: Arc::new(fd) }
+        Dir { fd: Arc::new(fd), fakes: false }
+    }
+
+    /// The same directory with or without faking; what is opened from it is as it is.
+    pub(crate) fn faking(self, fakes: bool) -> Dir {
+        Dir { fakes, ..self }
+    }
+
+    pub(crate) fn fakes(&self) -> bool {
+        self.fakes
     }
 
     /// The handle, for calls that take one.
@@ -95,6 +112,13 @@ impl Dir {
 
     /// Facts of an item; `None` when there is none.
     pub fn lstat(&self, name: &Name) -> io::Result<Option<Meta>> {
+        match self.lstat_as_is(name)? {
+            Some(meta) if self.fakes => fake::seen(meta, &XattrHolder::Item(self, name)).map(Some),
+            meta => Ok(meta),
+        }
+    }
+
+    pub(crate) fn lstat_as_is(&self, name: &Name) -> io::Result<Option<Meta>> {
         match self.stat(name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(Some(Meta::from_statx(&stat))),
             Err(Errno::NOENT) => Ok(None),
@@ -114,6 +138,11 @@ impl Dir {
 
     /// Facts of the directory itself.
     pub fn stat_self(&self) -> io::Result<Meta> {
+        let meta = self.stat_self_as_is()?;
+        if self.fakes { fake::seen(meta, &XattrHolder::Itself(self)) } else { Ok(meta) }
+    }
+
+    pub(crate) fn stat_self_as_is(&self) -> io::Result<Meta> {
         Ok(Meta::from_statx(&self.stat(b"", AtFlags::EMPTY_PATH)?))
     }
 
@@ -218,25 +247,49 @@ impl Dir {
 
     /// Makes a symlink.
     pub fn symlink(&self, text: &[u8], name: &Name) -> io::Result<()> {
+        if self.fakes {
+            let mut file = self.fake_item(name, 0o120_777, (0, 0))?;
+            return file.write_all(text).inspect_err(|_| drop(self.unlink(name)));
+        }
         Ok(symlinkat(text, &*self.fd, name.as_bytes())?)
     }
 
     /// Makes a device, fifo or socket. `mode` holds the type and permission bits.
     pub fn mknod(&self, name: &Name, mode: u32, rdev: (u32, u32)) -> io::Result<()> {
+        if self.fakes {
+            return self.fake_item(name, mode, rdev).map(drop);
+        }
         let kind = FileType::from_raw_mode(mode);
         let perm = Mode::from_raw_mode(mode & 0o7777);
         Ok(mknodat(&*self.fd, name.as_bytes(), kind, perm, makedev(rdev.0, rdev.1))?)
     }
 
+    /// Makes a file that stands for an item of another kind.
+    fn fake_item(&self, name: &Name, mode: u32, rdev: (u32, u32)) -> io::Result<File> {
+        let file = self.create_new(name, 0o600)?;
+        let kept = || {
+            let perm = fake::safe_perm(mode & 0o7777, false);
+            chmod_file(&file, perm)?;
+            let real = self.lstat_as_is(name)?.ok_or(Errno::NOENT)?;
+            fake::keep(&real, &Meta { mode, rdev, ..real }, &XattrHolder::Faked(&file))
+        };
+        kept().inspect_err(|_| drop(self.unlink(name)))?;
+        Ok(file)
+    }
+
     /// The text of a symlink.
     pub fn read_link(&self, name: &Name) -> io::Result<Vec<u8>> {
+        if self.fakes && self.lstat_as_is(name)?.is_some_and(|meta| meta.is_file()) {
+            return self.read_small(name, LINK_MAX);
+        }
         Ok(readlinkat(&*self.fd, name.as_bytes(), Vec::new())?.into_bytes())
     }
 
     /// Opens a directory in this one; a symlink is refused.
     pub fn open_dir(&self, name: &Name) -> io::Result<Dir> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        Ok(Dir::from_fd(openat(&*self.fd, name.as_bytes(), flags, Mode::empty())?))
+        let fd = openat(&*self.fd, name.as_bytes(), flags, Mode::empty())?;
+        Ok(Dir::from_fd(fd).faking(self.fakes))
     }
 
     /// Everything in the directory, in its own order.
@@ -263,7 +316,8 @@ impl Dir {
     pub fn climb(&self, expected: &Meta) -> io::Result<Dir> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let above = Dir::from_fd(openat(&*self.fd, "..", flags, Mode::empty())?);
-        if !above.stat_self()?.is_same_item(expected) {
+        let above = above.faking(self.fakes);
+        if !above.stat_self_as_is()?.is_same_item(expected) {
             return Err(Errno::STALE.into());
         }
         Ok(above)

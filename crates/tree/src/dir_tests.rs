@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use super::*;
 use crate::path::RelPath;
 use crate::scratch::{Scratch, name};
+use crate::xattr::XattrHolder;
 
 fn errno<T>(result: io::Result<T>) -> i32 {
     result.err().expect("it worked").raw_os_error().unwrap()
@@ -133,4 +134,47 @@ fn handles_do_not_pass_to_other_programs() {
         assert_eq!(flags & libc::FD_CLOEXEC, libc::FD_CLOEXEC);
     }
     assert_eq!(std::fs::metadata(s.path("d")).unwrap().permissions().mode() & 0o777, 0o711);
+}
+
+#[test]
+fn a_faking_directory_keeps_what_the_super_user_may_set() {
+    let s = Scratch::new();
+    let dir = s.root().faking(true).dir(RelPath::top()).unwrap();
+    if XattrHolder::Itself(&dir).set(b"user.probe", b"").is_err() {
+        assert!(std::env::var_os("LIVEMIRROR_NO_ORACLE").is_some_and(|v| v == "1"));
+        return;
+    }
+    dir.mknod(name("n"), 0o020_620, (4, 7)).unwrap();
+    dir.symlink(b"n", name("l")).unwrap();
+    dir.create_new(name("f"), 0o600).unwrap();
+    dir.mkdir(name("d"), 0o700).unwrap();
+    for item in ["n", "l", "f", "d"] {
+        dir.chown(name(item), Some(77), Some(78)).unwrap();
+    }
+    dir.chmod(name("f"), 0o4060).unwrap();
+    dir.chmod(name("d"), 0o1070).unwrap();
+    let seen = |dir: &Dir, item| {
+        let meta = dir.lstat(name(item)).unwrap().unwrap();
+        (meta.mode, meta.uid, meta.gid, meta.rdev)
+    };
+    assert_eq!(seen(&dir, "n"), (0o020_620, 77, 78, (4, 7)));
+    assert_eq!(seen(&dir, "l"), (0o120_777, 77, 78, (0, 0)));
+    assert_eq!(dir.read_link(name("l")).unwrap(), b"n");
+    assert_eq!(seen(&dir, "f"), (0o104_060, 77, 78, (0, 0)));
+    assert_eq!(seen(&dir, "d"), (0o041_070, 77, 78, (0, 0)));
+    let plain = dir.clone().faking(false);
+    let own = plain.stat_self().unwrap().uid;
+    assert_eq!(seen(&plain, "n"), (0o100_620, own, plain.stat_self().unwrap().gid, (0, 0)));
+    assert_eq!((seen(&plain, "f").0, seen(&plain, "d").0), (0o100_660, 0o040_770));
+    // What can be shown by the file itself needs no attribute.
+    dir.chmod(name("f"), 0o640).unwrap();
+    let meta = plain.stat_self().unwrap();
+    dir.chown(name("f"), Some(meta.uid), Some(meta.gid)).unwrap();
+    assert!(XattrHolder::Item(&plain, name("f")).names().unwrap().is_empty());
+    // An attribute makes no directory of a file, and one that cannot be read is an error.
+    let stat = |text: &[u8]| XattrHolder::Item(&plain, name("f")).set(b"user.rsync.%stat", text);
+    stat(b"40755 0,0 1:1").unwrap();
+    assert_eq!(seen(&dir, "f").0, 0o100_640);
+    stat(b"100755 0,0").unwrap();
+    assert_eq!(dir.lstat(name("f")).unwrap_err().raw_os_error(), Some(libc::EINVAL));
 }

@@ -12,6 +12,7 @@ pub mod attrs;
 pub mod cache;
 pub mod confine;
 pub mod dir;
+mod fake;
 pub mod jail;
 pub mod lock;
 pub mod meta;

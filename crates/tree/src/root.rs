@@ -52,6 +52,21 @@ impl Root {
         Ok(Root::from_dir(Dir::from_fd(resolve::trusted(path, true)?.dir)))
     }
 
+    fn opened(&self, fd: std::os::fd::OwnedFd) -> Dir {
+        Dir::from_fd(fd).faking(self.top.fakes())
+    }
+
+    /// The same root, below which, with `fakes`, what only the super-user may set is kept in
+    /// attributes.
+    pub fn faking(self, fakes: bool) -> Root {
+        Root { top: self.top.faking(fakes), ..self }
+    }
+
+    /// Whether that is so.
+    pub fn is_faking(&self) -> bool {
+        self.top.fakes()
+    }
+
     /// Makes an open directory a root.
     pub fn from_dir(top: Dir) -> Root {
         Root { top, reach: Reach::Root }
@@ -82,20 +97,21 @@ impl Root {
     /// program does.
     pub fn below(&self, path: &RelPath) -> io::Result<Dir> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Dir::from_fd(openat(self.top.fd(), path.as_bytes(), flags, Mode::empty())?))
+        let fd = openat(self.top.fd(), path.as_bytes(), flags, Mode::empty())?;
+        Ok(self.opened(fd))
     }
 
     /// Opens a directory that the operator named relative to this one; it may lie anywhere.
     pub fn below_trusted(&self, path: &[u8]) -> io::Result<Root> {
         let walked = resolve::trusted_from(self.top.fd(), path, true)?;
-        Ok(Root::from_dir(Dir::from_fd(walked.dir)))
+        Ok(Root::from_dir(self.opened(walked.dir)))
     }
 
     /// Opens a directory that somebody else named relative to `start`; it may lie anywhere in this
     /// root, behind symlinks of trusted owners.
     pub fn dir_within(&self, start: &Root, path: &[u8]) -> io::Result<Root> {
         let walked = resolve::trusted_within(self.top.fd(), start.top.fd(), path, true)?;
-        Ok(Root::from_dir(Dir::from_fd(walked.dir)))
+        Ok(Root::from_dir(self.opened(walked.dir)))
     }
 
     /// Opens the directory that holds `path`; the root's is the root.
@@ -116,7 +132,7 @@ impl Root {
                 openat(self.top.fd(), path.as_bytes(), flags, Mode::empty())?
             }
         };
-        Ok(Dir::from_fd(fd))
+        Ok(self.opened(fd))
     }
 
     /// Opens a directory beneath the root by its own path: ELOOP or ENOTDIR where a symlink stands
@@ -125,7 +141,7 @@ impl Root {
         if path.name().is_none() {
             return Ok(self.top.clone());
         }
-        resolve::plain(self.top.fd(), path).map(Dir::from_fd)
+        resolve::plain(self.top.fd(), path).map(|fd| self.opened(fd))
     }
 
     /// Facts of what a path leads to, its last symlink followed too.

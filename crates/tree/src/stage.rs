@@ -16,9 +16,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use rustix::fs::{FallocateFlags, fallocate, futimens};
 use rustix::io::Errno;
 
-use crate::attrs::{Times, chmod_file, chown_file, timestamps};
+use crate::attrs::{Times, chmod_file, chown_file, fake_file, timestamps};
 use crate::dir::{Dir, content_len};
 use crate::path::{Name, NameBuf};
+use crate::xattr::XattrHolder;
 
 /// Bytes of the original name that a temporary name keeps at most: with a dot before it, one after
 /// it and the random part the whole is 254, for file systems that cannot take 255.
@@ -107,6 +108,8 @@ pub struct Stage {
     sparse: bool,
     /// Room was reserved, so that a hole must be made, not merely left.
     reserved: bool,
+    /// Owner and special bits go into an attribute.
+    fakes: bool,
 }
 
 impl Stage {
@@ -117,8 +120,11 @@ impl Stage {
         let dir = side.unwrap_or(dir);
         for _ in 0..TRIES {
             let name = named(base, beside)?;
-            match dir.create_new(&name, (mode | 0o200) & 0o700) {
-                Ok(file) => return Ok(Stage::new(file, Place::Temp { dir, name })),
+            let lent = if dir.fakes() { 0o600 } else { 0o200 };
+            match dir.create_new(&name, (mode | lent) & 0o700) {
+                Ok(file) => {
+                    return Ok(Stage::new(file, dir.fakes(), Place::Temp { dir, name }));
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -128,17 +134,25 @@ impl Stage {
 
     /// The file itself, open for writing; with `create` a missing one is made, mode 0600.
     pub fn in_place(dir: Dir, base: &Name, create: bool) -> io::Result<Stage> {
-        Ok(Stage::new(dir.open_write(base, create)?, Place::Final))
+        Ok(Stage::new(dir.open_write(base, create)?, dir.fakes(), Place::Final))
     }
 
     /// A device, written from its start.
     pub fn on_device(dir: &Dir, base: &Name) -> io::Result<Stage> {
-        Ok(Stage::new(dir.open_device(base)?, Place::Device))
+        Ok(Stage::new(dir.open_device(base)?, false, Place::Device))
     }
 
-    fn new(file: File, place: Place) -> Stage {
-        let gathered = Vec::new();
-        Stage { file, place, position: 0, written: 0, gathered, sparse: false, reserved: false }
+    fn new(file: File, fakes: bool, place: Place) -> Stage {
+        Stage {
+            file,
+            place,
+            position: 0,
+            written: 0,
+            gathered: Vec::new(),
+            sparse: false,
+            reserved: false,
+            fakes,
+        }
     }
 
     /// From now on zeros become holes.
@@ -163,6 +177,11 @@ impl Stage {
     /// The open file. Content is complete in it only after [`Stage::finish_content`].
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// What carries its extended attributes.
+    pub fn holder(&self) -> XattrHolder<'_> {
+        if self.fakes { XattrHolder::Faked(&self.file) } else { XattrHolder::Open(&self.file) }
     }
 
     /// Where the next byte goes.
@@ -274,6 +293,13 @@ impl Stage {
         perm: Option<u32>,
     ) -> Vec<(&'static str, io::Error)> {
         let mut failed = Vec::new();
+        if self.fakes
+            && let Err(error) = fake_file(&self.file, uid, gid, perm)
+        {
+            return vec![("chown", error)];
+        }
+        let real = |id: Option<u32>| id.filter(|_| !self.fakes);
+        let (uid, gid, perm) = (real(uid), real(gid), real(perm));
         // A write after this would undo the time.
         let meta = match self.flush().and_then(|()| self.file.metadata()) {
             Ok(meta) => meta,

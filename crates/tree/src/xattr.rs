@@ -18,6 +18,7 @@ use rustix::fs::{Mode, OFlags, XattrFlags, openat};
 use rustix::io::Errno;
 
 use crate::dir::Dir;
+use crate::fake;
 use crate::path::Name;
 
 /// Most bytes of names, or of one value, that are read; the kernel has no more than 64 KiB.
@@ -34,6 +35,18 @@ pub enum XattrHolder<'a> {
     Itself(&'a Dir),
     /// An open file.
     Open(&'a File),
+    /// An open file of a faking directory.
+    Faked(&'a File),
+}
+
+/// The name under which a faking directory stores an attribute.
+pub fn faked_name(name: &[u8]) -> Vec<u8> {
+    fake::stored_name(name)
+}
+
+/// The name of an attribute that a faking directory stores under this one.
+pub fn unfaked_name(name: Vec<u8>) -> Vec<u8> {
+    fake::shown_name(name)
 }
 
 /// One call on attributes.
@@ -45,8 +58,51 @@ enum Call<'a> {
 }
 
 impl XattrHolder<'_> {
+    /// Whether what only the super-user may set is kept in other attributes (see `fake.rs`).
+    pub(crate) fn fakes(&self) -> bool {
+        match self {
+            XattrHolder::Item(dir, _) | XattrHolder::Itself(dir) => dir.fakes(),
+            XattrHolder::Open(_) => false,
+            XattrHolder::Faked(_) => true,
+        }
+    }
+
     /// The names of all attributes that show themselves; none where there can be none.
     pub fn names(&self) -> io::Result<Vec<Vec<u8>>> {
+        let mut names = self.raw_names()?;
+        if self.fakes() {
+            names.retain(|name| !fake::is_own(name));
+        }
+        Ok(names)
+    }
+
+    /// The value of an attribute; `None` where there is none of that name.
+    pub fn get(&self, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        if self.fakes()
+            && let Some(value) = self.raw_get(&fake::stored_name(name))?
+        {
+            return Ok(Some(value));
+        }
+        self.raw_get(name)
+    }
+
+    /// Sets an attribute.
+    pub fn set(&self, name: &[u8], value: &[u8]) -> io::Result<()> {
+        match self.fakes() {
+            true => self.raw_set(&fake::stored_name(name), value),
+            false => self.raw_set(name, value),
+        }
+    }
+
+    /// Removes an attribute; one that is not there is no error.
+    pub fn remove(&self, name: &[u8]) -> io::Result<()> {
+        match self.fakes() {
+            true => self.raw_remove(&fake::stored_name(name)),
+            false => self.raw_remove(name),
+        }
+    }
+
+    fn raw_names(&self) -> io::Result<Vec<Vec<u8>>> {
         let bytes = match self.grown(|buffer| self.call(Call::List(buffer))) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(Vec::new()),
             other => other?,
@@ -55,8 +111,8 @@ impl XattrHolder<'_> {
         Ok(names.map(<[u8]>::to_vec).collect())
     }
 
-    /// The value of an attribute; `None` where there is none of that name.
-    pub fn get(&self, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    /// The value of an attribute as it is stored.
+    pub(crate) fn raw_get(&self, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
         let name = CString::new(name)?;
         match self.grown(|buffer| self.call(Call::Get(&name, buffer))) {
             Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
@@ -64,14 +120,14 @@ impl XattrHolder<'_> {
         }
     }
 
-    /// Sets an attribute.
-    pub fn set(&self, name: &[u8], value: &[u8]) -> io::Result<()> {
+    /// Stores an attribute as it is.
+    pub(crate) fn raw_set(&self, name: &[u8], value: &[u8]) -> io::Result<()> {
         let name = CString::new(name)?;
         self.lending(|| self.call(Call::Set(&name, value)).map(drop))
     }
 
-    /// Removes an attribute; one that is not there is no error.
-    pub fn remove(&self, name: &[u8]) -> io::Result<()> {
+    /// Removes a stored attribute; one that is not there is no error.
+    pub(crate) fn raw_remove(&self, name: &[u8]) -> io::Result<()> {
         let name = CString::new(name)?;
         match self.lending(|| self.call(Call::Remove(&name)).map(drop)) {
             Err(error) if error.raw_os_error() == Some(libc::ENODATA) => Ok(()),
@@ -100,18 +156,20 @@ impl XattrHolder<'_> {
     /// Changes something; our own item whose mode forbids it is made writable for the time.
     fn lending(&self, change: impl Fn() -> Result<(), Errno>) -> io::Result<()> {
         let chmod = |perm| match self {
-            XattrHolder::Item(dir, name) => dir.chmod(name, perm),
-            XattrHolder::Itself(dir) => dir.chmod_self(perm),
-            XattrHolder::Open(file) => Ok(crate::attrs::chmod_file(file, perm)?),
+            XattrHolder::Item(dir, name) => dir.chmod_as_is(name, perm),
+            XattrHolder::Itself(dir) => dir.chmod_self_as_is(perm),
+            XattrHolder::Open(file) | XattrHolder::Faked(file) => {
+                Ok(crate::attrs::chmod_file(file, perm)?)
+            }
         };
         match change() {
             Err(Errno::ACCESS) => {}
             other => return Ok(other?),
         }
         let mode = match self {
-            XattrHolder::Item(dir, name) => dir.lstat(name)?.filter(|m| !m.is_link()),
-            XattrHolder::Itself(dir) => Some(dir.stat_self()?),
-            XattrHolder::Open(_) => None,
+            XattrHolder::Item(dir, name) => dir.lstat_as_is(name)?.filter(|m| !m.is_link()),
+            XattrHolder::Itself(dir) => Some(dir.stat_self_as_is()?),
+            XattrHolder::Open(_) | XattrHolder::Faked(_) => None,
         };
         let own = rustix::process::geteuid().as_raw();
         let Some(meta) = mode.filter(|m| m.uid == own && m.mode & 0o200 == 0) else {
@@ -125,7 +183,9 @@ impl XattrHolder<'_> {
 
     fn call(&self, mut call: Call<'_>) -> Result<usize, Errno> {
         let (dir, name) = match self {
-            XattrHolder::Open(file) => return on_file(file.as_fd(), call),
+            XattrHolder::Open(file) | XattrHolder::Faked(file) => {
+                return on_file(file.as_fd(), call);
+            }
             XattrHolder::Item(dir, name) => (dir, name.as_bytes()),
             XattrHolder::Itself(dir) => (dir, &b"."[..]),
         };

@@ -87,6 +87,8 @@ pub struct Module {
     pub ignore_nonreadable: bool,
     /// `open noatime`; unset leaves it to the client.
     pub open_noatime: Option<bool>,
+    /// Privileged attributes are kept in extended ones.
+    pub fake_super: bool,
     /// Directory for files that are not finished, where a client names none.
     pub temp_dir: Vec<u8>,
     /// `early exec`, as written: `hooks` puts the variables in.
@@ -181,6 +183,7 @@ impl Module {
             numeric_ids: values.tri(Param::NumericIds),
             ignore_nonreadable: values.flag(Param::IgnoreNonreadable),
             open_noatime: values.tri(Param::OpenNoatime),
+            fake_super: values.flag(Param::FakeSuper),
             temp_dir: text(Param::TempDir)?,
             early_exec: values.text(Param::EarlyExec),
             name_converter: values.text(Param::NameConverter),

@@ -114,7 +114,7 @@ params! {
     List "list" Module Bool "yes" Full,
     Uid "uid" Module Text "" Full,
     Gid "gid" Module Text "" Full,
-    FakeSuper "fake super" Module Bool "no" Absent,
+    FakeSuper "fake super" Module Bool "no" Full,
     Filter "filter" Module Text "" Full,
     Exclude "exclude" Module Text "" Full,
     Include "include" Module Text "" Full,

@@ -201,6 +201,10 @@ fn files(draft: &mut Draft, words: &[Vec<u8>]) -> Result<(), UsageError> {
         let text = "--delete does not work without --recursive (-r) or --dirs (-d).";
         return Err(draft.error(text));
     }
+    if o.rights.fakes() && o.xattrs > 1 {
+        return Err(draft.error("--fake-super conflicts with -XX"));
+    }
+    let o = &mut draft.options;
     if o.delete_missing_args {
         o.ignore_missing_args = false;
     }

@@ -4,7 +4,7 @@
 
 use super::table::Opt;
 
-/// `--super`, `--no-super`: whether the receiving side acts as the super-user.
+/// `--super`, `--no-super`, `--fake-super`: whether the receiving side acts as the super-user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum SuperUser {
     /// If it is.
@@ -14,6 +14,8 @@ pub enum SuperUser {
     Assumed,
     /// Never.
     Denied,
+    /// `--fake-super`: what it may not do itself it keeps in extended attributes.
+    Faked,
 }
 
 impl SuperUser {
@@ -21,7 +23,7 @@ impl SuperUser {
     pub fn is_super(self, root: bool) -> bool {
         match self {
             SuperUser::AsIs => root,
-            SuperUser::Assumed => true,
+            SuperUser::Assumed | SuperUser::Faked => true,
             SuperUser::Denied => false,
         }
     }
@@ -30,7 +32,7 @@ impl SuperUser {
 /// The rights of one side.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Rights {
-    /// `--super`, `--no-super`, whichever came last.
+    /// `--super`, `--no-super`, `--fake-super`, whichever came last.
     pub super_user: SuperUser,
     /// `--copy-devices`: the sending side lists devices as files with their content.
     pub copy_devices: bool,
@@ -41,12 +43,27 @@ pub struct Rights {
 }
 
 impl Rights {
+    /// Whether privileged attributes are kept in extended attributes.
+    pub fn fakes(&self) -> bool {
+        self.super_user == SuperUser::Faked
+    }
+
+    /// What a daemon makes of a client's wish: only the module can have attributes faked.
+    pub fn serve(&mut self, faking: bool) {
+        match self.super_user {
+            _ if faking => self.super_user = SuperUser::Faked,
+            SuperUser::Faked => self.super_user = SuperUser::Assumed,
+            _ => {}
+        }
+    }
+
     /// Sets a flag that is one of these.
     pub(super) fn apply(&mut self, opt: Opt, on: bool) {
         match opt {
             Opt::Super => {
                 self.super_user = if on { SuperUser::Assumed } else { SuperUser::Denied };
             }
+            Opt::FakeSuper => self.super_user = SuperUser::Faked,
             Opt::CopyDevices => self.copy_devices = on,
             Opt::WriteDevices => self.write_devices = on,
             Opt::DropDevices => self.drop_devices = on,

@@ -165,7 +165,13 @@ pub const ROWS: &[Row] = &[
         "omit symlinks from --times",
     ),
     Row::flag(Opt::Super, &["super"], b"", &["super"], "receiver attempts super-user activities"),
-    Row::refused(Flag, &["fake-super"], b"", &[], "keep privileged attributes in xattrs"),
+    Row::flag(
+        Opt::FakeSuper,
+        &["fake-super"],
+        b"",
+        &[],
+        "store/recover privileged attrs using xattrs",
+    ),
     Row::flag(
         Opt::NumericIds,
         &["numeric-ids"],

@@ -73,6 +73,7 @@ pub enum Opt {
     OmitDirTimes,
     OmitLinkTimes,
     Super,
+    FakeSuper,
     CopyDevices,
     WriteDevices,
     DropDevices,

@@ -145,14 +145,21 @@ pub fn put_request(out: &mut Vec<u8>, items: &[u32]) {
     out.push(0);
 }
 
-/// Reads a request: ascending numbers up to `count`. [xattr-request]
+/// Reads a request: numbers up to `count`, in the order of the receiver's names, which are others
+/// where it stores them under a prefix. They are given back ascending. [xattr-request]
 pub fn get_request<S: ByteSource>(src: &mut S, count: usize) -> Result<Vec<u32>, S::Error> {
     let mut items = Vec::new();
-    let mut last = 0;
-    while let Some(item) = next_item(src, last, count)? {
-        items.push(item);
-        last = item;
+    let mut last: u32 = 0;
+    loop {
+        let step = get_varint(src)?;
+        if step == 0 {
+            break;
+        }
+        let item = last.checked_add_signed(step).filter(|item| *item > 0 && items.len() < count);
+        last = in_list(item, last, step, count)?;
+        items.push(last);
     }
+    items.sort_unstable();
     Ok(items)
 }
 
@@ -186,13 +193,14 @@ fn next_item<S: ByteSource>(src: &mut S, last: u32, count: usize) -> Result<Opti
         return Ok(None);
     }
     let item = u32::try_from(step).ok().and_then(|step| last.checked_add(step));
-    match item.filter(|item| *item as usize <= count) {
-        Some(item) => Ok(Some(item)),
-        None => {
-            let text = format!("recv_xattr_request: could not find xattr #{last}+{step}");
-            Err(Error::misbehaved(ExitCode::Protocol, "xattr-request", text).into())
-        }
-    }
+    Ok(Some(in_list(item, last, step, count)?))
+}
+
+fn in_list(item: Option<u32>, last: u32, step: i32, count: usize) -> Result<u32, Error> {
+    item.filter(|item| *item as usize <= count).ok_or_else(|| {
+        let text = format!("recv_xattr_request: could not find xattr #{last}+{step}");
+        Error::misbehaved(ExitCode::Protocol, "xattr-request", text)
+    })
 }
 
 #[cfg(test)]

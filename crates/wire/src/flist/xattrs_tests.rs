@@ -87,6 +87,21 @@ fn what_is_out_of_bounds_is_refused() {
     }
 }
 
+#[test]
+fn requests_may_go_back_but_not_on_for_ever() {
+    let request = |steps: &[i32]| {
+        let mut bytes = Vec::new();
+        steps.iter().for_each(|step| put_varint(&mut bytes, *step));
+        bytes.push(0);
+        get_request(&mut SliceSource::new(&bytes), 4).map_err(|error| error.exit_code())
+    };
+    assert_eq!(request(&[4, -2, 1]), Ok(vec![2, 3, 4]));
+    let wrong = Err(ExitCode::Protocol);
+    assert_eq!(request(&[4, -4]), wrong);
+    assert_eq!(request(&[2, i32::MIN]), wrong);
+    assert_eq!(request(&[1, 1, -1, 1, -1]), wrong);
+}
+
 proptest! {
     #[test]
     fn lists_survive_the_wire(
