@@ -87,7 +87,8 @@ pub fn apply(
     let access = (meta.atime, meta.atime_nsec);
     let times = Times {
         mtime: wanted.mtime.filter(|&new| differs(new, (meta.mtime, meta.mtime_nsec))),
-        atime: wanted.atime.filter(|&new| differs((new, 0), access)),
+        // Comparing contents has changed it.
+        atime: wanted.atime.filter(|&new| exact || differs((new, 0), access)),
     };
     if !times.is_empty() {
         let set = on(dir, name, |d, n| d.set_times(n, times), |d| d.set_times_self(times));
