@@ -89,3 +89,32 @@ fn an_interrupted_file_is_appended_to() {
     assert!(said.contains(&literal), "{literal} is not in {said}");
     assert!(fs::read(at("dst/b")).unwrap() == content);
 }
+
+#[test]
+fn a_run_with_a_limit_of_time_stops_in_the_middle_of_a_file() {
+    // A failure would run on for as long as a large file takes.
+    let Some(programs) = Programs::find() else { return };
+    let name = format!("livemirror-limited-{}", std::process::id());
+    let place = Place(std::env::temp_dir().join(name));
+    fs::create_dir_all(place.0.join("src")).unwrap();
+    fs::write(place.0.join("src/b"), vec![b'b'; LARGE]).unwrap();
+    // At the second before a minute there may be none left.
+    let minute = |begun: Instant| -> String {
+        loop {
+            let now = Command::new("date").args(["+%s"]).output().unwrap().stdout;
+            let now: u64 = String::from_utf8(now).unwrap().trim().parse().unwrap();
+            if now % 60 < 57 || begun.elapsed() > LIMIT {
+                let at = format!("@{}", now - now % 60 + 60);
+                let text = Command::new("date").args(["-d", &at, "+%H:%M"]).output().unwrap();
+                return String::from_utf8(text.stdout).unwrap().trim().to_owned();
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    let at = format!("--stop-at={}", minute(Instant::now()));
+    let slowly = ["-a", "--bwlimit=20", at.as_str(), "src/", "dst/"];
+    let output = run(programs, &place.0, &slowly).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(30));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("stopping at requested limit\n"));
+    assert!(!place.0.join("dst/b").exists());
+}

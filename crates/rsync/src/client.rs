@@ -48,6 +48,7 @@ pub fn run(
     let mut reporter = Reporter::new(console.clone(), opts.quiet, opts.eight_bit);
     crate::run_log::open(&opts, &mut reporter, Role::Client.word());
     let reporter = Arc::new(reporter);
+    crate::ending::limit(&opts, &control, &reporter);
     let mut client = Client {
         protocol: opts.protocol,
         opts: Arc::new(opts),
@@ -470,14 +471,13 @@ impl Client {
         }
     }
 
-    /// A remote shell that ended early says more than a closed pipe.
+    /// A remote shell's higher code says more than a closed pipe.
     fn shell_failed(&mut self, fatal: Fatal) -> Fatal {
         let Some(child) = self.child.take() else { return fatal };
         match remote_shell::collect(child) {
-            Ok(status) if status != 0 => {
-                let exit = ExitCode::from_code(status).unwrap_or(fatal.exit);
+            Ok(status) if status > fatal.exit.code() => {
                 self.child_status = status;
-                Fatal { exit, raw_status: Some(status), ..fatal }
+                fatal.with_status(status)
             }
             _ => fatal,
         }

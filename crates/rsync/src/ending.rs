@@ -8,6 +8,7 @@ use std::time::Duration;
 use wire::exit::ExitCode;
 use wire::version::Protocol;
 
+use crate::control::Control;
 use crate::counters::Counters;
 use crate::fatal::Fatal;
 use crate::options::Options;
@@ -30,6 +31,15 @@ pub struct Ending {
     pub protocol: Protocol,
     /// How long the run took.
     pub elapsed: Duration,
+}
+
+/// Has a run stop at its limit of time, where it has one.
+pub fn limit(opts: &Options, control: &Arc<Control>, reporter: &Arc<Reporter>) {
+    if let Some(time) = opts.stop_at {
+        let reporter = reporter.clone();
+        let told = move || reporter.final_error(b"stopping at requested limit");
+        control.clone().end_at(time, told);
+    }
 }
 
 impl Ending {

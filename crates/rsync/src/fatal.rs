@@ -46,6 +46,12 @@ pub struct Fatal {
 }
 
 impl Fatal {
+    /// The same with a status that another program ended with.
+    pub fn with_status(self, status: i32) -> Fatal {
+        let exit = ExitCode::from_code(status).unwrap_or(self.exit);
+        Fatal { exit, raw_status: Some(status), ..self }
+    }
+
     /// A failure of this side, with its text.
     pub fn new(exit: ExitCode, text: impl Into<Vec<u8>>) -> Fatal {
         Fatal {

@@ -666,6 +666,7 @@ impl LinkWriter {
                     self.traffic.written.fetch_add(n as u64, Ordering::Relaxed);
                     if let Some(pace) = &mut self.pace {
                         pace.wrote(n);
+                        self.traffic.control.cut_off()?;
                     }
                 }
                 Err(rustix::io::Errno::INTR) => {}

@@ -119,7 +119,8 @@ impl Sender {
                 setup.agreed.tokens,
                 opts.compress_level,
                 setup.agreed.protocol,
-            )?,
+            )?
+            .with_workers(opts.compress_threads)?,
             opts,
             agreed: setup.agreed,
             reader: setup.reader,
@@ -178,6 +179,7 @@ impl Sender {
     }
 
     fn flush_if_full(&mut self) -> Result<(), Fatal> {
+        self.control.cut_off()?;
         if self.writer.is_full() { self.flush() } else { Ok(()) }
     }
 

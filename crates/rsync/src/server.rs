@@ -121,9 +121,11 @@ pub fn run(run: ServerRun) -> ServerEnd {
         crate::run_log::begin(&reporter, opts.sender);
     }
     let own_log = daemon.is_none();
+    let reporter = Arc::new(reporter);
+    crate::ending::limit(&opts, &run.control, &reporter);
     let mut server = Server {
         opts: Arc::new(opts),
-        reporter: Arc::new(reporter),
+        reporter,
         traffic,
         total_size: 0,
         role: Role::Server,

@@ -160,6 +160,9 @@ pub const TOKEN_INDEX_MAX: u32 = i32::MAX as u32 - 1;
 /// highest compression level uses. Beyond: exit 12.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
+/// Threads that zstd may compress in: what the library takes on the machines of today.
+pub const ZSTD_WORKERS_MAX: u32 = 64;
+
 /// Blocks of equal weak sum tried at one offset of the source. A peer may send any number of
 /// them; beyond, the offset counts as one without a match.
 pub const EQUAL_WEAK_MAX: usize = 1024;

@@ -135,6 +135,7 @@ impl Job {
         let stall_s = options.timeout_s.saturating_mul(STALL_TIMEOUTS);
         control.stall_s.store(stall_s, Ordering::Relaxed);
         control.settle.store(true, Ordering::Relaxed);
+        control.after_file.store(true, Ordering::Relaxed);
         rsync::client::run(
             options,
             vec![Location::Local(source.to_vec())],

@@ -58,9 +58,14 @@ impl Place {
             via_shell: false,
             address: None,
         };
-        let exit = run(arrival, &|admitted| {
+        let admit = |admitted| {
             *session.lock().unwrap() = Some(admitted);
             ExitCode::Ok
+        };
+        // A connection shuts its thread in its module.
+        let exit = std::thread::scope(|scope| {
+            let served = scope.spawn(|| run(arrival, &admit));
+            served.join().unwrap()
         });
         (exit, session.into_inner().unwrap())
     }

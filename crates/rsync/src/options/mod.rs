@@ -17,6 +17,7 @@ pub mod rows_talk;
 pub mod scan;
 pub mod server_args;
 pub mod size;
+pub mod stop;
 pub mod table;
 pub mod voice;
 
@@ -357,6 +358,13 @@ pub struct Options {
     pub compress_choice: Option<TokenKind>,
     /// `--compress-level`.
     pub compress_level: Option<i32>,
+    /// `--compress-threads`; 0 compresses in the thread that sends.
+    pub compress_threads: u32,
+    /// When the run is to stop, in seconds since 1970.
+    pub stop_at: Option<i64>,
+    /// `--qsort`: the list is sorted whole, so that it does not come in segments. The order is the
+    /// same, since equal names keep theirs however they are sorted.
+    pub qsort: bool,
     /// `--skip-compress`, which has no effect with the present codecs but is forwarded.
     pub skip_compress: Option<Vec<u8>>,
     /// Explicit checksum choice: transfer, `--checksum`.
@@ -502,6 +510,9 @@ impl Default for Options {
             compress: false,
             compress_choice: None,
             compress_level: None,
+            compress_threads: 0,
+            stop_at: None,
+            qsort: false,
             skip_compress: None,
             checksum_choice: None,
             checksum_seed: 0,
@@ -561,7 +572,7 @@ impl Options {
         let whole = matches!(self.delete, DeleteMode::Before | DeleteMode::After)
             || self.prune_empty_dirs
             || self.delay_updates;
-        self.recurse && self.inc_recurse && !(receiving && whole)
+        self.recurse && self.inc_recurse && !self.qsort && !(receiving && whole)
     }
 
     /// Whether the format of items has the itemize letters.

@@ -17,6 +17,7 @@ use super::daemon_args::{self, DaemonArgs};
 use super::info::{self, FLAG_COUNT, InfoWords};
 use super::scan::{Scanned, WordScanner};
 use super::size;
+use super::stop;
 use super::table::{Opt, Row};
 use super::{
     Append, BasisKind, DeleteMode, FilterArg, Options, Outbuf, RemoveSource, StderrMode, check,
@@ -415,6 +416,7 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::Preallocate => o.preallocate = true,
         Opt::OpenNoatime => o.open_noatime = on,
         Opt::Fsync => o.fsync = true,
+        Opt::Qsort => o.qsort = true,
         Opt::Partial => draft.partial = on,
         Opt::Progress => draft.progress = on,
         Opt::PartialProgress => (draft.partial, draft.progress) = (true, true),
@@ -466,6 +468,7 @@ fn apply_int(draft: &mut Draft, opt: Opt, number: i32) {
         Opt::ModifyWindow => o.modify_window = number,
         Opt::MaxDelete => o.max_delete = Some(seconds),
         Opt::CompressLevel => o.compress_level = Some(number),
+        Opt::CompressThreads => o.compress_threads = seconds,
         Opt::ChecksumSeed => o.checksum_seed = number,
         Opt::Protocol => draft.protocol = Some(number),
         Opt::Timeout => o.timeout_s = seconds,
@@ -521,6 +524,9 @@ fn apply_text(draft: &mut Draft, opt: Opt, value: Vec<u8>) -> Result<Applied, Us
                 return Err(draft.error([b"--stderr mode \"", value.as_slice(), end].concat()));
             }
         },
+        Opt::StopAfter | Opt::StopAt => {
+            draft.options.stop_at = Some(stop::read(draft, opt, &value)?);
+        }
         Opt::Chmod => {
             if ChmodRules::parse(&value).is_none() {
                 let text = [b"Invalid argument passed to --chmod (", value.as_slice(), b")"];

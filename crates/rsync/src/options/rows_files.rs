@@ -292,5 +292,5 @@ pub const ROWS: &[Row] = &[
         "NUM",
         "don't delete more than NUM files",
     ),
-    Row::refused(Flag, &["qsort"], b"", &[], "sort with another algorithm"),
+    Row::flag(Opt::Qsort, &["qsort"], b"", &[], "sort with another algorithm"),
 ];

@@ -214,6 +214,7 @@ fn late_words(words: &mut Words, o: &Options, sending: bool) {
     words.push_if(o.copy_unsafe_links, "--copy-unsafe-links");
     words.push_if(o.safe_links, "--safe-links");
     words.push_if(o.numeric_ids, "--numeric-ids");
+    words.push_if(o.qsort, "--use-qsort");
     for (name, map) in [("--usermap", &o.usermap), ("--groupmap", &o.groupmap)] {
         if let Some(map) = map.as_ref().filter(|_| sending) {
             words.assign(name, map);

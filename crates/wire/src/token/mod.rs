@@ -101,6 +101,14 @@ impl TokenWriter {
         Ok(TokenWriter { codec, runs: RunWriter::default() })
     }
 
+    /// Compresses in so many threads beside this one, where the codec can: zstd alone.
+    pub fn with_workers(mut self, count: u32) -> Result<TokenWriter, Error> {
+        if let WriteCodec::Zstd(writer) = &mut self.codec {
+            writer.set_workers(count)?;
+        }
+        Ok(self)
+    }
+
     /// True if [`TokenWriter::block`] looks at the block's bytes; else they may be empty.
     pub fn needs_block_bytes(&self) -> bool {
         matches!(&self.codec, WriteCodec::Deflate(writer) if writer.keeps_history())

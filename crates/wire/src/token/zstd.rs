@@ -18,9 +18,11 @@ pub const AVAILABLE: bool = cfg!(feature = "zstd");
 #[cfg(feature = "zstd")]
 mod with_library {
     use crate::error::Error;
-    use crate::limits::{DATA_PIECE_MAX, ZSTD_WINDOW_LOG_MAX};
+    use crate::limits::{DATA_PIECE_MAX, ZSTD_WINDOW_LOG_MAX, ZSTD_WORKERS_MAX};
     use crate::token::{Piece, broken, run::put_data};
-    use zstd::stream::raw::{DParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer};
+    use zstd::stream::raw::{
+        CParameter, DParameter, Decoder, Encoder, InBuffer, Operation, OutBuffer,
+    };
 
     const LEVEL_DEFAULT: i32 = 3;
 
@@ -38,6 +40,15 @@ mod with_library {
             let stream = Encoder::new(level.clamp(*range.start(), *range.end()))
                 .map_err(|e| failed("compressor", &e))?;
             Ok(ZstdWriter { stream, unflushed: false })
+        }
+
+        /// As many as the library takes.
+        pub(in crate::token) fn set_workers(&mut self, count: u32) -> Result<(), Error> {
+            if count == 0 {
+                return Ok(());
+            }
+            let workers = CParameter::NbWorkers(count.min(ZSTD_WORKERS_MAX));
+            self.stream.set_parameter(workers).map_err(|e| failed("compressor", &e))
         }
 
         pub(in crate::token) fn literal(
@@ -129,6 +140,10 @@ mod without_library {
     impl ZstdWriter {
         pub(in crate::token) fn new(_level: Option<i32>) -> Result<ZstdWriter, Error> {
             Err(left_out())
+        }
+
+        pub(in crate::token) fn set_workers(&mut self, _count: u32) -> Result<(), Error> {
+            match self.0 {}
         }
 
         pub(in crate::token) fn literal(
