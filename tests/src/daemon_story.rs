@@ -158,7 +158,10 @@ fn by_process(log: &str, place: &[(String, &str)]) -> Vec<(String, Vec<String>)>
 /// When something differs; all of it is told.
 pub fn assert_same(theirs: &[(String, Vec<String>)], ours: &[(String, Vec<String>)]) {
     let mut found = String::new();
-    for ((what, theirs), (_, ours)) in theirs.iter().zip(ours).filter(|(a, b)| a != b) {
+    // What different processes say comes in the order of the clock.
+    let differ = |a: &[String], b: &[String]| lines::by_speaker(a) != lines::by_speaker(b);
+    let pairs = theirs.iter().zip(ours);
+    for ((what, theirs), (_, ours)) in pairs.filter(|(a, b)| a.0 != b.0 || differ(&a.1, &b.1)) {
         let lines = |sign: &str, all: &[String], other: &[String]| -> String {
             let own = all.iter().filter(|line| !other.contains(line));
             own.map(|line| format!("{sign} {line}\n")).collect()

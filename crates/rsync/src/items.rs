@@ -202,7 +202,8 @@ impl ItemPrinter {
         let made = head.iflags.contains(ItemFlags::TRANSFER)
             || head.iflags.contains(ItemFlags::LOCAL_CHANGE);
         let changed = head.iflags.is_reportable() || linked;
-        changed && (made || view.is_dir() || letters) || self.opts.itemize > 1
+        let all = self.opts.itemize > 1 && self.opts.shows_letters();
+        changed && (made || view.is_dir() || letters) || all
     }
 
     fn is_logged(

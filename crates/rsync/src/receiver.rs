@@ -847,6 +847,12 @@ pub fn read_segment(
     recv.flist_size.fetch_add(reader.taken - taken, Ordering::Relaxed);
     recv.reporter.add_io_error(decoder.take_io_error());
     list.finish(true);
+    if let Some(heading) = heading {
+        heading.end(&recv.reporter, list.len() as u64);
+    }
+    if recv.opts.verbose > 1 {
+        tell_duplicates(recv, &list);
+    }
     if !recv.agreed.inc() {
         crate::accept::check_parents(recv, &list)?;
         if recv.opts.prune_empty_dirs {
@@ -857,6 +863,27 @@ pub fn read_segment(
     }
     let mut lists = recv.lists.lock().map_err(|_| Fatal::silent(ExitCode::Crashed))?;
     Ok(lists.add(list, number)?)
+}
+
+/// Tells which entries do not count because others have their names. What comes while the roles are
+/// at work each of the two finds, and says, for itself.
+fn tell_duplicates(recv: &Receiving, list: &FileList) {
+    let gone = (0..list.len()).zip(list.start()..).filter(|(at, _)| !list.is_active(*at));
+    // A file that has the name of a directory is met where that stands.
+    let met = |(at, ndx): (usize, i32)| {
+        let name = list.get(at).name();
+        (list.find(&name).map_or(at, |twin| twin.max(at)), ndx, name)
+    };
+    let mut gone: Vec<_> = gone.map(met).collect();
+    gone.sort();
+    for (_, ndx, name) in gone {
+        let shown = crate::scan::trim_root(&name);
+        let place = format!(" from file list ({ndx})\n").into_bytes();
+        let line = [b"removing duplicate name ".as_slice(), shown, &place].concat();
+        for _role in 0..if list.parent().is_some() { 2 } else { 1 } {
+            recv.reporter.info(&line);
+        }
+    }
 }
 
 /// What a receiving side does with messages between data.

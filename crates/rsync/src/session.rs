@@ -287,7 +287,6 @@ fn first_lists(
                 names.groups.iter().for_each(|(id, name)| ids.learn_group(*id, name));
             }
         }
-        printer.end_list(&recv.reporter, segment.list.len() as u64);
         recv.control.list_complete.store(true, Ordering::Release);
         recv.note(Note::Segment(segment));
         return Ok(());
