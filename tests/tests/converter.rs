@@ -171,10 +171,11 @@ fn a_converter_that_is_gone_ends_the_session() {
         &["-a", "--usermap=*:alice", "src/", "HOST/gone/sub/"],
     ] {
         let (code, said) = place.client(programs, server.port, args);
-        assert_eq!(code, 12, "{args:?} {said:?}");
-        assert!(
-            !place.0.join("dst/gone/theirs").exists() && !place.0.join("tree/sub/mine").exists()
-        );
+        // The client hears the daemon's code, or only that it went.
+        assert!([10, 12].contains(&code), "{code} {args:?} {said:?}");
+        for made in ["dst/gone/theirs", "tree/sub/mine"] {
+            assert!(!place.0.join(made).exists(), "{made} {code} {args:?} {said:?}");
+        }
     }
     let log = fs::read_to_string(place.0.join("log")).unwrap();
     assert!(log.contains("Connection to name-converter failed."), "{log}");

@@ -846,6 +846,8 @@ pub fn read_segment(
     }
     recv.flist_size.fetch_add(reader.taken - taken, Ordering::Relaxed);
     recv.reporter.add_io_error(decoder.take_io_error());
+    // Whoever was asked for ids may be gone: nothing is made of what was listed without.
+    recv.control.stopped()?;
     list.finish(true);
     if let Some(heading) = heading {
         heading.end(&recv.reporter, list.len() as u64);

@@ -210,12 +210,19 @@ impl Sender {
                 IdKind::Group => owners.group_name(id),
             });
         }
+        self.unless_stopped(before)?;
         self.counters.flist_size += (self.writer.data.len() - before) as u64;
         self.flush()?;
         self.counters.flist_xfer_ms = millis(started);
         self.lists.add(list, -1)?;
         self.printer.end_list(&self.reporter, self.lists.total);
         Ok(())
+    }
+
+    /// Whoever was asked for names may be gone: what was listed without, from `start` on, is not
+    /// sent then.
+    fn unless_stopped(&mut self, start: usize) -> Result<(), Fatal> {
+        self.control.stopped().inspect_err(|_| self.writer.data.truncate(start))
     }
 
     /// Encodes entries as one list with its end mark, and keeps them.
@@ -225,6 +232,7 @@ impl Sender {
         number: i32,
         first: bool,
     ) -> Result<FileList, Fatal> {
+        let before = self.writer.data.len();
         let start = self.lists.next_start();
         let parent = (number >= 0).then_some(number);
         let mut list = FileList::new(start, parent);
@@ -250,6 +258,7 @@ impl Sender {
         let told = if first || io_error != self.last_io_error { io_error } else { 0 };
         self.last_io_error = io_error;
         self.encoder.end(&mut self.writer.data, told);
+        self.unless_stopped(before)?;
         list.finish(false);
         Ok(list)
     }

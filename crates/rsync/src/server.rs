@@ -126,6 +126,7 @@ pub fn run(run: ServerRun) -> ServerEnd {
     let mut server = Server {
         opts: Arc::new(opts),
         reporter,
+        control: run.control,
         traffic,
         total_size: 0,
         role: Role::Server,
@@ -143,6 +144,7 @@ pub fn run(run: ServerRun) -> ServerEnd {
 struct Server {
     opts: Arc<Options>,
     reporter: Arc<Reporter>,
+    control: Arc<Control>,
     traffic: Arc<Traffic>,
     total_size: u64,
     role: Role,
@@ -390,7 +392,7 @@ impl Server {
             reader,
             writer,
             reporter: self.reporter.clone(),
-            control: Arc::new(Control::default()),
+            control: self.control.clone(),
             printer,
             server: true,
         }

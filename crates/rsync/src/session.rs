@@ -277,6 +277,7 @@ fn first_lists(
     if let Ok(mut ids) = recv.ids.lock() {
         ids.read_maps(&recv.opts, &recv.reporter)?;
     }
+    recv.control.stopped()?;
     let heading = printer.heading().map(Arc::as_ref);
     let segment = read_segment(recv, reader, decoder, -1, heading)?;
     if !recv.agreed.inc() {
@@ -286,6 +287,7 @@ fn first_lists(
                 names.users.iter().for_each(|(id, name)| ids.learn_user(*id, name));
                 names.groups.iter().for_each(|(id, name)| ids.learn_group(*id, name));
             }
+            recv.control.stopped()?;
         }
         recv.control.list_complete.store(true, Ordering::Release);
         recv.note(Note::Segment(segment));
