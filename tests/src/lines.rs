@@ -139,8 +139,9 @@ const LISTING: [&str; 3] =
     ["copying unsafe symlink ", "skipping directory ", "[sender] skipping mount-point "];
 
 /// Beginnings of lines that generator and receiver both bring about: each backs up what it replaces,
-/// and each tells the sender what has arrived.
-const EITHER: [&str; 3] = ["backed up ", "(new) backup_dir is ", "sender removed "];
+/// each tells the sender what has arrived, and each finds what a list has twice.
+const EITHER: [&str; 4] =
+    ["backed up ", "(new) backup_dir is ", "sender removed ", "removing duplicate name "];
 
 /// Beginnings of lines of the generator.
 const REMARKS: [&str; 7] = [
