@@ -76,6 +76,7 @@ fn for_mirror(mut options: Options) -> Result<Options, BadWords> {
         (options.follows_links(), "--copy-links (or the like)"),
         (options.prune_empty_dirs, "--prune-empty-dirs"),
         (options.old_dirs, "--old-dirs"),
+        (options.stop_at.is_some(), "--stop-at (or the like)"),
         // These leave the target other than the source.
         (options.append != Append::Off, "--append"),
         (compares, "--compare-dest"),
@@ -118,7 +119,7 @@ mod tests {
     #[test]
     fn what_leaves_a_target_behind_is_refused() {
         let read = |word: &str| from_options(&[b"-a".to_vec(), word.as_bytes().to_vec()]);
-        for word in ["--append", "--append-verify", "--compare-dest=x", "--old-dirs", "--dry-run"] {
+        for word in ["--append", "--compare-dest=x", "--old-dirs", "--dry-run", "--stop-after=1"] {
             let error = read(word).err().map(|error| error.exit);
             assert_eq!(error, Some(ExitCode::Unsupported), "{word}");
         }
