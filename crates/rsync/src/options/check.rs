@@ -10,7 +10,7 @@ use wire::token::TokenKind;
 use wire::version::Protocol;
 
 use super::parse::{Draft, UsageError};
-use super::{Append, DELAYED_DIR, DeleteMode, FilesFrom, Options, Partial, info};
+use super::{Append, DELAYED_DIR, DeleteMode, FilesFrom, Options, Partial, info, size};
 use crate::location::{self, Location, Plan, PlanKind};
 use crate::report;
 use crate::report::format::OutFormat;
@@ -37,6 +37,7 @@ pub(super) fn finish(
     backups(&mut draft)?;
     partial(&mut draft, env)?;
     output(&mut draft);
+    max_alloc(&mut draft, env)?;
     if !draft.server {
         let o = &mut draft.options;
         if o.rsh.is_none() {
@@ -53,6 +54,25 @@ pub(super) fn finish(
         return Err(UsageError::help("Receiver"));
     }
     Ok(draft.options)
+}
+
+/// The cap on allocations, whose environment default yields to the option.
+fn max_alloc(
+    draft: &mut Draft,
+    env: &dyn Fn(&str) -> Option<Vec<u8>>,
+) -> Result<(), UsageError> {
+    let typed = draft.options.given.max_alloc.take();
+    let Some(value) = typed.or_else(|| env("RSYNC_MAX_ALLOC").filter(|value| !value.is_empty()))
+    else {
+        return Ok(());
+    };
+    let max = size::parse_max_alloc(&value).map_err(|error| {
+        let text = error.text();
+        draft.error([b"--max-alloc=".as_slice(), &value, b" is ", text.as_bytes()].concat())
+    })?;
+    draft.options.max_alloc = max;
+    draft.options.given.max_alloc = Some(value).filter(|_| max != wire::limits::OBJECT_MAX);
+    Ok(())
 }
 
 /// `-s` and `--old-args`, whose environment defaults yield to either option.

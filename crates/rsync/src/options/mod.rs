@@ -155,6 +155,8 @@ pub struct Given {
     pub compress_choice: Option<Vec<u8>>,
     /// Value of `--checksum-choice`; not `auto`.
     pub checksum_choice: Option<Vec<u8>>,
+    /// `--max-alloc` or its environment variable.
+    pub max_alloc: Option<Vec<u8>>,
     /// Levels set by `--info`, in the order of [`info::FLAGS`].
     pub info: [Option<u8>; info::FLAG_COUNT],
     /// `-H`, counted.
@@ -375,6 +377,8 @@ pub struct Options {
     pub block_size: Option<u32>,
     /// `--protocol`, within what this program speaks.
     pub protocol: wire::version::Protocol,
+    /// `--max-alloc` in bytes.
+    pub max_alloc: u64,
     /// `--bwlimit` in bytes per second; 0 is none.
     pub bwlimit: u64,
     /// `--timeout` in seconds; 0 is none.
@@ -518,6 +522,7 @@ impl Default for Options {
             checksum_seed: 0,
             block_size: None,
             protocol: wire::version::Protocol::NEWEST,
+            max_alloc: wire::limits::OBJECT_MAX,
             bwlimit: 0,
             timeout_s: 0,
             contimeout_s: 0,

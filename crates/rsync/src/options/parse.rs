@@ -7,8 +7,7 @@
 //! draft is checked and completed.
 //!
 //! No file is opened here: files-from, filter files and the password file are the client's to read.
-//! The alias files of popt are not read, and `RSYNC_MAX_ALLOC` is not, since this program's limits
-//! are fixed.
+//! The alias files of popt are not read.
 
 use wire::exit::ExitCode;
 use wire::limits::BASIS_DIRS_MAX;
@@ -490,6 +489,11 @@ fn apply_size(draft: &mut Draft, row: &Row, value: &[u8]) -> Result<(), UsageErr
     };
     if row.opt == Opt::Bwlimit {
         draft.options.bwlimit = size::parse_bwlimit(value).map_err(|e| wrong(draft, e))?;
+        return Ok(());
+    }
+    if row.opt == Opt::MaxAlloc {
+        size::parse_max_alloc(value).map_err(|e| wrong(draft, e))?;
+        draft.options.given.max_alloc = Some(value.to_vec());
         return Ok(());
     }
     let max = if row.opt == Opt::BlockSize { BLOCK_MAX } else { i64::MAX };

@@ -145,6 +145,7 @@ pub enum Opt {
     ChecksumChoice,
     ChecksumSeed,
     BlockSize,
+    MaxAlloc,
     Protocol,
     Bwlimit,
     Timeout,
