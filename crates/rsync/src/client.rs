@@ -9,9 +9,8 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use wire::exit::ExitCode;
-use wire::filter::FilterList;
-use wire::filter::RequestedNames;
 use wire::filter::requested::RequestShape;
+use wire::filter::{FilterList, RequestedNames};
 use wire::message::{Message, MessagePolicy};
 use wire::version::Protocol;
 
@@ -46,6 +45,7 @@ pub fn run(
 ) -> Outcome {
     let console = ErrorSide::where_asked(console, opts.stderr);
     let mut reporter = Reporter::new(console.clone(), opts.quiet, opts.eight_bit);
+    opts.trust_links();
     crate::run_log::open(&opts, &mut reporter, Role::Client.word());
     let reporter = Arc::new(reporter);
     crate::ending::limit(&opts, &control, &reporter);
@@ -269,7 +269,7 @@ impl Client {
             daemon_filters: None,
             daemon_chmod: None,
             requested,
-            start: DestStart::Operator { cwd: cwd() },
+            start: DestStart::operator(&self.opts),
             dest,
             local,
             munge: self.opts.munge_links,

@@ -6,11 +6,13 @@
 use std::borrow::Cow;
 use std::io;
 
+use tree::operator::Confinement;
 use tree::path::RelPath;
 use tree::root::Root;
 use wire::exit::ExitCode;
 
 use crate::fatal::{Fatal, errno_text};
+use crate::merge_files::Within;
 use crate::options::Options;
 use crate::report::messages::Reporter;
 
@@ -35,6 +37,8 @@ pub enum DestStart {
     Operator {
         /// Absolute path of the working directory, for messages.
         cwd: Vec<u8>,
+        /// Where what options name may lie.
+        bound: Confinement,
     },
     /// Below a module's directory, never out of it.
     Module {
@@ -54,9 +58,24 @@ pub struct FirstList {
 }
 
 impl DestStart {
+    /// The start of the operator who typed these options.
+    pub fn operator(opts: &Options) -> DestStart {
+        let bound = Confinement::new(opts.confine_root.as_deref());
+        DestStart::Operator { cwd: crate::client::cwd(), bound }
+    }
+
     /// Whether names at the top are shown with a slash.
     pub fn top_slash(&self) -> bool {
         !matches!(self, DestStart::Module { confined: false, .. })
+    }
+
+    /// The directory that a rule file named by others must lie in: the module of a daemon, or what
+    /// the operator's paths are bound to.
+    pub fn rules_within(&self) -> Within<'_> {
+        match self {
+            DestStart::Module { root, .. } => Within::Module(root),
+            DestStart::Operator { bound, .. } => Within::Bound(bound),
+        }
     }
 
     /// The module, on a daemon.
@@ -133,10 +152,9 @@ impl DestStart {
     pub fn open_side(&self, dest: &Root, path: &[u8]) -> io::Result<Root> {
         match self {
             // An operator may point anywhere, seen from the destination.
-            DestStart::Operator { .. } if path.starts_with(b"/") => {
-                Ok(Root::open_trusted(path)?.faking(dest.is_faking()))
+            DestStart::Operator { bound, .. } => {
+                Ok(bound.dir(dest, path)?.faking(dest.is_faking()))
             }
-            DestStart::Operator { .. } => dest.below_trusted(path),
             DestStart::Module { root, confined: true } if !path.starts_with(b"/") => {
                 Ok(root.dir_within(dest, path)?.faking(dest.is_faking()))
             }
@@ -216,7 +234,7 @@ impl DestStart {
 
     fn shown(&self, path: &[u8]) -> Vec<u8> {
         match self {
-            DestStart::Operator { cwd } if !path.starts_with(b"/") => {
+            DestStart::Operator { cwd, .. } if !path.starts_with(b"/") => {
                 let cleaned = crate::scan::clean(path);
                 if cleaned.is_empty() {
                     cwd.clone()

@@ -160,7 +160,9 @@ fn read_for_client(
 ) -> Result<Vec<u8>, Fatal> {
     let mut text = Vec::new();
     open(path)
-        .and_then(|file| file.take(wire::limits::object_max().saturating_add(1)).read_to_end(&mut text))
+        .and_then(|file| {
+            file.take(wire::limits::object_max().saturating_add(1)).read_to_end(&mut text)
+        })
         .map_err(|error| cannot_open(path, &error))?;
     if wire::limits::too_big(text.len()) {
         return Err(Fatal::new(ExitCode::Malloc, "over-long names list"));

@@ -98,6 +98,7 @@ pub struct ServerEnd {
 /// Serves one client.
 pub fn run(run: ServerRun) -> ServerEnd {
     let mut opts = run.opts;
+    opts.trust_links();
     if let Some(daemon) = &run.daemon
         && daemon.timeout_s != 0
         && (opts.timeout_s == 0 || opts.timeout_s > daemon.timeout_s)
@@ -351,7 +352,7 @@ impl Server {
             daemon_chmod: None,
             requested: None,
             start: match &self.restricted {
-                None => DestStart::Operator { cwd: crate::client::cwd() },
+                None => DestStart::operator(&self.opts),
                 Some(root) => DestStart::Module { root: root.clone(), confined: false },
             },
             tames_links: false,
@@ -530,7 +531,7 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
         daemon_filters: None,
         daemon_chmod: None,
         requested: None,
-        start: DestStart::Operator { cwd: crate::client::cwd() },
+        start: DestStart::operator(&half.opts),
         dest: half.dest,
         local: true,
         // Locally the option only undoes what is munged in the source.

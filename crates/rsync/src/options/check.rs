@@ -38,6 +38,7 @@ pub(super) fn finish(
     partial(&mut draft, env)?;
     output(&mut draft);
     max_alloc(&mut draft, env)?;
+    trust(&draft)?;
     if !draft.server {
         let o = &mut draft.options;
         if o.rsh.is_none() {
@@ -56,11 +57,20 @@ pub(super) fn finish(
     Ok(draft.options)
 }
 
+/// Whom paths are trusted to.
+fn trust(draft: &Draft) -> Result<(), UsageError> {
+    let Some(root) = &draft.options.confine_root else { return Ok(()) };
+    if !root.starts_with(b"/") {
+        return Err(draft.error("--confine-root must be an absolute path"));
+    }
+    if draft.options.insecure_links {
+        return Err(draft.error("--insecure-links cannot be combined with --confine-root"));
+    }
+    Ok(())
+}
+
 /// The cap on allocations, whose environment default yields to the option.
-fn max_alloc(
-    draft: &mut Draft,
-    env: &dyn Fn(&str) -> Option<Vec<u8>>,
-) -> Result<(), UsageError> {
+fn max_alloc(draft: &mut Draft, env: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), UsageError> {
     let typed = draft.options.given.max_alloc.take();
     let Some(value) = typed.or_else(|| env("RSYNC_MAX_ALLOC").filter(|value| !value.is_empty()))
     else {

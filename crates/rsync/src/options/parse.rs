@@ -450,6 +450,7 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::Bwlimit => o.bwlimit = 0,
         Opt::Timeout => o.timeout_s = 0,
         Opt::Contimeout => o.contimeout_s = 0,
+        Opt::InsecureLinks => o.insecure_links = on,
         Opt::Server => (draft.server, o.server) = (true, true),
         Opt::Sender => o.sender = true,
         // The pipes to a remote shell block on both ends, whatever is asked for.
@@ -586,6 +587,7 @@ fn apply_path(draft: &mut Draft, opt: Opt, value: Vec<u8>) {
         Opt::TempDir => o.temp_dir = Some(value),
         Opt::BackupDir => o.backup_dir = Some(value),
         Opt::PasswordFile => o.password_file = Some(value),
+        Opt::ConfineRoot => o.confine_root = Some(value),
         Opt::EarlyInput => o.early_input = Some(value),
         // No other row takes a text.
         _ => {}

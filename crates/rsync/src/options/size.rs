@@ -72,9 +72,7 @@ pub fn parse_max_alloc(text: &[u8]) -> Result<u64, SizeError> {
     let bytes = parse_size(text, b'b', i64::MAX)?;
     match bytes.unsigned_abs() {
         0 => Ok(MAX_ALLOC_MAX),
-        1..0x10_0000 => {
-            Err(SizeError::TooSmall(" (min: 1.00M or 0 for unlimited)".to_owned()))
-        }
+        1..0x10_0000 => Err(SizeError::TooSmall(" (min: 1.00M or 0 for unlimited)".to_owned())),
         bytes if bytes > MAX_ALLOC_MAX => Err(SizeError::TooLarge(String::new())),
         bytes => Ok(bytes),
     }

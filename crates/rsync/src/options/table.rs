@@ -146,6 +146,8 @@ pub enum Opt {
     ChecksumSeed,
     BlockSize,
     MaxAlloc,
+    InsecureLinks,
+    ConfineRoot,
     Protocol,
     Bwlimit,
     Timeout,
