@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fs;
-use std::os::unix::fs::{lchown, symlink};
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -248,4 +248,49 @@ fn a_list_that_is_larger_than_allowed_ends_the_run() {
             assert_eq!(told, code == 22, "{side:?}: {said}");
         }
     }
+}
+
+#[test]
+fn a_copy_as_somebody_else_is_made_with_the_rights_of_that_user() {
+    // A failure would copy with the rights of root, or as a user that nobody asked for.
+    let Some(programs) = Programs::find() else { return };
+    if !am_root() {
+        return;
+    }
+    let ends = |words: &[&str], code| {
+        let [ours, theirs] = [Side::Ours, Side::Theirs].map(|side| {
+            let place = Place::new(side.word());
+            fs::set_permissions(&place.0, fs::Permissions::from_mode(0o777)).unwrap();
+            fs::set_permissions(place.0.join("m"), fs::Permissions::from_mode(0o700)).unwrap();
+            let shell = place.0.join("rsh");
+            fs::write(&shell, "#!/bin/sh\nshift\nexec sh -c \"$*\"\n").unwrap();
+            fs::set_permissions(&shell, fs::Permissions::from_mode(0o755)).unwrap();
+            let path = format!("--rsync-path={}", programs.words(side).join(" "));
+            let words: Vec<&str> = ["-e", "{}/rsh", &path].iter().chain(words).copied().collect();
+            let (ended, said) = place.run(programs, side, &words);
+            assert_eq!(ended, Some(code), "{side:?} {words:?}: {said}");
+            place.dump()
+        });
+        assert_eq!(ours, theirs, "{words:?}");
+        ours
+    };
+    for (words, owner) in [
+        (&["-a", "--copy-as=nobody", "jail/src/d/", "new/"][..], "65534:65534"),
+        (&["-a", "--copy-as=4243:4244", "jail/src/d/", "new/"], "4243:4244"),
+        (&["-a", "--copy-as=nobody:root", "h:{}/jail/src/d/", "new/"], "65534:0"),
+        (&["-a", "-M--copy-as=nobody", "jail/src/d/", "h:{}/new/"], "65534:65534"),
+    ] {
+        let dump = ends(words, 0);
+        assert!(dump.iter().any(|l| l.starts_with("new/b ") && l.contains(owner)), "{dump:?}");
+    }
+    ends(&["-r", "--copy-as=nobody", "m/", "new/"], 23);
+    ends(&["-r", "--copy-as=nobody", "jail/src/d/", "m/new/"], 3);
+    for wrong in ["nosuchuser", "nobody:nosuchgroup", "nobody:", "", "4243"] {
+        ends(&["-r", &format!("--copy-as={wrong}"), "jail/src/d/", "new/"], 1);
+    }
+    ends(&["-r", "-M--copy-as=nosuchuser", "jail/src/d/", "h:{}/new/"], 1);
+    let place = Place::new("both");
+    let (ended, _) =
+        place.run(programs, Side::Ours, &["-r", "-M--copy-as=nobody", "jail/src/", "new/"]);
+    assert_eq!(ended, Some(4));
 }

@@ -61,7 +61,7 @@ impl DestStart {
     /// The start of the operator who typed these options.
     pub fn operator(opts: &Options) -> DestStart {
         let bound = Confinement::new(opts.confine_root.as_deref());
-        DestStart::Operator { cwd: crate::client::cwd(), bound }
+        DestStart::Operator { cwd: crate::location::cwd(), bound }
     }
 
     /// Whether names at the top are shown with a slash.
@@ -317,6 +317,7 @@ pub fn choose(
         Some(true) => {
             let root = start
                 .open_dest(path, opts.keep_dirlinks)
+                .and_then(|root| root.top().check_search().map(|()| root))
                 .map_err(|e| change_dir(reporter, start, 1, path, &e))?;
             Ok(Destination { root, shown, rename: None, missing: false, made: false })
         }
@@ -349,8 +350,10 @@ fn make_path(
     reporter: &Reporter,
     umask: u32,
 ) -> Result<(), Fatal> {
-    if let Ok(Some(_)) = start.look(path) {
-        return Ok(());
+    let slash = path.ends_with(b"/");
+    match start.look(path) {
+        Ok(Some(is_dir)) if is_dir || !slash => return Ok(()),
+        _ => {}
     }
     let end = path.iter().rposition(|&b| b != b'/').map_or(0, |at| at + 1);
     let dirs = match path.iter().rposition(|&b| b == b'/') {
@@ -361,7 +364,9 @@ fn make_path(
     };
     let failed = |error: io::Error| {
         let mut text = b"mkdir ".to_vec();
-        text.extend_from_slice(&reporter.quoted(&start.shown(path)));
+        let shown = start.shown(path);
+        let end: &[u8] = if slash && !shown.is_empty() { b"/" } else { b"" };
+        text.extend_from_slice(&reporter.quoted(&[&shown, end].concat()));
         text.extend_from_slice(b" failed: ");
         text.extend_from_slice(errno_text(&error).as_bytes());
         Fatal::new(ExitCode::FileIo, text)
@@ -373,8 +378,12 @@ fn make_path(
     for at in (1..=dirs.len()).filter(|&at| matches!(dirs.get(at), None | Some(b'/'))) {
         match start.look(&dirs[..at]) {
             Ok(Some(true)) => continue,
-            Ok(Some(false)) => return Err(failed(io::Error::from_raw_os_error(libc::ENOTDIR))),
-            _ if opts.dry_run => {}
+            Ok(Some(false)) => {
+                let last = at == dirs.len() && !opts.dry_run;
+                let code = if last { libc::EEXIST } else { libc::ENOTDIR };
+                return Err(failed(io::Error::from_raw_os_error(code)));
+            }
+            Ok(None) if opts.dry_run => {}
             Ok(None) => match start.mkdir(&dirs[..at], 0o777 & !umask) {
                 // A link that leads nowhere: what comes below it will not be found.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && at < dirs.len() => {

@@ -528,6 +528,7 @@ impl Scanner {
             return u16::try_from(at).map_err(io::Error::other);
         }
         let root = start.open(base, self.opts.follows_links())?.faking(self.opts.rights.fakes());
+        root.top().check_search()?;
         let cache = DirCache::new(root.clone(), 64);
         let top_slash = !matches!(start, SourceStart::Module { confined: false, .. });
         self.roots.push(SourceRoot { cache, root, shown, top_slash, given: base.to_vec() });

@@ -156,7 +156,7 @@ impl Server {
     /// Where paths begin, without a daemon.
     fn source_start(&self) -> SourceStart {
         match &self.restricted {
-            None => SourceStart::Operator { cwd: crate::client::cwd() },
+            None => SourceStart::Operator { cwd: crate::location::cwd() },
             Some(root) => SourceStart::Module { root: root.clone(), confined: false },
         }
     }
@@ -194,6 +194,9 @@ impl Server {
         if let Some(daemon) = &daemon
             && let Err(fatal) = self.greet(daemon, &agreed, &mut writer)
         {
+            return Err(self.tell(fatal, &agreed, &mut reader, &mut writer));
+        }
+        if let Err(fatal) = crate::copy_as::take_on(&self.opts) {
             return Err(self.tell(fatal, &agreed, &mut reader, &mut writer));
         }
         let result = if self.opts.sender {

@@ -349,6 +349,8 @@ pub struct Options {
     pub insecure_links: bool,
     /// `--confine-root`, which a daemon does without.
     pub confine_root: Option<Vec<u8>>,
+    /// `--copy-as`: who this side is while it copies.
+    pub copy_as: Option<Vec<u8>>,
     /// `--max-alloc` in bytes.
     pub max_alloc: u64,
     /// `--bwlimit` in bytes per second; 0 is none.
@@ -496,6 +498,7 @@ impl Default for Options {
             protocol: wire::version::Protocol::NEWEST,
             insecure_links: false,
             confine_root: None,
+            copy_as: None,
             max_alloc: wire::limits::OBJECT_MAX,
             bwlimit: 0,
             timeout_s: 0,

@@ -587,6 +587,7 @@ fn apply_path(draft: &mut Draft, opt: Opt, value: Vec<u8>) {
         Opt::TempDir => o.temp_dir = Some(value),
         Opt::BackupDir => o.backup_dir = Some(value),
         Opt::PasswordFile => o.password_file = Some(value),
+        Opt::CopyAs => o.copy_as = Some(value),
         Opt::ConfineRoot => o.confine_root = Some(value),
         Opt::EarlyInput => o.early_input = Some(value),
         // No other row takes a text.

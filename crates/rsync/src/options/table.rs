@@ -146,6 +146,7 @@ pub enum Opt {
     ChecksumSeed,
     BlockSize,
     MaxAlloc,
+    CopyAs,
     InsecureLinks,
     ConfineRoot,
     Protocol,
