@@ -100,6 +100,10 @@ impl Generator {
             self.skip_contents(&name);
             return Ok(false);
         };
+        if meta.is_none() && self.skipped_as_missing("directory", &name) {
+            self.skip_contents(&name);
+            return Ok(false);
+        }
         if let Some(found) = &meta
             && !found.is_dir()
         {
@@ -112,10 +116,6 @@ impl Generator {
                 return Ok(false);
             }
             meta = None;
-        }
-        if meta.is_none() && self.skipped_as_missing("directory", &name) {
-            self.skip_contents(&name);
-            return Ok(false);
         }
         let new = meta.is_none() || early;
         let flags = match &meta {
@@ -189,7 +189,7 @@ impl Generator {
         if self.recv.opts.dry_run || self.recv.opts.list_only || !self.recv.keeps_time(entry) {
             return;
         }
-        if self.is_skipped(&name) || self.recv.opts.existing {
+        if self.is_skipped(&name) {
             return;
         }
         let Some(path) = self.recv.dest_path(&name) else { return };
@@ -199,7 +199,7 @@ impl Generator {
         let implied = entry.top_dir() && !entry.content_dir();
         let plain = implied && !self.recv.opts.implied_dirs && self.recv.opts.relative;
         let clear = match self.look(&path) {
-            Ok(None) => true,
+            Ok(None) => !self.recv.opts.existing,
             Ok(Some(found)) if !found.is_dir() && !plain && !self.recv.opts.ignore_existing => {
                 matches!(self.clear_other(&path, &found, "directory", &name), Ok(true))
             }
