@@ -18,7 +18,7 @@ use crate::delete_when::{DelayedDeletion, child_name};
 use crate::fatal::{Fatal, errno_text};
 use crate::generator::Generator;
 use crate::lists::Segment;
-use crate::merge_files::read_in_walk;
+use crate::merge_files::{decides, read_in_walk};
 use crate::options::DeleteMode;
 use crate::report::messages::IO_GENERAL;
 
@@ -80,11 +80,13 @@ impl Generator {
         let mut extraneous = Vec::new();
         for item in self.items_of(&dir, &name) {
             let full = child_name(&name, &item.name);
-            if segment.list.find(&full).is_some() {
+            let listed = segment.list.find(&full).is_some();
+            // What rules say of everything here is told where that is asked for.
+            if listed && self.recv.opts.verbose < 2 {
                 continue;
             }
             let is_dir = item.is_dir(&dir);
-            if !self.is_protected(crate::scan::trim_root(&full), is_dir) {
+            if !self.is_protected(crate::scan::trim_root(&full), is_dir) && !listed {
                 extraneous.push((item.name.clone(), is_dir));
             }
         }
@@ -190,10 +192,14 @@ impl Generator {
         }
     }
 
+    fn is_kept_by_rule(&self, rel: &[u8], is_dir: bool, perishing: bool) -> bool {
+        let (recv, which) = (&self.recv, (Side::Receiver, perishing));
+        decides(&recv.reporter, &recv.opts, &self.filters, (rel, rel, is_dir), which)
+    }
+
     /// Whether rules keep a destination name from being deleted.
     fn is_protected(&self, rel: &[u8], is_dir: bool) -> bool {
-        self.recv.hidden_by_daemon(rel, is_dir)
-            || self.filters.is_excluded(rel, is_dir, Side::Receiver)
+        self.recv.hidden_by_daemon(rel, is_dir) || self.is_kept_by_rule(rel, is_dir, false)
     }
 
     /// Handles an entry that says a name is to be deleted.
@@ -435,8 +441,8 @@ impl Generator {
             let full = [name, b"/", item.name.as_bytes()].concat();
             let is_dir = item.is_dir(&level.dir);
             let rel = crate::scan::trim_root(&full);
-            let protected = self.recv.hidden_by_daemon(rel, is_dir)
-                || self.filters.check_for_delete(rel, is_dir) == Some(false);
+            let protected =
+                self.recv.hidden_by_daemon(rel, is_dir) || self.is_kept_by_rule(rel, is_dir, true);
             // What is mounted here is no part of the tree.
             let here = is_dir.then(|| level.dir.lstat(&item.name).ok().flatten()).flatten();
             let mounted = here.is_some_and(|meta| Some(meta.dev) != device);

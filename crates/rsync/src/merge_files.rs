@@ -9,10 +9,11 @@ use tree::operator::Confinement;
 use tree::path::{Name, RelPath};
 use tree::root::Root;
 use wire::filter::cvs::CvsSources;
-use wire::filter::{FilterError, FilterList, Origin, Syntax};
+use wire::filter::{FilterError, FilterList, Origin, Side, Syntax};
 
 use crate::fatal::{Fatal, errno_text};
 use crate::options::{FilterArg, Options, Partial};
+use crate::report::messages::Reporter;
 
 /// The list of a client: the rules given, in order, then those that options imply.
 pub fn client_filters(opts: &Options) -> Result<FilterList, Fatal> {
@@ -176,6 +177,35 @@ fn open_itself(start: &Dir, file: &[u8], within: Option<&Dir>) -> std::io::Resul
         Some(libc::ELOOP) => tree::operator::open_from(start, file, within),
         _ => Err(error),
     })
+}
+
+/// Whether a rule leaves a name out, hidden from a list or kept from deletion; says which one
+/// decided, where the user asks for that much.
+pub fn decides(
+    reporter: &Reporter,
+    opts: &Options,
+    filters: &FilterList,
+    (name, rel, is_dir): (&[u8], &[u8], bool),
+    (side, perishing): (Side, bool),
+) -> bool {
+    if opts.verbose < 2 {
+        return match perishing {
+            true => filters.check_for_delete(rel, is_dir) == Some(false),
+            false => filters.is_excluded(rel, is_dir, side),
+        };
+    }
+    let Some(told) = filters.explain(rel, is_dir, side, perishing) else { return false };
+    let (role, verb) = match (side, told.includes) {
+        (Side::Sender, true) => ("sender", "showing"),
+        (Side::Sender, false) => ("sender", "hiding"),
+        (Side::Receiver, true) => ("generator", "risking"),
+        (Side::Receiver, false) => ("generator", "protecting"),
+    };
+    let kind = if is_dir { "directory" } else { "file" };
+    let mut line = format!("[{role}] {verb} {kind} ").into_bytes();
+    line.extend_from_slice(&[name, b" because of pattern ", &told.rule, b"\n"].concat());
+    reporter.info(&line);
+    !told.includes
 }
 
 fn cvs_sources() -> CvsSources {

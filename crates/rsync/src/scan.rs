@@ -28,7 +28,7 @@ use wire::flist::xattrs::{Xattr, XattrValue, Xattrs};
 use crate::chmod::ChmodRules;
 use crate::fatal::Fatal;
 use crate::heading::Heading;
-use crate::merge_files::{Within, read_in_walk};
+use crate::merge_files::{Within, decides, read_in_walk};
 use crate::options::{FilesFrom, Options};
 use crate::problem::ProblemKind;
 use crate::report::messages::{IO_GENERAL, IO_VANISHED, Reporter, Role};
@@ -319,7 +319,7 @@ impl Scanner {
             return Ok(());
         }
         self.enter_root(root);
-        if !is_dot && self.is_excluded(root, &rel, meta.is_dir()) {
+        if !is_dot && self.is_left_out(root, &arg.name, meta.is_dir()) {
             return Ok(());
         }
         if meta.is_dir() && !self.opts.recurse && !self.opts.dirs {
@@ -625,8 +625,7 @@ impl Scanner {
             Err(error) => return self.link_stat_failed(root, name, &error),
         };
         let Some(meta) = self.followed(root, dir, base, name, meta) else { return };
-        let rel = trim_root(name);
-        if self.is_excluded(root, rel, meta.is_dir()) {
+        if self.is_left_out(root, name, meta.is_dir()) {
             return;
         }
         if self.ignore_nonreadable && !meta.is_link() && !dir.is_readable(base) {
@@ -692,6 +691,14 @@ impl Scanner {
             let path = trim_root(&path);
             path != b"." && crate::daemon::rules::hides(filters, path, is_dir)
         })
+    }
+
+    /// The same for what would be listed next, which is told where that is asked for.
+    fn is_left_out(&self, root: u16, name: &[u8], is_dir: bool) -> bool {
+        let rel = trim_root(name);
+        let about = (name, rel, is_dir);
+        self.is_hidden(root, rel, is_dir)
+            || decides(&self.reporter, &self.opts, &self.filters, about, (Side::Sender, false))
     }
 
     /// Whether rules leave a name out.

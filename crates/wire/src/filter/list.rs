@@ -266,8 +266,7 @@ impl FilterList {
         !self.has_dir_merge() && self.is_excluded(name, is_dir, Side::Sender)
     }
 
-    /// The rule that decides about the name, for debug output.
-    pub fn deciding_rule(
+    fn deciding_rule(
         &self,
         name: &[u8],
         is_dir: bool,
@@ -278,12 +277,20 @@ impl FilterList {
             return None;
         }
         let subject = Subject::new(name, is_dir, &self.root);
-        let delete_excluded = self.delete_excluded && !self.module;
-        self.find(&self.items, &|rule| {
-            rule.marks.acts_for(side, delete_excluded)
-                && !(ignore_perishable && rule.perishable)
-                && rule.matches(&subject)
-        })
+        self.find(&self.items, &|rule| self.decides(rule, &subject, side, ignore_perishable))
+    }
+
+    /// Whether a rule says something about a name to that side.
+    pub(crate) fn decides(
+        &self,
+        rule: &FilterRule,
+        subject: &Subject<'_>,
+        side: Side,
+        ignore_perishable: bool,
+    ) -> bool {
+        rule.marks.acts_for(side, self.delete_excluded && !self.module)
+            && !(ignore_perishable && rule.perishable)
+            && rule.matches(subject)
     }
 
     /// The first rule that passes `test`, per-directory lists tried at their rule's position.
@@ -407,7 +414,10 @@ impl FilterList {
             Parsed::Rule(rule) if rule.pattern.written().len() > FILTER_PATTERN_MAX => {
                 self.warn_long(origin, text);
             }
-            Parsed::Rule(rule) => fill.items.push(Item::Rule(self.placed(fill, rule))),
+            Parsed::Rule(mut rule) => {
+                rule.from_file = *origin != Origin::Argument || fill.dir.is_some();
+                fill.items.push(Item::Rule(self.placed(fill, rule)));
+            }
             // A second one near the first adds nothing but its many rules.
             Parsed::Cvs { include, mods } if fill.stands_near(include, &mods) => {}
             Parsed::Cvs { include, mods } => {

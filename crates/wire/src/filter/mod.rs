@@ -11,6 +11,7 @@
 //! Nothing here opens a file. Who owns the list hands in a [`ReadRules`] callback.
 
 pub mod cvs;
+pub mod explain;
 pub mod list;
 pub mod parse;
 pub mod perdir;

@@ -190,6 +190,8 @@ pub struct FilterRule {
     /// For names of extended attributes; never matches a file name.
     pub(crate) xattr: bool,
     pub(crate) marks: SideMarks,
+    /// Read from a file: its text is not shown.
+    pub(crate) from_file: bool,
 }
 
 impl FilterRule {
@@ -203,18 +205,13 @@ impl FilterRule {
             perishable: false,
             xattr: false,
             marks: SideMarks::default(),
+            from_file: false,
         }
     }
 
     /// Whether a name that matches is included.
     pub fn includes(&self) -> bool {
         self.include
-    }
-
-    /// The pattern as written, for messages. It may come from a rule file: show it only where
-    /// that file's content may be shown.
-    pub fn pattern_text(&self) -> Vec<u8> {
-        self.pattern.written()
     }
 
     pub(crate) fn matches(&self, subject: &Subject<'_>) -> bool {
