@@ -3,11 +3,13 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read as _};
-use std::net::{IpAddr, ToSocketAddrs as _, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs as _, UdpSocket};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use crate::plan::exclude::Exclude;
 
@@ -94,6 +96,47 @@ pub fn is_loopback(host: &[u8]) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// The address that a daemon on a host would see this machine at, if no gateway changes it. Nothing
+/// is sent.
+pub fn own_address(host: &[u8], port: u16) -> Option<IpAddr> {
+    let host = std::str::from_utf8(host).ok()?;
+    let target = if host == "localhost" { "127.0.0.1" } else { host };
+    let target: IpAddr = target.parse().ok()?;
+    let any: IpAddr = match target {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((target, port)).ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    let inside = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback(),
+    };
+    // From inside to outside there is a gateway that shows another address.
+    (inside(own) == inside(target)).then_some(own)
+}
+
+/// The process that has a file locked, as a daemon has its `pid file`.
+pub fn lock_holder(file: &[u8]) -> Option<u32> {
+    let file = fs::File::open(path(file)).ok()?;
+    let whole = Flock::from(FlockType::WriteLock);
+    let held = fcntl_getlk(&file, &whole).ok()??;
+    u32::try_from(held.pid?.as_raw_nonzero().get()).ok()
+}
+
+/// The name of a process.
+pub fn process_name(pid: u32) -> String {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// Whether nobody listens at a port.
+pub fn is_free(address: &str, port: u16) -> bool {
+    let address = if address.is_empty() { "0.0.0.0" } else { address };
+    std::net::TcpListener::bind((address, port)).is_ok()
+}
+
 /// Why a daemon's port cannot be reached within some seconds.
 pub fn reach(host: &[u8], port: u16) -> io::Result<()> {
     let host = std::str::from_utf8(host).map_err(io::Error::other)?;
@@ -142,8 +185,7 @@ pub fn listener(port: u16) -> Option<(u32, String)> {
         let files = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
         let mut links = files.filter_map(|file| fs::read_link(file.path()).ok());
         if links.any(|link| link.to_str().is_some_and(|l| inodes.iter().any(|i| i == l))) {
-            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Some((pid, name.trim().to_owned()));
+            return Some((pid, process_name(pid)));
         }
     }
     None

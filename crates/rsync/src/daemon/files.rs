@@ -11,6 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use tree::meta::Meta;
 use tree::operator::{self, Access};
+use tree::xattr::XattrHolder;
 
 use super::config::Loaded;
 
@@ -80,7 +81,38 @@ pub fn read_secrets(path: &[u8]) -> io::Result<SecretsFile> {
     Ok(SecretsFile { content, mode: facts.mode, owner: facts.uid })
 }
 
+/// The type that SELinux gives a directory; `None` where it is not in force, or lets rsync do all.
+pub fn selinux_type(path: &[u8]) -> Option<Vec<u8>> {
+    let is_one = |file: &[u8]| read(file, 1).is_ok_and(|content| content == b"1");
+    if !is_one(b"/sys/fs/selinux/enforce") || is_one(b"/sys/fs/selinux/booleans/rsync_full_access")
+    {
+        return None;
+    }
+    let root = tree::root::Root::open(path).ok()?;
+    let label = XattrHolder::Itself(root.top()).get(b"security.selinux").ok()??;
+    type_of(&label)
+}
+
+/// The third part of a label, which may end in a zero byte.
+fn type_of(label: &[u8]) -> Option<Vec<u8>> {
+    let label = label.strip_suffix(b"\0").unwrap_or(label);
+    label.split(|b| *b == b':').nth(2).map(<[u8]>::to_vec)
+}
+
 /// What a directory is that can be opened.
 pub fn look_at_directory(path: &[u8]) -> io::Result<Meta> {
     tree::root::Root::open(path)?.top().stat_self()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_of_labels() {
+        // A failure would tell of a type that the policy does not know.
+        assert_eq!(type_of(b"system_u:object_r:rsync_data_t:s0\0").unwrap(), b"rsync_data_t");
+        assert_eq!(type_of(b"u:object_r:tmp_t").unwrap(), b"tmp_t");
+        assert_eq!(type_of(b"unlabeled"), None);
+    }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use mlua::{HookTriggers, Lua, MultiValue, Table, Value, VmState};
+use mlua::{Function, HookTriggers, Lua, MultiValue, Table, Value, VmState};
 
 use super::Source;
 use super::value::{Evaluated, LuaCall, LuaData, LuaTable, ScriptKeys};
@@ -137,7 +137,12 @@ fn execute(name: &str, code: &[u8], ear: &Ear) -> mlua::Result<(Lua, Table, Tabl
     }
     watch_globals(&lua, ear)?;
     let path = format!("@{name}");
+    let os: Table = globals.raw_get("os")?;
+    // What runs later, while files change, ends the program itself.
+    let exit: Function = os.raw_get("exit")?;
+    os.raw_set("exit", ending(&lua, ear, "os.exit")?)?;
     lua.load(code).set_name(path).set_mode(mlua::chunk::ChunkMode::Text).exec()?;
+    os.raw_set("exit", exit)?;
     let after: Value = globals.raw_get("settings")?;
     if after.to_pointer() != Value::Table(settings).to_pointer() {
         let line = assignment(&ear.borrow().evaluated, name);
@@ -221,10 +226,10 @@ fn settings(lua: &Lua, ear: &Ear) -> mlua::Result<Table> {
     Ok(object)
 }
 
-fn sync(lua: &Lua, runtime: &Table, ear: &Ear) -> mlua::Result<mlua::Function> {
+fn sync(lua: &Lua, runtime: &Table, ear: &Ear) -> mlua::Result<Function> {
     let heard = Rc::clone(ear);
-    let adopt: mlua::Function = runtime.get("adopt")?;
-    let enlist: mlua::Function = runtime.get("enlist")?;
+    let adopt: Function = runtime.get("adopt")?;
+    let enlist: Function = runtime.get("enlist")?;
     lua.create_function(move |lua, given: Value| {
         let Value::Table(table) = given else {
             let text =
@@ -347,12 +352,26 @@ fn helpers(lua: &Lua, ear: &Ear) -> mlua::Result<()> {
         Ok(found)
     })?;
     globals.set("readdir", readdir)?;
+    globals.set("terminate", ending(lua, ear, "terminate")?)
+}
+
+/// A function with which the configuration ends the program; `check` and `import` must outlive it.
+fn ending(lua: &Lua, ear: &Ear, name: &'static str) -> mlua::Result<Function> {
     let heard = Rc::clone(ear);
-    let terminate = lua.create_function(move |lua, code: Value| -> mlua::Result<()> {
-        let code = code.to_string().unwrap_or_default();
-        Err(mistake(lua, &heard, format!("the configuration ends the program: terminate({code})")))
-    })?;
-    globals.set("terminate", terminate)
+    lua.create_function(move |lua, code: Value| -> mlua::Result<()> {
+        let code = match code {
+            Value::Nil | Value::Boolean(true) => 0,
+            Value::Boolean(false) => 1,
+            code => code.as_i32().unwrap_or(-1),
+        };
+        let text = format!("the configuration ends the program: {name}({code})");
+        let error = mistake(lua, &heard, text);
+        if let Some(last) = heard.borrow_mut().errors.last_mut() {
+            // A process keeps the lowest byte.
+            last.ends = Some(code & 0xff);
+        }
+        Err(error)
+    })
 }
 
 /// An error of Lua with its file and line.
@@ -370,7 +389,7 @@ fn located(name: &str, error: &mlua::Error) -> ConfigError {
     let (file, line, text) = split_place(first).unwrap_or((name, 0, first));
     let fix = match text {
         text if text.contains("'}' expected") => "; is a comma missing before it?",
-        text if ["'$'", "'#'", "'`'"].iter().any(|sign| text.ends_with(sign)) => {
+        text if ["'$'", "'#'", "'`'", "'['"].iter().any(|sign| text.ends_with(sign)) => {
             "; this is no Lua: was more copied than the configuration?"
         }
         text if text.contains("module '") && text.contains("not found") => {
