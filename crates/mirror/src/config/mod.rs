@@ -8,6 +8,7 @@ pub mod foreign;
 pub mod lsyncd;
 pub mod options;
 pub mod origin;
+mod regex;
 pub mod sersync;
 pub mod toml;
 
