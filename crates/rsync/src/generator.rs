@@ -68,6 +68,8 @@ pub struct Generator {
     pub made_early: HashSet<Vec<u8>>,
     /// Directories whose attributes could not be set.
     pub unsettable: HashSet<Vec<u8>>,
+    /// Directories that keep their owner out and were opened to work in, with the bits they get.
+    pub opened_up: HashMap<Vec<u8>, u32>,
     /// Directories the walk went through, for their times at the end (without incremental
     /// recursion): their list positions.
     finished_dirs: Vec<usize>,
@@ -128,6 +130,7 @@ impl Generator {
             skip_below: None,
             made_early: HashSet::new(),
             unsettable: HashSet::new(),
+            opened_up: HashMap::new(),
             finished_dirs: Vec::new(),
             redo: Vec::new(),
             redoing: false,

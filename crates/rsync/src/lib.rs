@@ -47,6 +47,7 @@ pub mod munge;
 pub mod options;
 pub mod pace;
 pub mod partial;
+pub mod presence;
 pub mod problem;
 pub mod quick_check;
 pub mod receiver;
