@@ -257,3 +257,24 @@ fn a_program_that_would_end_the_reader_is_told_and_ends_lsyncd_alike() {
         }
     }
 }
+
+#[test]
+fn what_is_far_too_long_is_not_read() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("long");
+    for name in ["l.lua", "c.xml", "m.toml", "d.conf"] {
+        place.write(name, "", 0o644);
+        let file = fs::File::options().write(true).open(place.0.join(name)).unwrap();
+        file.set_len(8 << 40).unwrap();
+        let (code, lines) = place.check(programs, &["--offline", name]);
+        assert_eq!((code, lines.len()), (2, 1), "{lines:?}");
+        let wanted = "it is too long for a configuration";
+        assert!(lines[0].starts_with(&format!("{name}: {wanted}")), "{lines:?}");
+        for door in [&["run"][..], &["import"], &["lsyncd", "-nodaemon"], &["sersync", "-o"]] {
+            let mut command = Command::new(programs.livemirror());
+            command.args(door).arg(name).current_dir(&place.0);
+            let run = peer::run(command, Vec::new(), LIMIT);
+            assert!(run.code.is_some_and(|code| code != 0), "{door:?} {name}");
+        }
+    }
+}

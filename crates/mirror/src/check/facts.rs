@@ -18,11 +18,9 @@ pub fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-/// A file, as far as a configuration can be long.
+/// A file, if it is not longer than a configuration can be.
 pub fn read(file: &[u8]) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    fs::File::open(path(file))?.take(FILE_BYTES_MAX).read_to_end(&mut content)?;
-    Ok(content)
+    crate::config::file::read(path(file))
 }
 
 /// Makes a directory, those above it included.
@@ -239,8 +237,6 @@ pub fn size_up(source: &[u8], exclude: &Exclude) -> SourceSize {
 
 /// The state of a listening socket in the kernel's table.
 const LISTEN: &str = "0A";
-/// Bytes of a configuration file; more is not one.
-const FILE_BYTES_MAX: u64 = 16 << 20;
 /// How long a source is walked at most.
 const WALK_MAX: Duration = Duration::from_secs(2);
 /// How long a daemon may take to accept.

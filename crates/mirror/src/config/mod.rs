@@ -4,6 +4,7 @@
 
 pub mod crontab;
 pub mod export;
+pub mod file;
 pub mod foreign;
 pub mod lsyncd;
 pub mod options;

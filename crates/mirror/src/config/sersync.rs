@@ -21,7 +21,7 @@ use super::{Config, SyncConfig, regex};
 pub fn load(path: &Path) -> Result<ForeignConfig, Vec<ConfigError>> {
     let name = path.display().to_string();
     let content =
-        std::fs::read(path).map_err(|e| vec![ConfigError::new(&name, 0, e.to_string())])?;
+        super::file::read(path).map_err(|e| vec![ConfigError::new(&name, 0, e.to_string())])?;
     parse(&content, &name)
 }
 

@@ -70,7 +70,7 @@ pub struct KeyRow {
 pub fn load(path: &std::path::Path) -> Result<Config, Vec<ConfigError>> {
     let file = path.display().to_string();
     let content =
-        std::fs::read(path).map_err(|e| vec![ConfigError::new(&file, 0, e.to_string())])?;
+        super::file::read(path).map_err(|e| vec![ConfigError::new(&file, 0, e.to_string())])?;
     let mut config = parse(as_text(&content, &file)?, &file)?;
     if config.name.is_empty() {
         config.name =
@@ -304,7 +304,7 @@ fn milliseconds(value: &DeValue<'_>) -> Result<u64, String> {
 fn exclude_from(sync: &mut SyncConfig, value: &DeValue<'_>) -> Result<(), String> {
     use std::os::unix::ffi::OsStrExt;
     for path in list(value)? {
-        let content = std::fs::read(std::ffi::OsStr::from_bytes(&path))
+        let content = super::file::read(std::path::Path::new(std::ffi::OsStr::from_bytes(&path)))
             .map_err(|e| format!("{}: {e}", String::from_utf8_lossy(&path)))?;
         let lines = content.split(|b| b"\r\n".contains(b));
         let rules = lines.filter(|line| !matches!(line.first(), None | Some(b'#' | b';')));

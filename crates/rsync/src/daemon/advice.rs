@@ -45,7 +45,11 @@ pub enum Repair {
 impl Advice {
     /// A risk; `text` and `fix` as the fields.
     pub fn new(place: ConfigPlace, value: impl Into<String>, text: impl Into<String>) -> Advice {
-        let (value, text, fix) = (value.into(), text.into(), String::new());
+        let (mut value, text, fix) = (value.into(), text.into(), String::new());
+        if let Some((at, _)) = value.char_indices().nth(VALUE_SHOWN_MAX) {
+            value.truncate(at);
+            value.push_str("...");
+        }
         Advice { place, value, text, fix, fatal: false, repair: None }
     }
 
@@ -100,6 +104,9 @@ const FREE_TEXT: &[Param] = &[
     Param::SyslogTag,
     Param::Name,
 ];
+
+/// Letters of a value that are shown; a file that is no configuration may be one line.
+const VALUE_SHOWN_MAX: usize = 200;
 
 /// Passwords that are guessed first.
 const GUESSED: &[&[u8]] =

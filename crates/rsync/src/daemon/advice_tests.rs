@@ -142,6 +142,13 @@ fn secrets_files() {
 }
 
 #[test]
+fn a_long_value_is_cut() {
+    let found = lint_lines(&format!("[m]\npath=/{}\n", "x".repeat(5000)));
+    let expected = format!("conf:2: path = /{}...: does not exist", "x".repeat(192));
+    assert!(found[0].starts_with(&expected), "{found:?}");
+}
+
+#[test]
 fn a_directory_that_selinux_keeps_from_the_daemon() {
     let expected = "conf:2: path = /there: SELinux keeps an rsync daemon that is a service out of \
                     var_t: permission denied, whatever the modes; setsebool -P rsync_full_access 1, \

@@ -34,13 +34,22 @@ pub fn read(path: &[u8], max: usize) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// All of a file, unless it is longer than a configuration can be.
+fn read_whole(path: &[u8]) -> io::Result<Vec<u8>> {
+    let content = read(path, OPERATOR_FILE_BYTES_MAX + 1)?;
+    match content.len() <= OPERATOR_FILE_BYTES_MAX {
+        true => Ok(content),
+        false => Err(io::Error::from_raw_os_error(libc::EFBIG)),
+    }
+}
+
 /// A configuration file, or those files of a directory whose names have the suffix, in order.
 pub fn load_config(path: &[u8], suffix: &str) -> io::Result<Vec<Loaded>> {
     let names = match operator::list_dir(path) {
         Ok(names) if !suffix.is_empty() => names,
         Ok(_) => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
         Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => {
-            return Ok(vec![(path.to_vec(), read(path, OPERATOR_FILE_BYTES_MAX)?)]);
+            return Ok(vec![(path.to_vec(), read_whole(path)?)]);
         }
         Err(error) => return Err(error),
     };
@@ -48,7 +57,7 @@ pub fn load_config(path: &[u8], suffix: &str) -> io::Result<Vec<Loaded>> {
         names.into_iter().filter(|name| name.ends_with(suffix.as_bytes())).collect();
     names.sort();
     let paths = names.into_iter().map(|name| [path, b"/", name.as_slice()].concat());
-    paths.map(|path| Ok((path.clone(), read(&path, OPERATOR_FILE_BYTES_MAX)?))).collect()
+    paths.map(|path| Ok((path.clone(), read_whole(&path)?))).collect()
 }
 
 /// Opens a log for appending, making it if need be.

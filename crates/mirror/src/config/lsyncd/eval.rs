@@ -33,7 +33,7 @@ pub(super) fn run(source: Source<'_>) -> Result<Evaluated, Vec<ConfigError>> {
         Source::Text { name, text } => (name.to_owned(), text.as_bytes().to_vec()),
         Source::File(path) => {
             let name = path.display().to_string();
-            let text = std::fs::read(path)
+            let text = crate::config::file::read(path)
                 .map_err(|e| vec![ConfigError::new(&name, 0, format!("cannot be read: {e}"))])?;
             (name, text)
         }
@@ -83,7 +83,8 @@ pub(super) struct Ran {
 pub(super) fn keep(path: &Path) -> Result<Ran, Vec<ConfigError>> {
     let name = path.display().to_string();
     let wrong = |text: String| vec![ConfigError::new(&name, 0, text)];
-    let text = std::fs::read(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    let text =
+        crate::config::file::read(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
     let ear: Ear = Rc::default();
     ear.borrow_mut().evaluated.file = name.clone();
     let shown = String::from_utf8_lossy(&text).into_owned();
@@ -257,7 +258,7 @@ fn sync(lua: &Lua, runtime: &Table, ear: &Ear) -> mlua::Result<Function> {
 fn called(lua: &Lua, ear: &Ear, function: &'static str, table: &Table) -> mlua::Result<LuaCall> {
     let (file, line) = caller(lua, ear);
     let fresh = !ear.borrow().evaluated.texts.contains_key(&file);
-    if fresh && let Ok(text) = std::fs::read(Path::new(&file)) {
+    if fresh && let Ok(text) = crate::config::file::read(Path::new(&file)) {
         let text = String::from_utf8_lossy(&text).into_owned();
         ear.borrow_mut().evaluated.texts.insert(file.clone(), text);
     }
