@@ -211,3 +211,70 @@ fn who_holds_the_port_is_named() {
     let wanted = format!("rsyncd.conf:1: port = {port}: process {} (", std::process::id());
     assert!(lines[0].starts_with(&wanted), "{lines:?}");
 }
+
+#[test]
+fn a_daemon_that_runs_is_named_and_one_at_its_port_is_right() {
+    let Some(programs) = Programs::find() else { return };
+    for side in [Side::Theirs, Side::Ours] {
+        let place = Place::new("running");
+        let text = "use chroot = no\nlock file = PLACE/lock\npid file = PLACE/pid\n";
+        place.write("rsyncd.conf", &format!("{text}port = 1\n"), 0o644);
+        let config = place.0.join("rsyncd.conf");
+        let server = Server::start(&programs.words(side), &config, &place.0.join("log")).unwrap();
+        let until = std::time::Instant::now() + LIMIT;
+        while !fs::read_to_string(place.0.join("pid")).is_ok_and(|text| text.ends_with('\n')) {
+            assert!(std::time::Instant::now() < until);
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let running = fs::read_to_string(place.0.join("pid")).unwrap();
+        let at = |port: u16| format!("{text}port = {port}\naddress = 127.0.0.1\n");
+        place.write("same.conf", &at(server.port), 0o644);
+        assert_eq!(place.check(programs, &["same.conf"]), (0, Vec::new()), "{side:?}");
+        place.write("second.conf", &at(free_port()), 0o644);
+        let (code, lines) = place.check(programs, &["second.conf"]);
+        let wanted = format!("second.conf:3: pid file = PLACE/pid: process {} (", running.trim());
+        assert_eq!((code, lines.len()), (2, 1), "{side:?} {lines:?}");
+        assert!(lines[0].starts_with(&wanted), "{side:?} {lines:?}");
+    }
+}
+
+#[test]
+fn a_program_that_would_end_the_reader_is_told_and_ends_lsyncd_alike() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("ends");
+    for (text, code) in [("os.exit(7)", 7), ("os.exit()", 0), ("terminate(3)", 3)] {
+        place.write("l.lua", text, 0o644);
+        assert_eq!(place.check(programs, &["--offline", "l.lua"]).0, 2, "{text}");
+        let config = place.0.join("l.lua");
+        let mut lsyncd = vec![Command::new(programs.livemirror())];
+        lsyncd[0].arg("lsyncd");
+        if PathBuf::from("/usr/bin/lsyncd").exists() {
+            lsyncd.push(Command::new("/usr/bin/lsyncd"));
+        }
+        for mut command in lsyncd {
+            command.arg("-nodaemon").arg(&config);
+            assert_eq!(peer::run(command, Vec::new(), LIMIT).code, Some(code), "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_is_far_too_long_is_not_read() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("long");
+    for name in ["l.lua", "c.xml", "m.toml", "d.conf"] {
+        place.write(name, "", 0o644);
+        let file = fs::File::options().write(true).open(place.0.join(name)).unwrap();
+        file.set_len(8 << 40).unwrap();
+        let (code, lines) = place.check(programs, &["--offline", name]);
+        assert_eq!((code, lines.len()), (2, 1), "{lines:?}");
+        let wanted = "it is too long for a configuration";
+        assert!(lines[0].starts_with(&format!("{name}: {wanted}")), "{lines:?}");
+        for door in [&["run"][..], &["import"], &["lsyncd", "-nodaemon"], &["sersync", "-o"]] {
+            let mut command = Command::new(programs.livemirror());
+            command.args(door).arg(name).current_dir(&place.0);
+            let run = peer::run(command, Vec::new(), LIMIT);
+            assert!(run.code.is_some_and(|code| code != 0), "{door:?} {name}");
+        }
+    }
+}

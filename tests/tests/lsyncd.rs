@@ -181,11 +181,21 @@ fn final_tree(program: &[&str], name: &str, more: &str) -> Vec<String> {
         ("src/goes", "2"),
         ("src/dir/deep/file", "3"),
         ("src/skipped.o", "4"),
+        ("src/run", "#!/bin/sh\n"),
+        ("src/pair", "one of two names"),
+        ("src/core", "what CVS passes over"),
+        ("src/x.bak", "and this"),
+        ("rules", "# a remark\n- /dir/deep/f*\nx.bak\n"),
+        ("dst/there.o", "excluded, and there"),
         ("dst/extra", "5"),
         ("dst/goes", "an older one"),
     ] {
         place.write(path, content);
     }
+    let src = place.0.join("src");
+    fs::set_permissions(src.join("run"), fs::Permissions::from_mode(0o751)).unwrap();
+    fs::hard_link(src.join("pair"), src.join("second")).unwrap();
+    symlink("kept", src.join("link")).unwrap();
     let config = format!(
         "settings {{ nodaemon = true, logfile = \"PLACE/log\", statusFile = \"PLACE/status\" }}\n\
          sync {{ default.rsync, source = \"PLACE/src\", target = \"PLACE/dst\", delay = 1,\n\
@@ -239,6 +249,19 @@ fn final_trees_are_those_of_the_real_program() {
         "delete = \"running\"",
         "init = false",
         "rsync = { archive = true, whole_file = true }",
+        "rsync = { times = false, links = false, quiet = true }",
+        "rsync = { perms = true, owner = true, group = true, hard_links = true }",
+        "rsync = { executability = true, checksum = true, sparse = true }",
+        "rsync = { cvs_exclude = true, ignore_times = true, omit_dir_times = true }",
+        "delete = false, rsync = { backup = true, suffix = \".old\" }",
+        "rsync = { backup = true, backup_dir = \"PLACE/old\", inplace = true }",
+        "rsync = { perms = true, chmod = \"u=rw,go=,D+x\" }",
+        "rsync = { archive = true, chown = \"1234:1235\", omit_link_times = true }",
+        "rsync = { archive = true, usermap = \"0:1234\", groupmap = \"0:1235\" }",
+        "rsync = { temp_dir = \"PLACE\", xattrs = true, acls = true, one_file_system = true, \
+         protect_args = true, timeout = 30, bwlimit = 10000, compress = true, verbose = true }",
+        "rsync = { ipv4 = true, _extra = { \"--chmod=F640\", \"-p\" } }",
+        "excludeFrom = \"PLACE/rules\", maxDelays = 1, maxProcesses = 2",
     ];
     std::thread::scope(|scope| {
         for (at, more) in cases.into_iter().enumerate() {

@@ -27,12 +27,10 @@ const LONG_FILES: &[(&str, &str)] = &[
 /// Files outside `tree` that reach the file system by path, each with its reason. All of these are
 /// the operator's own paths, never a peer's.
 const PATH_USERS: &[(&str, &str)] = &[
-    ("crates/mirror/src/config/toml.rs", "reads the configuration that the operator names"),
+    ("crates/mirror/src/config/file.rs", "reads the configuration that the operator names"),
     ("crates/mirror/src/status_file.rs", "writes the status file that the operator names"),
     ("crates/mirror/src/status.rs", "makes and finds the status sockets of this user"),
-    ("crates/mirror/src/config/options.rs", "reads the rule files that the operator names"),
     ("crates/mirror/src/config/lsyncd/eval.rs", "runs the configuration that the operator names"),
-    ("crates/mirror/src/config/sersync.rs", "reads the configuration that the operator names"),
     ("crates/mirror/src/check/facts.rs", "looks at what the operator's configuration names"),
 ];
 

@@ -481,6 +481,7 @@ pub fn daemon_config(data: &[u8]) {
         directory: &|_| Err(io::ErrorKind::NotFound.into()),
         secrets: &|_| Err(io::ErrorKind::NotFound.into()),
         ids: &|_| Err("no such user".into()),
+        label: &|_| None,
         euid: 0,
     };
     let _ = advice::lint_with(&config, &facts);

@@ -85,7 +85,10 @@ pub(crate) fn run(args: &[Vec<u8>]) -> i32 {
     };
     let mut loaded = match load(&args) {
         Ok(loaded) => loaded,
-        Err(errors) => return tell(&errors, FAILURE),
+        Err(errors) => {
+            let ends = errors.iter().find_map(|error| error.ends);
+            return tell(&errors, ends.unwrap_or(FAILURE));
+        }
     };
     let process = loaded.process.clone();
     if !process.foreground

@@ -1,6 +1,6 @@
 //! What `check` finds, held against data files: what is there, and each line that must come of it.
 //!
-//! A case begins with `== TITLE`. `dir PATH`, `file PATH [MODE]` and `check PATH...` are marked by
+//! A case begins with `== TITLE`. `dir PATH [MODE]`, `file PATH [MODE [OWNER]]` and `check PATH...` are marked by
 //! `--- `; what follows a file is its content, what follows `check` the expected lines. `PLACE` is
 //! the directory that a case is unfolded into.
 
@@ -39,13 +39,23 @@ fn run_case(text: &str, place: &Path) -> Option<String> {
         let content = content.trim_start_matches('\n').replace("PLACE", &shown);
         let words: Vec<&str> = head.split_whitespace().collect();
         match words[0] {
-            "dir" => fs::create_dir_all(place.join(words[1])).unwrap(),
+            "dir" => {
+                let path = place.join(words[1]);
+                fs::create_dir_all(&path).unwrap();
+                if let Some(mode) = words.get(2) {
+                    let mode = u32::from_str_radix(mode, 8).unwrap();
+                    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+                }
+            }
             "file" => {
                 let path = place.join(words[1]);
                 fs::create_dir_all(path.parent().unwrap()).unwrap();
                 fs::write(&path, content).unwrap();
                 let mode = words.get(2).map_or(0o644, |m| u32::from_str_radix(m, 8).unwrap());
                 fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+                if let Some(owner) = words.get(3) {
+                    std::os::unix::fs::chown(&path, Some(owner.parse().unwrap()), None).unwrap();
+                }
             }
             "check" => {
                 let files: Vec<Vec<u8>> = words[1..]
@@ -94,4 +104,19 @@ fn files_of_lsyncd() {
 fn files_of_sersync() {
     let data = include_str!("data/check_sersync.txt");
     run("sersync", &data.replace("STOCK\n", include_str!("data/confxml.xml")));
+}
+
+#[test]
+fn the_pitfalls_by_their_numbers() {
+    let data = include_str!("data/check_pitfalls.txt");
+    run("pitfalls", data);
+    // A number that is in no title must be named as tried elsewhere, or as out of reach.
+    let numbers = |text: &str| -> Vec<u32> {
+        text.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect()
+    };
+    let (head, _) = data.split_once("\n== ").unwrap();
+    let titles = data.lines().filter_map(|line| line.strip_prefix("== ")?.split(':').next());
+    let known: Vec<u32> = titles.chain([head]).flat_map(numbers).collect();
+    let missing: Vec<u32> = (1..=44).filter(|number| !known.contains(number)).collect();
+    assert_eq!(missing, Vec::<u32>::new());
 }

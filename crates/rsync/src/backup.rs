@@ -6,6 +6,7 @@ use tree::dir::Dir;
 use tree::meta::Meta;
 use tree::path::{Name, NameBuf, RelPath, RelPathBuf};
 use tree::root::Root;
+use tree::stage::CopyKeeps;
 use tree::xattr::XattrHolder;
 use wire::exit::ExitCode;
 
@@ -191,7 +192,10 @@ pub fn copy_aside(recv: &Receiving, dir: &Dir, base: &Name, path: &RelPath) -> i
     if to.lstat(&name)?.is_some() {
         to.unlink(&name)?;
     }
-    tree::stage::copy_content(dir, base, &to, &name)?;
+    // A file that is renamed keeps what it had; a copy has what files get here.
+    let opts = &recv.opts;
+    let keeps = CopyKeeps { owner: opts.owner, group: opts.group, times: opts.times };
+    tree::stage::copy_content(dir, base, &to, &name, keeps)?;
     crate::xattrs::copy(recv, &XattrHolder::Item(dir, base), &XattrHolder::Item(&to, &name));
     Ok(())
 }

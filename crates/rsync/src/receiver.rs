@@ -611,7 +611,9 @@ impl ReceiverRole {
     ) -> Result<Option<bool>, Fatal> {
         let Some(base) = place.name() else { return Ok(Some(false)) };
         let waits = self.delayed.place(&self.recv, &mut self.cache, place);
-        let old = if head.iflags.contains(ItemFlags::IS_NEW) && !self.recv.opts.backup {
+        // In place, what has the name now is the new file itself.
+        let lies_apart = self.recv.opts.backup && !self.recv.opts.inplace;
+        let old = if head.iflags.contains(ItemFlags::IS_NEW) && !lies_apart {
             None
         } else {
             dir.lstat(base).ok().flatten()

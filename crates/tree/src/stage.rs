@@ -392,15 +392,39 @@ fn copy_over(from: &Dir, name: &Name, into: &Dir, base: &Name) -> io::Result<()>
 /// Copies a regular file with its mode, times and, if we may, owner, or remakes a symlink or
 /// special file. Whatever was made is removed again on an error.
 pub fn copy_item(from: &Dir, name: &Name, into: &Dir, new: &Name) -> io::Result<()> {
-    copy(from, name, into, new, false)
+    let all = CopyKeeps { owner: true, group: true, times: true };
+    copy(from, name, into, new, (all, false))
 }
 
-/// The same, with the content of a device in a regular file.
-pub fn copy_content(from: &Dir, name: &Name, into: &Dir, new: &Name) -> io::Result<()> {
-    copy(from, name, into, new, true)
+/// What a copy has of the original beside its mode; the rest is that of a new file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyKeeps {
+    /// The owner.
+    pub owner: bool,
+    /// The group.
+    pub group: bool,
+    /// The modification time.
+    pub times: bool,
 }
 
-fn copy(from: &Dir, name: &Name, into: &Dir, new: &Name, devices: bool) -> io::Result<()> {
+/// The same, with the content of a device in a regular file, and with no more than is to be kept.
+pub fn copy_content(
+    from: &Dir,
+    name: &Name,
+    into: &Dir,
+    new: &Name,
+    keeps: CopyKeeps,
+) -> io::Result<()> {
+    copy(from, name, into, new, (keeps, true))
+}
+
+fn copy(
+    from: &Dir,
+    name: &Name,
+    into: &Dir,
+    new: &Name,
+    (keeps, devices): (CopyKeeps, bool),
+) -> io::Result<()> {
     let meta = from.lstat(name)?.ok_or(Errno::NOENT)?;
     if meta.is_link() {
         into.symlink(&from.read_link(name)?, new)?;
@@ -416,12 +440,15 @@ fn copy(from: &Dir, name: &Name, into: &Dir, new: &Name, devices: bool) -> io::R
     } else {
         into.mknod(new, meta.mode & 0o170_600, meta.rdev)?;
     }
-    let _ = into.chown(new, Some(meta.uid), Some(meta.gid));
+    let _ = into.chown(new, keeps.owner.then_some(meta.uid), keeps.group.then_some(meta.gid));
     let set = || {
         if !meta.is_link() {
             into.chmod(new, meta.mode & 0o7777)?;
         }
-        into.set_times(new, Times::modified(meta.mtime, meta.mtime_nsec))
+        match keeps.times {
+            true => into.set_times(new, Times::modified(meta.mtime, meta.mtime_nsec)),
+            false => Ok(()),
+        }
     };
     set().inspect_err(|_| drop(into.unlink(new)))
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rsync::daemon::access::{self, ClientPeer};
 use rsync::daemon::config::{ConfigPlace, DaemonConfig};
 use rsync::daemon::files::system_variable;
 use rsync::daemon::module::Module;
@@ -160,6 +161,7 @@ impl Ends<'_> {
             let finding = self.about(TARGET, text).fix("write the same port at both ends");
             self.found.push(finding.fatal());
         }
+        self.admitted(&module);
         self.rights(&module);
         Some(name.clone())
     }
@@ -176,6 +178,28 @@ impl Ends<'_> {
         };
         let finding = self.about(TARGET, text).fix(fix);
         self.found.push(finding.fatal());
+    }
+
+    /// Whether the module lets this machine's address in, as far as addresses alone decide that.
+    fn admitted(&mut self, module: &Module) {
+        let lists = [&module.hosts_allow, &module.hosts_deny];
+        let is_address = |token: &String| token.bytes().all(|b| b"0123456789./*".contains(&b));
+        let Some(addr) = facts::own_address(&self.target.host, self.target.port) else { return };
+        let proxied = self.config.globals.flag(Param::ProxyProtocol);
+        if proxied || !lists.iter().all(|list| access::tokens(list).iter().all(is_address)) {
+            return;
+        }
+        let peer = ClientPeer { addr, scope: None, host: b"UNDETERMINED".to_vec() };
+        if access::check(&module.hosts_allow, &module.hosts_deny, &peer, None).allowed {
+            return;
+        }
+        let name = shown(&module.name);
+        let says = if module.list { "" } else { ", and the answer is \"Unknown module\"" };
+        let text =
+            format!("this machine is {addr} there, which module {name} does not admit{says}");
+        let finding = self.about(TARGET, text);
+        let finding = finding.fix(format!("add {addr} to hosts allow in {}", self.file));
+        self.found.push(if addr.is_loopback() { finding.fatal() } else { finding });
     }
 
     fn rights(&mut self, module: &Module) {

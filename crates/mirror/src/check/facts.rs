@@ -3,11 +3,13 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read as _};
-use std::net::{IpAddr, ToSocketAddrs as _, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, ToSocketAddrs as _, UdpSocket};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Flock, FlockType, fcntl_getlk};
 
 use crate::plan::exclude::Exclude;
 
@@ -16,11 +18,9 @@ pub fn path(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-/// A file, as far as a configuration can be long.
+/// A file, if it is not longer than a configuration can be.
 pub fn read(file: &[u8]) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
-    fs::File::open(path(file))?.take(FILE_BYTES_MAX).read_to_end(&mut content)?;
-    Ok(content)
+    crate::config::file::read(path(file))
 }
 
 /// Makes a directory, those above it included.
@@ -94,6 +94,47 @@ pub fn is_loopback(host: &[u8]) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// The address that a daemon on a host would see this machine at, if no gateway changes it. Nothing
+/// is sent.
+pub fn own_address(host: &[u8], port: u16) -> Option<IpAddr> {
+    let host = std::str::from_utf8(host).ok()?;
+    let target = if host == "localhost" { "127.0.0.1" } else { host };
+    let target: IpAddr = target.parse().ok()?;
+    let any: IpAddr = match target {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((target, port)).ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    let inside = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_private() || ip.is_loopback() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unique_local() || ip.is_loopback(),
+    };
+    // From inside to outside there is a gateway that shows another address.
+    (inside(own) == inside(target)).then_some(own)
+}
+
+/// The process that has a file locked, as a daemon has its `pid file`.
+pub fn lock_holder(file: &[u8]) -> Option<u32> {
+    let file = fs::File::open(path(file)).ok()?;
+    let whole = Flock::from(FlockType::WriteLock);
+    let held = fcntl_getlk(&file, &whole).ok()??;
+    u32::try_from(held.pid?.as_raw_nonzero().get()).ok()
+}
+
+/// The name of a process.
+pub fn process_name(pid: u32) -> String {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// Whether nobody listens at a port.
+pub fn is_free(address: &str, port: u16) -> bool {
+    let address = if address.is_empty() { "0.0.0.0" } else { address };
+    std::net::TcpListener::bind((address, port)).is_ok()
+}
+
 /// Why a daemon's port cannot be reached within some seconds.
 pub fn reach(host: &[u8], port: u16) -> io::Result<()> {
     let host = std::str::from_utf8(host).map_err(io::Error::other)?;
@@ -142,8 +183,7 @@ pub fn listener(port: u16) -> Option<(u32, String)> {
         let files = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
         let mut links = files.filter_map(|file| fs::read_link(file.path()).ok());
         if links.any(|link| link.to_str().is_some_and(|l| inodes.iter().any(|i| i == l))) {
-            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            return Some((pid, name.trim().to_owned()));
+            return Some((pid, process_name(pid)));
         }
     }
     None
@@ -197,8 +237,6 @@ pub fn size_up(source: &[u8], exclude: &Exclude) -> SourceSize {
 
 /// The state of a listening socket in the kernel's table.
 const LISTEN: &str = "0A";
-/// Bytes of a configuration file; more is not one.
-const FILE_BYTES_MAX: u64 = 16 << 20;
 /// How long a source is walked at most.
 const WALK_MAX: Duration = Duration::from_secs(2);
 /// How long a daemon may take to accept.

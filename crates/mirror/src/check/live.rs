@@ -39,6 +39,17 @@ pub fn ports(daemons: &[(String, DaemonConfig)], found: &mut Vec<Finding>) {
             let text = format!("{who} listens there: the daemon does not start");
             found.push(Finding::new(file, at, text).fix("end it, or choose another port").fatal());
         }
+        let pid_file = config.globals.text(Param::PidFile);
+        // With the port in use it is this very daemon that runs.
+        if let Some(pid) = facts::lock_holder(&pid_file).filter(|_| facts::is_free(&address, port))
+        {
+            let place = config.globals.setting(Param::PidFile).map(|s| s.place.line);
+            let shown = String::from_utf8_lossy(&pid_file);
+            let at = (place.unwrap_or(0), format!("pid file = {shown}"));
+            let name = facts::process_name(pid);
+            let text = format!("process {pid} ({name}) has it and runs: no second daemon starts");
+            found.push(Finding::new(file, at, text).fix("end it, or choose another file").fatal());
+        }
     }
 }
 

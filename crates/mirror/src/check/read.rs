@@ -153,7 +153,7 @@ fn foreign(
 }
 
 fn own(name: &str, content: &[u8], held: &mut CheckedFiles, found: &mut Vec<Finding>) {
-    match toml::parse_placed(&String::from_utf8_lossy(content), name) {
+    match toml::as_text(content, name).and_then(|text| toml::parse_placed(text, name)) {
         Ok((config, origins)) => held.syncs.extend(
             config
                 .syncs

@@ -106,12 +106,31 @@ impl Judge<'_> {
             let finding = self.about(KEYS, text).fix(format!("mkdir -p {}", shown(trimmed)));
             self.found.push(finding.fatal().with_repair(Repair::MakeDir(trimmed.to_vec())));
         }
+        self.copied_below(trimmed);
         let (source, config) = (&self.config.source, self.config);
         let is_empty = facts::directory(source).is_ok() && !facts::is_filled(source);
         if config.delete && !config.allow_empty && is_empty && facts::is_filled(target) {
             let text = "is empty while the target is not: the mirror stops rather than delete all";
             let finding = self.about(&["source"], text);
             self.found.push(finding.fix("mount the disk, or set allow_empty = true").fatal());
+        }
+    }
+
+    /// `rsync SOURCE TARGET` without a slash makes TARGET/SOURCE; the mirror writes beside it.
+    fn copied_below(&mut self, target: &[u8]) {
+        let source = facts::resolved(&self.config.source);
+        let Some(name) = source.file_name().map(|name| name.as_encoded_bytes()) else { return };
+        let below = [target, b"/", name].concat();
+        let own = [self.config.source.as_slice(), b"/", name].concat();
+        if facts::directory(&below).is_ok() && facts::directory(&own).is_err() {
+            let shown = shown(name);
+            let text = format!(
+                "has a directory {shown}, and the source has none inside: was it copied there \
+                 without a slash at its end? Its content goes into the target itself"
+            );
+            let fix = format!("move what is in {shown} up by one, or add /{shown} to the target");
+            let finding = self.about(&["target"], text);
+            self.found.push(finding.fix(fix));
         }
     }
 

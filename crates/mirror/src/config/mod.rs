@@ -4,10 +4,12 @@
 
 pub mod crontab;
 pub mod export;
+pub mod file;
 pub mod foreign;
 pub mod lsyncd;
 pub mod options;
 pub mod origin;
+mod regex;
 pub mod sersync;
 pub mod toml;
 

@@ -15,13 +15,13 @@ use super::foreign::{ForeignConfig, ProcessSettings, mirror_name};
 use super::options::from_options;
 use super::origin::SyncOrigin;
 use super::toml::{ConfigError, nearest};
-use super::{Config, SyncConfig};
+use super::{Config, SyncConfig, regex};
 
 /// Reads a file. Errors: all that was found.
 pub fn load(path: &Path) -> Result<ForeignConfig, Vec<ConfigError>> {
     let name = path.display().to_string();
     let content =
-        std::fs::read(path).map_err(|e| vec![ConfigError::new(&name, 0, e.to_string())])?;
+        super::file::read(path).map_err(|e| vec![ConfigError::new(&name, 0, e.to_string())])?;
     parse(&content, &name)
 }
 
@@ -329,13 +329,16 @@ impl<'a> Reader<'a> {
         let mut rules = Vec::new();
         for node in filter.children().filter(|n| n.has_tag_name("exclude")).collect::<Vec<_>>() {
             let Some(expression) = node.attribute("expression") else { continue };
-            match pattern(expression) {
-                Some(pattern) => rules.push(FilterArg::Exclude(self.bytes(&pattern))),
+            match patterns(expression) {
+                Some(patterns) => {
+                    let rule = |pattern: &String| FilterArg::Exclude(self.bytes(pattern));
+                    rules.extend(patterns.iter().map(rule));
+                }
                 None => {
                     let text = format!(
-                        "the regular expression \"{expression}\" is not done here: only a plain text \
-                         with (.*) before, behind or around it is, and ^NAME/*; write \
-                         --exclude=PATTERN into commonParams"
+                        "the regular expression \"{expression}\" is not done here: only a text of \
+                         letters, [...], (a|b) and x? with (.*) before, behind or around it is, and \
+                         ^NAME/*; write --exclude=PATTERN into commonParams"
                     );
                     self.refused(node, text);
                 }
@@ -372,6 +375,13 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The patterns of rsync that together hide what an expression does.
+fn patterns(expression: &str) -> Option<Vec<String>> {
+    let mut texts = Vec::new();
+    regex::expand(expression, &mut texts)?;
+    texts.iter().map(|text| pattern(text)).collect()
+}
+
 /// The pattern of rsync that hides what an expression does, for the forms that are in use: a plain
 /// text with `(.*)` before, behind or around it, and `^NAME/*`, a name at the top.
 fn pattern(expression: &str) -> Option<String> {
@@ -393,27 +403,13 @@ fn pattern(expression: &str) -> Option<String> {
         Some(rest) if !below && !rest.ends_with('\\') => (true, rest),
         _ => (false, rest),
     };
-    let text = plain(rest)?;
+    let text = regex::plain(rest)?;
     match (before, behind) {
         (true, true) => Some(format!("*{text}*")),
         (true, false) => Some(format!("*{text}")),
         (false, true) => top.map(|_| format!("/{text}*")),
         (false, false) => top.map(|_| format!("/{text}")),
     }
-}
-
-/// The text that an expression stands for, when it stands for one.
-fn plain(expression: &str) -> Option<String> {
-    let mut text = String::new();
-    let mut letters = expression.chars();
-    while let Some(c) = letters.next() {
-        match c {
-            '\\' => text.push(letters.next().filter(|c| "._-".contains(*c))?),
-            c if c.is_alphanumeric() || "_-~".contains(c) => text.push(c),
-            _ => return None,
-        }
-    }
-    (!text.is_empty()).then_some(text)
 }
 
 /// The longest time between comparisons: a year.
@@ -533,12 +529,32 @@ mod tests {
             ("(.*)", None),
             ("a|b", None),
             ("(.*).gz", None),
-            ("(.*)[0-9]", None),
+            ("(.*)[0-9]", Some("*[0-9]")),
+            ("(.*)[^0-9]", None),
+            ("(.*)[+-9]", None),
+            ("(.*)[[:digit:]]", None),
+            ("(.*)x+", None),
+            ("(.*)[0-9", None),
+            ("^(.*", None),
+            ("(.*)x)", None),
             ("^a/b/*", None),
             ("(.*)a\\.*", None),
         ] {
-            assert_eq!(pattern(expression).as_deref(), want, "{expression}");
+            let want = want.map(|want| vec![want.to_owned()]);
+            assert_eq!(patterns(expression), want, "{expression}");
         }
+        for (expression, want) in [
+            ("(.*)\\.(gz|bz2)$", &["*.gz", "*.bz2"][..]),
+            ("^(static|info)/*", &["/static", "/info"]),
+            ("^logs?(.*)", &["/logs*", "/log*"]),
+            ("(.*)\\.sw[px]|(.*)~", &["*.sw[px]", "*~"]),
+            ("(.*)\\.(part|t(e?mp|xt))", &["*.part", "*.temp", "*.tmp", "*.txt"]),
+            ("(.*)\\.(bak)?", &["*.bak", "*."]),
+        ] {
+            let want: Vec<String> = want.iter().map(|&text| text.to_owned()).collect();
+            assert_eq!(patterns(expression), Some(want), "{expression}");
+        }
+        assert_eq!(patterns(&"(a|b)".repeat(40)), None, "too many");
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub struct ConfigError {
     pub text: String,
     /// It is right, but nothing that this program does.
     pub refused: bool,
+    /// It is no mistake: the configuration, a program, ends with this exit code.
+    pub ends: Option<i32>,
 }
 
 impl fmt::Display for ConfigError {
@@ -45,7 +47,7 @@ impl fmt::Display for ConfigError {
 impl ConfigError {
     /// A mistake at a line, 0 for the file as a whole.
     pub fn new(file: &str, line: usize, text: String) -> ConfigError {
-        ConfigError { file: file.to_owned(), line, column: 0, text, refused: false }
+        ConfigError { file: file.to_owned(), line, column: 0, text, refused: false, ends: None }
     }
 
     /// Something that is right, and is not done here.
@@ -67,14 +69,23 @@ pub struct KeyRow {
 /// Reads and checks a configuration file. Errors: all that was found.
 pub fn load(path: &std::path::Path) -> Result<Config, Vec<ConfigError>> {
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| vec![ConfigError::new(&file, 0, e.to_string())])?;
-    let mut config = parse(&text, &file)?;
+    let content =
+        super::file::read(path).map_err(|e| vec![ConfigError::new(&file, 0, e.to_string())])?;
+    let mut config = parse(as_text(&content, &file)?, &file)?;
     if config.name.is_empty() {
         config.name =
             path.file_stem().map_or_else(String::new, |s| s.to_string_lossy().into_owned());
     }
     Ok(config)
+}
+
+/// The content of a file as text. Errors: the line with bytes that are none.
+pub fn as_text<'a>(content: &'a [u8], file: &str) -> Result<&'a str, Vec<ConfigError>> {
+    std::str::from_utf8(content).map_err(|error| {
+        let good = content.get(..error.valid_up_to()).unwrap_or_default();
+        let line = good.split(|&b| b == b'\n').count();
+        vec![ConfigError::new(file, line, "is no text: a byte is not UTF-8".into())]
+    })
 }
 
 /// Checks the text of a configuration; `file` is its name in errors. Without a `name` key the
@@ -293,7 +304,7 @@ fn milliseconds(value: &DeValue<'_>) -> Result<u64, String> {
 fn exclude_from(sync: &mut SyncConfig, value: &DeValue<'_>) -> Result<(), String> {
     use std::os::unix::ffi::OsStrExt;
     for path in list(value)? {
-        let content = std::fs::read(std::ffi::OsStr::from_bytes(&path))
+        let content = super::file::read(std::path::Path::new(std::ffi::OsStr::from_bytes(&path)))
             .map_err(|e| format!("{}: {e}", String::from_utf8_lossy(&path)))?;
         let lines = content.split(|b| b"\r\n".contains(b));
         let rules = lines.filter(|line| !matches!(line.first(), None | Some(b'#' | b';')));
@@ -525,5 +536,13 @@ mod tests {
         assert_eq!(nearest("frobnicate", &["source", "target"]), None);
         assert_eq!(nearest("sorce", &["source", "target"]), Some("source"));
         assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_have_their_line() {
+        // A failure would read another path than the one that is written.
+        let errors = as_text(b"a = 1\nb = \"\xff\"\n", "c.toml").unwrap_err();
+        assert_eq!(errors[0].to_string(), "c.toml:2: is no text: a byte is not UTF-8");
+        assert_eq!(as_text("\u{e9}".as_bytes(), "c.toml").unwrap(), "\u{e9}");
     }
 }

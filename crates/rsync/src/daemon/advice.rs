@@ -45,7 +45,11 @@ pub enum Repair {
 impl Advice {
     /// A risk; `text` and `fix` as the fields.
     pub fn new(place: ConfigPlace, value: impl Into<String>, text: impl Into<String>) -> Advice {
-        let (value, text, fix) = (value.into(), text.into(), String::new());
+        let (mut value, text, fix) = (value.into(), text.into(), String::new());
+        if let Some((at, _)) = value.char_indices().nth(VALUE_SHOWN_MAX) {
+            value.truncate(at);
+            value.push_str("...");
+        }
         Advice { place, value, text, fix, fatal: false, repair: None }
     }
 
@@ -84,6 +88,8 @@ pub struct LintFacts<'a> {
     pub secrets: &'a dyn Fn(&[u8]) -> io::Result<SecretsFile>,
     /// What a module's requests are served as.
     pub ids: &'a dyn Fn(&Module) -> Served,
+    /// The SELinux type of a directory, where that decides.
+    pub label: &'a dyn Fn(&[u8]) -> Option<Vec<u8>>,
     /// The user the daemon runs as.
     pub euid: u32,
 }
@@ -98,6 +104,9 @@ const FREE_TEXT: &[Param] = &[
     Param::SyslogTag,
     Param::Name,
 ];
+
+/// Letters of a value that are shown; a file that is no configuration may be one line.
+const VALUE_SHOWN_MAX: usize = 200;
 
 /// Passwords that are guessed first.
 const GUESSED: &[&[u8]] =
@@ -114,6 +123,7 @@ pub fn lint(config: &DaemonConfig) -> Vec<Advice> {
         directory: &|path| files::look_at_directory(&inside(path)),
         secrets: &|path| files::read_secrets(&inside(path)),
         ids: &|module| enter::ids(module).map_err(|end| end.reason()),
+        label: &|path| files::selinux_type(&inside(path)),
         euid: tree::owner::effective_uid(),
     };
     lint_with(config, &facts)
@@ -250,7 +260,10 @@ impl Lint<'_> {
         }
         let name = self.name();
         let advice = match (self.facts.directory)(path) {
-            Ok(meta) => return self.rights(&meta),
+            Ok(meta) => {
+                self.selinux();
+                return self.rights(&meta);
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let text = format!("does not exist: whoever asks for module {name} is refused");
                 let advice = self.about(Param::Path, text).fix(format!("mkdir -p {shown}"));
@@ -263,6 +276,28 @@ impl Lint<'_> {
             }
         };
         self.add(advice.fatal());
+    }
+
+    /// A daemon that the system starts may reach directories of its own types alone.
+    fn selinux(&mut self) {
+        let Some(label) = (self.facts.label)(&self.module.path) else { return };
+        let may = match label.as_slice() {
+            b"rsync_data_t" | b"public_content_rw_t" => true,
+            b"public_content_t" => self.module.read_only,
+            _ => false,
+        };
+        if !may {
+            let shown = String::from_utf8_lossy(&self.module.path).into_owned();
+            let label = String::from_utf8_lossy(&label).into_owned();
+            let text = format!(
+                "SELinux keeps an rsync daemon that is a service out of {label}: permission denied, \
+                 whatever the modes"
+            );
+            let fix =
+                format!("setsebool -P rsync_full_access 1, or chcon -R -t rsync_data_t {shown}");
+            let advice = self.about(Param::Path, text).fix(fix);
+            self.add(advice);
+        }
     }
 
     /// What user the module is served as, and what that user may do with its directory.

@@ -26,7 +26,10 @@ fn lint_text(text: &str, secrets: io::Result<(u32, u32, &str)>) -> Vec<String> {
         b"ann" => Ok(Some((1000, vec![1000]))),
         _ => Err("Invalid uid".to_owned()),
     };
-    let facts = LintFacts { directory: &directory, secrets: &secrets, ids: &ids, euid: 0 };
+    // SELinux decides for configurations that say `labelled`.
+    let label = |_: &[u8]| text.contains("labelled").then(|| b"var_t".to_vec());
+    let facts =
+        LintFacts { directory: &directory, secrets: &secrets, ids: &ids, label: &label, euid: 0 };
     let found: Vec<String> = lint_with(&config, &facts).iter().map(ToString::to_string).collect();
     found.into_iter().map(|line| line.replace("/etc/conf", "conf")).collect()
 }
@@ -136,4 +139,20 @@ fn secrets_files() {
     let expected = "conf:3: auth users = bob: there is no secrets file: no login works; write \
                     secrets file = FILE";
     assert_eq!(lint_lines(text), [expected]);
+}
+
+#[test]
+fn a_long_value_is_cut() {
+    let found = lint_lines(&format!("[m]\npath=/{}\n", "x".repeat(5000)));
+    let expected = format!("conf:2: path = /{}...: does not exist", "x".repeat(192));
+    assert!(found[0].starts_with(&expected), "{found:?}");
+}
+
+#[test]
+fn a_directory_that_selinux_keeps_from_the_daemon() {
+    let expected = "conf:2: path = /there: SELinux keeps an rsync daemon that is a service out of \
+                    var_t: permission denied, whatever the modes; setsebool -P rsync_full_access 1, \
+                    or chcon -R -t rsync_data_t /there";
+    assert_eq!(lint_lines("[m]\npath=/there\ncomment=labelled\n"), [expected]);
+    assert_eq!(lint_lines("[m]\npath=/there\n"), Vec::<String>::new());
 }

@@ -11,6 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use tree::meta::Meta;
 use tree::operator::{self, Access};
+use tree::xattr::XattrHolder;
 
 use super::config::Loaded;
 
@@ -33,13 +34,22 @@ pub fn read(path: &[u8], max: usize) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// All of a file, unless it is longer than a configuration can be.
+fn read_whole(path: &[u8]) -> io::Result<Vec<u8>> {
+    let content = read(path, OPERATOR_FILE_BYTES_MAX + 1)?;
+    match content.len() <= OPERATOR_FILE_BYTES_MAX {
+        true => Ok(content),
+        false => Err(io::Error::from_raw_os_error(libc::EFBIG)),
+    }
+}
+
 /// A configuration file, or those files of a directory whose names have the suffix, in order.
 pub fn load_config(path: &[u8], suffix: &str) -> io::Result<Vec<Loaded>> {
     let names = match operator::list_dir(path) {
         Ok(names) if !suffix.is_empty() => names,
         Ok(_) => return Err(io::Error::from_raw_os_error(libc::EISDIR)),
         Err(error) if error.raw_os_error() == Some(libc::ENOTDIR) => {
-            return Ok(vec![(path.to_vec(), read(path, OPERATOR_FILE_BYTES_MAX)?)]);
+            return Ok(vec![(path.to_vec(), read_whole(path)?)]);
         }
         Err(error) => return Err(error),
     };
@@ -47,7 +57,7 @@ pub fn load_config(path: &[u8], suffix: &str) -> io::Result<Vec<Loaded>> {
         names.into_iter().filter(|name| name.ends_with(suffix.as_bytes())).collect();
     names.sort();
     let paths = names.into_iter().map(|name| [path, b"/", name.as_slice()].concat());
-    paths.map(|path| Ok((path.clone(), read(&path, OPERATOR_FILE_BYTES_MAX)?))).collect()
+    paths.map(|path| Ok((path.clone(), read_whole(&path)?))).collect()
 }
 
 /// Opens a log for appending, making it if need be.
@@ -80,7 +90,38 @@ pub fn read_secrets(path: &[u8]) -> io::Result<SecretsFile> {
     Ok(SecretsFile { content, mode: facts.mode, owner: facts.uid })
 }
 
+/// The type that SELinux gives a directory; `None` where it is not in force, or lets rsync do all.
+pub fn selinux_type(path: &[u8]) -> Option<Vec<u8>> {
+    let is_one = |file: &[u8]| read(file, 1).is_ok_and(|content| content == b"1");
+    if !is_one(b"/sys/fs/selinux/enforce") || is_one(b"/sys/fs/selinux/booleans/rsync_full_access")
+    {
+        return None;
+    }
+    let root = tree::root::Root::open(path).ok()?;
+    let label = XattrHolder::Itself(root.top()).get(b"security.selinux").ok()??;
+    type_of(&label)
+}
+
+/// The third part of a label, which may end in a zero byte.
+fn type_of(label: &[u8]) -> Option<Vec<u8>> {
+    let label = label.strip_suffix(b"\0").unwrap_or(label);
+    label.split(|b| *b == b':').nth(2).map(<[u8]>::to_vec)
+}
+
 /// What a directory is that can be opened.
 pub fn look_at_directory(path: &[u8]) -> io::Result<Meta> {
     tree::root::Root::open(path)?.top().stat_self()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_of_labels() {
+        // A failure would tell of a type that the policy does not know.
+        assert_eq!(type_of(b"system_u:object_r:rsync_data_t:s0\0").unwrap(), b"rsync_data_t");
+        assert_eq!(type_of(b"u:object_r:tmp_t").unwrap(), b"tmp_t");
+        assert_eq!(type_of(b"unlabeled"), None);
+    }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use mlua::{HookTriggers, Lua, MultiValue, Table, Value, VmState};
+use mlua::{Function, HookTriggers, Lua, MultiValue, Table, Value, VmState};
 
 use super::Source;
 use super::value::{Evaluated, LuaCall, LuaData, LuaTable, ScriptKeys};
@@ -33,7 +33,7 @@ pub(super) fn run(source: Source<'_>) -> Result<Evaluated, Vec<ConfigError>> {
         Source::Text { name, text } => (name.to_owned(), text.as_bytes().to_vec()),
         Source::File(path) => {
             let name = path.display().to_string();
-            let text = std::fs::read(path)
+            let text = crate::config::file::read(path)
                 .map_err(|e| vec![ConfigError::new(&name, 0, format!("cannot be read: {e}"))])?;
             (name, text)
         }
@@ -83,7 +83,8 @@ pub(super) struct Ran {
 pub(super) fn keep(path: &Path) -> Result<Ran, Vec<ConfigError>> {
     let name = path.display().to_string();
     let wrong = |text: String| vec![ConfigError::new(&name, 0, text)];
-    let text = std::fs::read(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
+    let text =
+        crate::config::file::read(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
     let ear: Ear = Rc::default();
     ear.borrow_mut().evaluated.file = name.clone();
     let shown = String::from_utf8_lossy(&text).into_owned();
@@ -137,7 +138,12 @@ fn execute(name: &str, code: &[u8], ear: &Ear) -> mlua::Result<(Lua, Table, Tabl
     }
     watch_globals(&lua, ear)?;
     let path = format!("@{name}");
+    let os: Table = globals.raw_get("os")?;
+    // What runs later, while files change, ends the program itself.
+    let exit: Function = os.raw_get("exit")?;
+    os.raw_set("exit", ending(&lua, ear, "os.exit")?)?;
     lua.load(code).set_name(path).set_mode(mlua::chunk::ChunkMode::Text).exec()?;
+    os.raw_set("exit", exit)?;
     let after: Value = globals.raw_get("settings")?;
     if after.to_pointer() != Value::Table(settings).to_pointer() {
         let line = assignment(&ear.borrow().evaluated, name);
@@ -221,10 +227,10 @@ fn settings(lua: &Lua, ear: &Ear) -> mlua::Result<Table> {
     Ok(object)
 }
 
-fn sync(lua: &Lua, runtime: &Table, ear: &Ear) -> mlua::Result<mlua::Function> {
+fn sync(lua: &Lua, runtime: &Table, ear: &Ear) -> mlua::Result<Function> {
     let heard = Rc::clone(ear);
-    let adopt: mlua::Function = runtime.get("adopt")?;
-    let enlist: mlua::Function = runtime.get("enlist")?;
+    let adopt: Function = runtime.get("adopt")?;
+    let enlist: Function = runtime.get("enlist")?;
     lua.create_function(move |lua, given: Value| {
         let Value::Table(table) = given else {
             let text =
@@ -252,7 +258,7 @@ fn sync(lua: &Lua, runtime: &Table, ear: &Ear) -> mlua::Result<mlua::Function> {
 fn called(lua: &Lua, ear: &Ear, function: &'static str, table: &Table) -> mlua::Result<LuaCall> {
     let (file, line) = caller(lua, ear);
     let fresh = !ear.borrow().evaluated.texts.contains_key(&file);
-    if fresh && let Ok(text) = std::fs::read(Path::new(&file)) {
+    if fresh && let Ok(text) = crate::config::file::read(Path::new(&file)) {
         let text = String::from_utf8_lossy(&text).into_owned();
         ear.borrow_mut().evaluated.texts.insert(file.clone(), text);
     }
@@ -347,12 +353,26 @@ fn helpers(lua: &Lua, ear: &Ear) -> mlua::Result<()> {
         Ok(found)
     })?;
     globals.set("readdir", readdir)?;
+    globals.set("terminate", ending(lua, ear, "terminate")?)
+}
+
+/// A function with which the configuration ends the program; `check` and `import` must outlive it.
+fn ending(lua: &Lua, ear: &Ear, name: &'static str) -> mlua::Result<Function> {
     let heard = Rc::clone(ear);
-    let terminate = lua.create_function(move |lua, code: Value| -> mlua::Result<()> {
-        let code = code.to_string().unwrap_or_default();
-        Err(mistake(lua, &heard, format!("the configuration ends the program: terminate({code})")))
-    })?;
-    globals.set("terminate", terminate)
+    lua.create_function(move |lua, code: Value| -> mlua::Result<()> {
+        let code = match code {
+            Value::Nil | Value::Boolean(true) => 0,
+            Value::Boolean(false) => 1,
+            code => code.as_i32().unwrap_or(-1),
+        };
+        let text = format!("the configuration ends the program: {name}({code})");
+        let error = mistake(lua, &heard, text);
+        if let Some(last) = heard.borrow_mut().errors.last_mut() {
+            // A process keeps the lowest byte.
+            last.ends = Some(code & 0xff);
+        }
+        Err(error)
+    })
 }
 
 /// An error of Lua with its file and line.
@@ -370,7 +390,7 @@ fn located(name: &str, error: &mlua::Error) -> ConfigError {
     let (file, line, text) = split_place(first).unwrap_or((name, 0, first));
     let fix = match text {
         text if text.contains("'}' expected") => "; is a comma missing before it?",
-        text if ["'$'", "'#'", "'`'"].iter().any(|sign| text.ends_with(sign)) => {
+        text if ["'$'", "'#'", "'`'", "'['"].iter().any(|sign| text.ends_with(sign)) => {
             "; this is no Lua: was more copied than the configuration?"
         }
         text if text.contains("module '") && text.contains("not found") => {
