@@ -13,6 +13,7 @@ use mirror::config::options::{BadWords, from_words};
 use mirror::config::toml::ConfigError;
 use mirror::config::{Config, SyncConfig};
 use mirror::report::{Report, What};
+use mirror::status::Answerer;
 use mirror::watch::BackendChoice;
 use rsync::options::Options;
 use wire::exit::ExitCode;
@@ -249,13 +250,13 @@ pub(crate) fn status(args: &[Vec<u8>]) -> i32 {
         .map(|arg| String::from_utf8_lossy(arg).into_owned())
         .collect();
     let sockets = match names.first() {
-        None => mirror::status::sockets(),
+        None => mirror::status::sockets(Answerer::Mirror),
         Some(name) => {
             let name = name.strip_prefix("--socket=").unwrap_or(name);
             let path = if name.contains('/') {
                 Some(name.into())
             } else {
-                mirror::status::default_socket(name)
+                mirror::status::default_socket(Answerer::Mirror, name)
             };
             path.into_iter().collect()
         }
@@ -265,7 +266,7 @@ pub(crate) fn status(args: &[Vec<u8>]) -> i32 {
         console::err(b"livemirror: no mirror is running\n");
     }
     for socket in sockets {
-        let answer = mirror::status::query(&socket);
+        let answer = mirror::status::query(Answerer::Mirror, &socket);
         let text = answer.and_then(|text| match json {
             true => Ok(format!("{}\n", text.trim_end())),
             false => mirror::status::parse(&text).map(|status| status.text()),

@@ -12,6 +12,7 @@ mod restrict_door;
 mod rsync_door;
 mod sersync_door;
 mod serve;
+mod serve_status;
 mod signals;
 
 use std::ffi::OsString;

@@ -15,12 +15,15 @@ use rsync::daemon::listen::{self, Asked, ListenArgs, ListenerContext, Respawn};
 use rsync::daemon::module::ServeFlags;
 use rsync::daemon::peer;
 use rsync::daemon::service::{ConfigSource, Service, TlsFiles, default_config};
+use rsync::daemon::standing::{Step, Teller};
 use rsync::location::TLS_PORT;
 use rsync::options::daemon_args::DaemonArgs;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use tree::page::Page;
 use wire::exit::ExitCode;
 
 use crate::console::{self, Terminal};
+use crate::serve_status::{self, Desk};
 
 /// First word of a connection's process.
 pub(crate) const CONNECTION: &[u8] = b"__connection";
@@ -28,6 +31,7 @@ pub(crate) const CONNECTION: &[u8] = b"__connection";
 const HELP: &str = "\
 livemirror serve CONFIG [--port N] [--address A] [--detach]
 livemirror serve --module NAME=PATH... [--user NAME --secrets FILE] [--port N] [--address A]
+livemirror serve --status [--port N] [--json]
 
 With --tls-cert FILE --tls-key FILE every connection is within TLS, on port 874, for clients with
 rsyncs:// or rsync-ssl; with --tls-client-ca FILE they need a certificate from there.
@@ -35,7 +39,13 @@ rsyncs:// or rsync-ssl; with --tls-client-ca FILE they need a certificate from t
 The receiving daemon: an rsync daemon for clients of any age. CONFIG is an rsyncd.conf; with
 --module no file is needed, and the modules may be written to. It stays in the foreground unless
 --detach is given. HUP reads the configuration anew (each connection does so too), TERM ends the
-listener and lets connections finish; a manager of services is told when it is ready. --check reads the configuration, says what is wrong or risky, and ends.
+listener and lets connections finish; a manager of services is told when it is ready. --check reads
+the configuration, says what is wrong or risky, and ends.
+
+--status asks the daemons of this user that `livemirror serve` started, or the one of --port: who is
+connected, to which module, as whom, in which direction, since when and how fast; how many connections
+were accepted, ended and refused, and why. They answer this user and root, at a socket below
+/run/livemirror or $XDG_RUNTIME_DIR/livemirror, or where --socket=PATH says, to both.
 ";
 
 /// `rsync --daemon`.
@@ -63,10 +73,10 @@ pub(crate) fn rsync_daemon(args: &DaemonArgs) -> i32 {
     };
     let stdin = io::stdin().as_fd().try_clone_to_owned();
     if args.server || stdin.as_ref().is_ok_and(peer::is_connection) {
-        return attend(&service, args.server);
+        return attend(&service, args.server, Teller::default());
     }
     let listen = ListenArgs { address: args.address.clone(), port: args.port, family: args.family };
-    listen_until_signal(&service, &listen, args.no_detach, false)
+    listen_until_signal(&service, &listen, args.no_detach, None)
 }
 
 /// `livemirror serve`.
@@ -77,8 +87,11 @@ pub(crate) fn serve(args: &[Vec<u8>]) -> i32 {
             0
         }
         Ok(Wanted::Check(service)) => check(&service),
-        Ok(Wanted::Serve(service, listen, stay)) => {
-            listen_until_signal(&service, &listen, stay, true)
+        Ok(Wanted::Status { socket, port, json }) => {
+            serve_status::ask(socket.as_deref(), port, json)
+        }
+        Ok(Wanted::Serve { service, listen, stay, socket }) => {
+            listen_until_signal(&service, &listen, stay, Some(Own { socket }))
         }
         Err(text) => {
             console::err(format!("livemirror: {text}\n").as_bytes());
@@ -90,14 +103,53 @@ pub(crate) fn serve(args: &[Vec<u8>]) -> i32 {
 enum Wanted {
     Help,
     Check(Service),
-    Serve(Service, ListenArgs, bool),
+    Status { socket: Option<Vec<u8>>, port: Option<u16>, json: bool },
+    Serve { service: Service, listen: ListenArgs, stay: bool, socket: Option<Vec<u8>> },
+}
+
+/// What `livemirror serve` has and the reference has not: HUP has the configuration read anew, and
+/// there is a status, at a socket.
+struct Own {
+    socket: Option<Vec<u8>>,
+}
+
+fn port_number(text: &[u8]) -> Result<u16, String> {
+    let text = String::from_utf8_lossy(text);
+    text.parse().map_err(|_| format!("--port: {text} is no port"))
+}
+
+/// The words beside `--status`.
+fn parse_status(args: &[Vec<u8>]) -> Result<Wanted, String> {
+    let (mut socket, mut port, mut json) = (None, None, false);
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        let shown = String::from_utf8_lossy(word).into_owned();
+        let mut value = || words.next().cloned().ok_or(format!("{shown} needs a value"));
+        match word.as_slice() {
+            b"--help" | b"-h" => return Ok(Wanted::Help),
+            b"--status" => {}
+            b"--json" => json = true,
+            b"--port" => port = Some(port_number(&value()?)?),
+            b"--socket" => socket = Some(value()?),
+            word => match (word.strip_prefix(b"--port="), word.strip_prefix(b"--socket=")) {
+                (Some(text), _) => port = Some(port_number(text)?),
+                (_, Some(path)) => socket = Some(path.to_vec()),
+                _ => return Err("--status takes --port, --socket and --json".into()),
+            },
+        }
+    }
+    Ok(Wanted::Status { socket, port, json })
 }
 
 fn parse(args: &[Vec<u8>]) -> Result<Wanted, String> {
+    if args.iter().any(|word| word == b"--status") {
+        return parse_status(args);
+    }
     let mut flags = ServeFlags::default();
     let mut file = None;
     let (mut cert, mut key, mut client_ca) = (None, None, None);
     let (mut stay, mut check) = (true, false);
+    let mut socket = None;
     let mut words = args.iter();
     while let Some(word) = words.next() {
         let (name, given) = match word.iter().position(|&b| b == b'=') {
@@ -111,6 +163,7 @@ fn parse(args: &[Vec<u8>]) -> Result<Wanted, String> {
         match name {
             b"--help" | b"-h" => return Ok(Wanted::Help),
             b"--check" => check = true,
+            b"--socket" => socket = Some(value()?),
             b"--detach" => stay = false,
             b"--no-detach" => stay = true,
             b"--module" => {
@@ -124,10 +177,7 @@ fn parse(args: &[Vec<u8>]) -> Result<Wanted, String> {
             b"--user" => flags.user = Some(value()?),
             b"--secrets" => flags.secrets = Some(value()?),
             b"--address" => flags.address = Some(value()?),
-            b"--port" => {
-                let text = String::from_utf8_lossy(&value()?).into_owned();
-                flags.port = Some(text.parse().map_err(|_| format!("--port: {text} is no port"))?);
-            }
+            b"--port" => flags.port = Some(port_number(&value()?)?),
             _ if word.starts_with(b"-") => {
                 return Err(format!("unknown option {shown} (livemirror serve --help)"));
             }
@@ -156,7 +206,10 @@ fn parse(args: &[Vec<u8>]) -> Result<Wanted, String> {
         None => Service::new(ConfigSource::Flags(flags)),
     };
     let service = Service { tls, ..service };
-    Ok(if check { Wanted::Check(service) } else { Wanted::Serve(service, listen, stay) })
+    Ok(match check {
+        true => Wanted::Check(service),
+        false => Wanted::Serve { service, listen, stay, socket },
+    })
 }
 
 fn check(service: &Service) -> i32 {
@@ -175,8 +228,7 @@ fn check(service: &Service) -> i32 {
     }
 }
 
-/// `reloads`: HUP has the configuration read anew, where the reference ends.
-fn listen_until_signal(service: &Service, args: &ListenArgs, stay: bool, reloads: bool) -> i32 {
+fn listen_until_signal(service: &Service, args: &ListenArgs, stay: bool, own: Option<Own>) -> i32 {
     let Ok((readable, wake)) = UnixStream::pair() else { return ExitCode::Ipc.code() };
     let last = Arc::new(AtomicI32::new(0));
     for signal in [SIGTERM, SIGINT, SIGHUP] {
@@ -196,18 +248,22 @@ fn listen_until_signal(service: &Service, args: &ListenArgs, stay: bool, reloads
         program: OsString::from("/proc/self/exe"),
         args: vec![OsString::from_vec(CONNECTION.to_vec())],
     };
+    let desk = Desk::default();
     let around = ListenerContext {
         console: &Terminal,
         detach: &tree::jail::detach,
         stay,
         stop: readable.as_fd(),
+        begun: &|port, tally| desk.open(own.as_ref()?.socket.as_deref(), port, tally),
         signal: &|| match last.load(Ordering::Acquire) {
             SIGTERM => Asked::End(ExitCode::Ok),
-            SIGHUP if reloads => Asked::Reload,
+            SIGHUP if own.is_some() => Asked::Reload,
             _ => Asked::End(ExitCode::Signal),
         },
     };
-    listen::serve(service, args, &respawn, &around).code()
+    let exit = listen::serve(service, args, &respawn, &around);
+    desk.close();
+    exit.code()
 }
 
 #[allow(unsafe_code)]
@@ -217,11 +273,18 @@ fn register(signal: i32, act: impl Fn() + Send + Sync + 'static) -> io::Result<(
     unsafe { signal_hook::low_level::register(signal, act) }.map(drop)
 }
 
-/// The process of one connection: descriptors 0 and 1 are the client.
+/// The process of one connection: descriptor 0 is the client, 1 the page in which the listener is
+/// told how things stand.
 pub(crate) fn connection(args: &[Vec<u8>]) -> i32 {
     let words: Vec<OsString> = args.iter().cloned().map(OsString::from_vec).collect();
     match Service::from_words(&words) {
-        Some(service) => attend(&service, false),
+        Some(service) => {
+            let page = io::stdout().as_fd().try_clone_to_owned();
+            if rustix::stdio::dup2_stdout(io::stdin()).is_err() {
+                return ExitCode::Ipc.code();
+            }
+            attend(&service, false, Teller::new(page.ok().map(Page::from_fd)))
+        }
         None => ExitCode::Syntax.code(),
     }
 }
@@ -238,42 +301,50 @@ fn tls_is_right(_: &TlsFiles) -> Result<(), String> {
 }
 
 /// The client's connection, out of TLS where the service wants that; or the exit code of the half of
-/// the process that only carries bytes.
+/// the process that only carries bytes, or none for a client that is not served.
 #[cfg(feature = "tls")]
-fn unwrapped(service: &Service, input: OwnedFd, addr: IpAddr) -> Result<OwnedFd, i32> {
+fn unwrapped(service: &Service, input: OwnedFd, addr: IpAddr) -> Result<OwnedFd, Option<i32>> {
     use rsync::tls::server::{Half, accept};
     let Some(files) = &service.tls else { return Ok(input) };
     match accept(files, input) {
         Ok(Half::Serves(plain)) => Ok(plain),
-        Ok(Half::Carried(exit)) => Err(exit.code()),
+        Ok(Half::Carried(exit)) => Err(Some(exit.code())),
         Err(why) => {
             connection::not_served(service, addr, &why);
-            Err(ExitCode::SocketIo.code())
+            Err(None)
         }
     }
 }
 
 #[cfg(not(feature = "tls"))]
-fn unwrapped(service: &Service, input: OwnedFd, _: IpAddr) -> Result<OwnedFd, i32> {
+fn unwrapped(service: &Service, input: OwnedFd, _: IpAddr) -> Result<OwnedFd, Option<i32>> {
     // Nothing that should be within TLS is ever served in clear.
-    if service.tls.is_some() { Err(ExitCode::Unsupported.code()) } else { Ok(input) }
+    if service.tls.is_some() { Err(None) } else { Ok(input) }
 }
 
 /// Serves the client on standard input and output.
-fn attend(service: &Service, via_shell: bool) -> i32 {
+fn attend(service: &Service, via_shell: bool, standing: Teller) -> i32 {
     let own = |fd: std::os::fd::BorrowedFd<'_>| -> io::Result<OwnedFd> { fd.try_clone_to_owned() };
     let (Ok(input), Ok(output)) = (own(io::stdin().as_fd()), own(io::stdout().as_fd())) else {
         return ExitCode::Ipc.code();
     };
-    let mut arrival = Arrival { service, input, output, via_shell, address: None };
+    let standing = Arc::new(standing);
+    let mut arrival =
+        Arrival { service, input, output, via_shell, address: None, standing: standing.clone() };
     if service.tls.is_some() {
+        standing.at(Step::Tls);
         let addr = peer::address(&arrival.input, via_shell);
         let plain = match unwrapped(service, arrival.input, addr) {
             Ok(plain) => plain,
-            Err(exit) => return exit,
+            Err(Some(exit)) => return exit,
+            Err(None) => {
+                standing.refused(Step::Tls);
+                return ExitCode::SocketIo.code();
+            }
         };
         let Ok(output) = plain.try_clone() else { return ExitCode::Ipc.code() };
-        arrival = Arrival { service, input: plain, output, via_shell, address: Some(addr) };
+        let address = Some(addr);
+        arrival = Arrival { service, input: plain, output, via_shell, address, standing };
     }
     let serve = |session| {
         let control = Arc::new(Control::default());

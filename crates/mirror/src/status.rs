@@ -1,12 +1,14 @@
 //! What is going on, on request: a snapshot of every sync over a local socket.
 //!
 //! The running mirror answers each connection with one JSON object and closes; [`query`] is the
-//! asking side. The socket is the operator's own path, in a directory only the operator can write.
+//! asking side; a daemon (`serve_status`) answers the same way. The socket is the operator's own
+//! path, in a directory only the operator can write; who connects as another user, and not as root,
+//! is told nothing.
 //! Not guaranteed: an answer while the process is stopped; a client that does not read within a
 //! second is dropped.
 
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +16,32 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::report::seconds;
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answerer {
+    /// A mirror, by the name of its configuration.
+    Mirror,
+    /// A daemon, by its port.
+    Daemon,
+}
+
+impl Answerer {
+    fn noun(self) -> &'static str {
+        match self {
+            Answerer::Mirror => "mirror",
+            Answerer::Daemon => "daemon",
+        }
+    }
+
+    /// What the names of its sockets end with.
+    fn ending(self) -> &'static str {
+        match self {
+            Answerer::Mirror => "sock",
+            Answerer::Daemon => "daemon",
+        }
+    }
+}
 
 /// What a sync is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,34 +168,34 @@ pub fn socket_dir() -> Option<PathBuf> {
     Some(PathBuf::from(dir).join("livemirror"))
 }
 
-/// The socket of the configuration `name`, where [`socket_dir`] has one.
-pub fn default_socket(name: &str) -> Option<PathBuf> {
-    Some(socket_dir()?.join(format!("{name}.sock")))
+/// The socket of this name, where [`socket_dir`] has one.
+pub fn default_socket(who: Answerer, name: &str) -> Option<PathBuf> {
+    Some(socket_dir()?.join(format!("{name}.{}", who.ending())))
 }
 
 /// All sockets in [`socket_dir`], in order of name; some may be left over.
-pub fn sockets() -> Vec<PathBuf> {
+pub fn sockets(who: Answerer) -> Vec<PathBuf> {
     let Some(entries) = socket_dir().and_then(|dir| std::fs::read_dir(dir).ok()) else {
         return Vec::new();
     };
     let mut all: Vec<PathBuf> = entries
         .filter_map(|e| Some(e.ok()?.path()))
-        .filter(|p| p.extension().is_some_and(|x| x == "sock"))
+        .filter(|p| p.extension().is_some_and(|x| x == who.ending()))
         .collect();
     all.sort();
     all
 }
 
-/// Asks the mirror at `socket`; returns its JSON, one object. Errors: a line that says what to do.
-pub fn query(socket: &Path) -> Result<String, String> {
-    let shown = socket.display();
+/// Asks at `socket`; returns the JSON, one object. Errors: a line that says what to do.
+pub fn query(who: Answerer, socket: &Path) -> Result<String, String> {
+    let (shown, noun) = (socket.display(), who.noun());
     let hint = |e: io::Error| match e.kind() {
-        io::ErrorKind::NotFound => format!("{shown}: no mirror runs by this name"),
+        io::ErrorKind::NotFound => format!("{shown}: no {noun} runs by this name"),
         io::ErrorKind::ConnectionRefused => {
-            format!("{shown}: the mirror that made this socket has ended")
+            format!("{shown}: the {noun} that made this socket has ended")
         }
         io::ErrorKind::PermissionDenied => {
-            format!("{shown}: permission denied; ask as the user who runs the mirror")
+            format!("{shown}: permission denied; ask as the user who runs the {noun}")
         }
         _ => format!("{shown}: {e}"),
     };
@@ -199,26 +227,25 @@ pub struct Server {
 /// Why there is no answering side.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NoServer {
-    /// Another mirror answers at this path: it runs already.
+    /// Another one answers at this path: it runs already.
     Taken(String),
-    /// The socket cannot be made; the mirror can do without.
+    /// The socket cannot be made; one can do without.
     Failed(String),
 }
 
 impl Server {
-    /// Makes the socket, over one that was left by a mirror that has ended.
-    pub fn bind(path: &Path) -> Result<Server, NoServer> {
+    /// Makes the socket, over one that was left by a process that has ended.
+    pub fn bind(who: Answerer, path: &Path) -> Result<Server, NoServer> {
         let failed = |e: io::Error| NoServer::Failed(format!("{}: {e}", path.display()));
         if UnixStream::connect(path).is_ok() {
             return Err(NoServer::Taken(format!(
-                "a mirror of this name runs already (it answers at {})",
+                "a {} of this name runs already (it answers at {})",
+                who.noun(),
                 path.display()
             )));
         }
         if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty() && !d.exists()) {
-            std::fs::create_dir_all(dir).map_err(failed)?;
-            std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700))
-                .map_err(failed)?;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
         }
         let after_killed = std::fs::symlink_metadata(path).is_ok_and(|m| {
             use std::os::unix::fs::FileTypeExt as _;
@@ -233,8 +260,13 @@ impl Server {
         Ok(Server { listener, path: path.to_path_buf(), after_killed })
     }
 
+    /// Removes the socket, for a process that ends while this waits.
+    pub fn unlink(&self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+
     /// Waits up to `timeout_ms` milliseconds and answers who asked meanwhile.
-    pub fn serve(&self, timeout_ms: u32, status: &dyn Fn() -> Status) {
+    pub fn serve<T: Serialize>(&self, timeout_ms: u32, status: &dyn Fn() -> T) {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let mut fds = [PollFd::new(&self.listener, PollFlags::IN)];
         let nanos = i64::from(timeout_ms % 1000) * 1_000_000;
@@ -243,6 +275,9 @@ impl Server {
             return;
         }
         while let Ok((mut stream, _)) = self.listener.accept() {
+            if !is_own(&stream) {
+                continue;
+            }
             let mut json = serde_json::to_vec(&status()).unwrap_or_default();
             json.push(b'\n');
             // Who asks and goes away, or does not read, harms nobody but himself.
@@ -255,8 +290,17 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        self.unlink();
     }
+}
+
+/// Whether the other side is this user or root. The modes of socket and directory keep others out
+/// as well; but the operator may have named a directory that is open to all, and between the making
+/// of a socket and the change of its mode is a moment.
+fn is_own(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid();
+    rustix::net::sockopt::socket_peercred(stream)
+        .is_ok_and(|peer| peer.uid.is_root() || peer.uid == own)
 }
 
 /// Bytes of an answer: some ten thousand syncs.
@@ -273,7 +317,7 @@ mod tests {
         let path = dir.join("x.sock");
         std::fs::create_dir_all(&dir).unwrap();
         drop(UnixListener::bind(&path).unwrap());
-        let server = Server::bind(&path).unwrap();
+        let server = Server::bind(Answerer::Mirror, &path).unwrap();
         let sync = SyncStatus {
             name: "www".into(),
             state: SyncState::FirstPass,
@@ -284,7 +328,7 @@ mod tests {
         };
         let status = Status { name: "x".into(), pid: 7, syncs: vec![sync] };
         let answer = std::thread::scope(|scope| {
-            let asked = scope.spawn(|| query(&path).unwrap());
+            let asked = scope.spawn(|| query(Answerer::Mirror, &path).unwrap());
             server.serve(5000, &|| status.clone());
             asked.join().unwrap()
         });
@@ -293,9 +337,9 @@ mod tests {
         let text = status.text();
         assert!(text.contains("first-pass, 3 queued, oldest change unsent for 1.5 s"), "{text}");
         assert!(text.contains("remedy: start it"));
-        assert!(matches!(Server::bind(&path), Err(NoServer::Taken(_))));
+        assert!(matches!(Server::bind(Answerer::Mirror, &path), Err(NoServer::Taken(_))));
         drop(server);
-        assert!(query(&path).unwrap_err().contains("no mirror runs"));
+        assert!(query(Answerer::Mirror, &path).unwrap_err().contains("no mirror runs"));
         std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -35,6 +35,10 @@ pub struct Control {
     pub bytes: AtomicU64,
     /// Sum of the sizes of all files listed so far.
     pub bytes_listed: AtomicU64,
+    /// Raw bytes read from the other side.
+    pub read: AtomicU64,
+    /// Raw bytes written to the other side.
+    pub written: AtomicU64,
 }
 
 impl Control {

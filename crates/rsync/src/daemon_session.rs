@@ -12,6 +12,7 @@ use crate::console::Console;
 use crate::control::Control;
 use crate::daemon::rules::hides;
 use crate::daemon::session::DaemonSession;
+use crate::daemon::standing::{ByteTeller, Parting, Step, Teller};
 use crate::items::ItemLog;
 use crate::options::parse::{Parsing, UsageError, parse, parse_refusing};
 use crate::options::{FilesFrom, Options, RemoveSource};
@@ -23,10 +24,16 @@ use crate::transport::Streams;
 pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Control>) -> ExitCode {
     let log = session.log.clone();
     let (mut opts, paths, refusal) = understand(&session);
-    let refusal = refusal.or_else(|| session.refusal.clone());
     apply_module(&mut opts, &session);
-    let refusal = refusal.or_else(|| hidden_path(&opts, &session));
+    let own = refusal.is_none().then(|| session.refusal.clone()).flatten();
+    let options = refusal.or_else(|| match own {
+        Some(_) => None,
+        None => hidden_path(&opts, &session),
+    });
     let denied = access_error(&opts, &session);
+    let standing = session.standing.clone();
+    tell_refusal(&standing, options.is_some(), own.is_some(), denied.is_some());
+    let refusal = options.or(own);
     if refusal.is_none() && denied.is_none() {
         log.info(if opts.sender { "building file list" } else { "receiving file list" });
     }
@@ -54,6 +61,7 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
         refusal,
         denied,
     };
+    let bytes = ByteTeller::start(standing.clone(), control.clone());
     let end = crate::server::run(ServerRun {
         opts,
         paths,
@@ -75,8 +83,11 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
         ));
     }
     drop(session.slot);
+    drop(bytes);
     let failed = converter.and_then(|shared| shared.lock().ok()?.failed());
-    failed.unwrap_or(end.exit)
+    let exit = failed.unwrap_or(end.exit);
+    standing.parts(if exit == ExitCode::Ok { Parting::Served } else { Parting::Failed });
+    exit
 }
 
 /// The client's options; where they are refused, as many of them as the set-up needs, with the
@@ -154,6 +165,14 @@ fn limit_verbosity(opts: &mut Options, cap: u8) {
         (&mut info.symsafe, one),
     ] {
         *level = (*level).min(most);
+    }
+}
+
+/// Tells why the client is not served: its options, a command of the operator's, or what it may.
+fn tell_refusal(standing: &Teller, options: bool, command: bool, denied: bool) {
+    let steps = [(options, Step::Options), (command, Step::Entry), (denied, Step::Access)];
+    if let Some((_, step)) = steps.into_iter().find(|(is, _)| *is) {
+        standing.refused(step);
     }
 }
 

@@ -344,6 +344,7 @@ impl LinkReader {
             Ok(n) => {
                 self.traffic.touch();
                 self.traffic.read.fetch_add(n as u64, Ordering::Relaxed);
+                self.traffic.control.read.fetch_add(n as u64, Ordering::Relaxed);
                 // A peer that gathers small writes waits for an acknowledgement that the kernel
                 // would hold back for 40 ms; at the end of a short exchange that is all its time.
                 if self.quick_ack && n < SMALL_READ {
@@ -664,6 +665,7 @@ impl LinkWriter {
                         self.traffic.moved();
                     }
                     self.traffic.written.fetch_add(n as u64, Ordering::Relaxed);
+                    self.traffic.control.written.fetch_add(n as u64, Ordering::Relaxed);
                     if let Some(pace) = &mut self.pace {
                         pace.wrote(n);
                         self.traffic.control.cut_off()?;

@@ -20,6 +20,7 @@ pub mod netname;
 pub mod notify;
 pub mod operator;
 pub mod owner;
+pub mod page;
 pub mod path;
 pub mod remove;
 pub mod resolve;

@@ -15,7 +15,7 @@ use super::shared::Shared;
 use super::sync::{self, End, Reporter};
 use crate::config::Config;
 use crate::report::{Report, What};
-use crate::status::{NoServer, Server, Status, SyncState, default_socket};
+use crate::status::{Answerer, NoServer, Server, Status, SyncState, default_socket};
 use crate::status_file::StatusWriter;
 
 /// Runs a configuration until `stop` is set, or until every sync has ended by itself.
@@ -93,11 +93,11 @@ fn bind(config: &Config) -> Result<Option<Server>, NoServer> {
     use std::os::unix::ffi::OsStrExt;
     let path = match &config.socket {
         Some(path) => std::ffi::OsStr::from_bytes(path).into(),
-        None => default_socket(&config.name).ok_or_else(|| {
+        None => default_socket(Answerer::Mirror, &config.name).ok_or_else(|| {
             NoServer::Failed("XDG_RUNTIME_DIR is not set; name one with --socket".into())
         })?,
     };
-    Server::bind(&path).map(Some)
+    Server::bind(Answerer::Mirror, &path).map(Some)
 }
 
 /// What this thread knows of the syncs.

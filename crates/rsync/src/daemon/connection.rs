@@ -34,6 +34,7 @@ use super::refuse::{RefuseSet, option_rows};
 use super::service::Service;
 use super::session::{DaemonSession, client_name};
 use super::slots::{self, NoSlot};
+use super::standing::{Parting, Step, Teller};
 use super::{files, login};
 
 /// How long a refused client may take to close its side, so that it reads why.
@@ -54,6 +55,8 @@ pub struct Arrival<'a> {
     pub via_shell: bool,
     /// The client's address, where the descriptors do not tell.
     pub address: Option<IpAddr>,
+    /// Where the listener is told how things stand.
+    pub standing: Arc<Teller>,
 }
 
 /// How a connection ends before its session.
@@ -117,6 +120,7 @@ pub fn run(arrival: Arrival<'_>, serve: &dyn Fn(DaemonSession) -> ExitCode) -> i
             let target = LogTarget { file, facility: 3, tag: b"rsyncd".to_vec() };
             let (log, _) = DaemonLog::open(&target, files::open_log);
             log.warning(error.to_string());
+            arrival.standing.refused(Step::Start);
             return error.exit_code().code();
         }
     };
@@ -127,6 +131,7 @@ pub fn run(arrival: Arrival<'_>, serve: &dyn Fn(DaemonSession) -> ExitCode) -> i
         globals,
         log,
         stream,
+        standing: arrival.standing,
         peer: ClientPeer { addr, scope: None, host: peer::UNDETERMINED.to_vec() },
         variables: Vec::new(),
         early_input: Vec::new(),
@@ -167,6 +172,7 @@ pub(crate) struct Connection<'a> {
     globals: Globals,
     pub(crate) log: DaemonLog,
     pub(crate) stream: TextStream,
+    standing: Arc<Teller>,
     pub(crate) peer: ClientPeer,
     /// Variables of this connection, by name.
     variables: Vec<(&'static str, Vec<u8>)>,
@@ -191,6 +197,7 @@ impl Connection<'_> {
     fn admit(&mut self) -> Result<Admitted, End> {
         self.stream.begin_phase();
         if self.globals.proxy_protocol {
+            self.standing.at(Step::Proxy);
             self.read_proxy_header()?;
         }
         if self.globals.defaults.reverse_lookup {
@@ -199,15 +206,24 @@ impl Connection<'_> {
         enter::confine(&self.globals)?;
         self.set_variable("RSYNC_PID", std::process::id().to_string().into_bytes());
         self.set_variable("RSYNC_HOST_ADDR", self.peer.addr.to_string().into_bytes());
+        self.standing.greets(self.peer.addr);
         self.log.info([b"connect from ", self.client().as_slice()].concat());
         let (greeting, protocol) = self.greet()?;
+        self.standing.at(Step::Module);
         let name = self.module_name()?;
         self.stream.end_phase();
         let before = self.find_module(&name)?;
+        self.standing.module(&before.name);
         self.check_access(&before)?;
         let slot = self.take_slot(&before)?;
         self.stream.lower_limit(before.timeout_s);
+        self.standing.at(Step::Login);
         let admitted = login::login(self, &before, &greeting)?;
+        self.standing.tell(|standing| {
+            standing.step = Step::Entry;
+            standing.host = self.peer.host.clone();
+            standing.user = admitted.user.clone();
+        });
         self.set_variable("RSYNC_USER_NAME", admitted.user.clone());
         let mut module = self.find_module(&name)?;
         module.read_only = admitted.read_only.unwrap_or(module.read_only);
@@ -234,6 +250,7 @@ impl Connection<'_> {
         let converter = converter::start(&converter)?;
         let pre = hooks.start_pre()?;
         let entered = enter::enter(&module, plan)?;
+        self.standing.at(Step::Arguments);
         self.stream.begin_phase();
         self.stream.write(b"@RSYNCD: OK\n")?;
         let arguments = arguments::read(&mut self.stream)?;
@@ -256,7 +273,10 @@ impl Connection<'_> {
         loop {
             match proxy_header::parse(&header) {
                 ProxyStep::More => header.extend(self.stream.bytes(1)?),
-                ProxyStep::Bad => return Err(End::dropped("", ExitCode::StreamIo)),
+                ProxyStep::Bad => {
+                    self.standing.refused(Step::Proxy);
+                    return Err(End::dropped("", ExitCode::StreamIo));
+                }
                 ProxyStep::Done(Some(client)) => {
                     self.peer.addr = access::canonical(client);
                     return Ok(());
@@ -282,6 +302,7 @@ impl Connection<'_> {
             Ok(greeting) => greeting,
             Err(defect) => {
                 self.stream.write(&defect.daemon_text(&line))?;
+                self.standing.refused(Step::Greeting);
                 return Err(End::Answered);
             }
         };
@@ -396,6 +417,7 @@ impl Connection<'_> {
 
     fn take_slot(&self, module: &Module) -> Result<Option<slots::Slot>, End> {
         let max = module.max_connections;
+        self.standing.at(Step::Slot);
         slots::take(max, || files::open_lock(&module.lock_file)).map_err(|error| match error {
             NoSlot::Full => {
                 let log = format!("max connections ({max}) reached");
@@ -404,6 +426,7 @@ impl Connection<'_> {
             NoSlot::Unusable(error) => {
                 let file = String::from_utf8_lossy(&module.lock_file);
                 let log = format!("failed to open lock file {file}: {}", cause(&error));
+                self.standing.at(Step::LockFile);
                 End::refused("failed to open lock file", log)
             }
         })
@@ -447,14 +470,22 @@ impl Connection<'_> {
         match end {
             End::Elsewhere(exit) => exit.code(),
             End::Answered => {
+                self.standing.parts(Parting::Served);
                 self.stream.linger(LINGER);
                 NO_SESSION
             }
             End::Dropped { log, exit } => {
+                self.standing.parts(match exit {
+                    ExitCode::Timeout => Parting::TimedOut,
+                    ExitCode::StreamIo if log.is_empty() => Parting::Left,
+                    ExitCode::SocketIo => Parting::Left,
+                    _ => Parting::Refused,
+                });
                 self.log_unless_empty(&log);
                 exit.code()
             }
             End::Refused { client, log, exit } => {
+                self.standing.parts(Parting::Refused);
                 self.log_unless_empty(&log);
                 let line = [b"@ERROR: ", client.as_slice(), b"\n"].concat();
                 self.stream.begin_phase();
@@ -481,6 +512,10 @@ impl Connection<'_> {
             self.log.warning(remark);
         }
         let sending = arguments.sending();
+        self.standing.tell(|standing| {
+            standing.step = Step::Transfer;
+            standing.sending = Some(sending);
+        });
         let client = client_name(&user, &self.peer.host, self.peer.addr);
         let direction: &[u8] = if sending { b"rsync on " } else { b"rsync to " };
         let request = arguments.paths.join(&b' ');
@@ -514,6 +549,7 @@ impl Connection<'_> {
             converter,
             log: self.log,
             bwlimit: self.service.bwlimit,
+            standing: self.standing,
             slot,
         }
     }

@@ -57,6 +57,7 @@ impl Place {
             input: ours.into(),
             via_shell: false,
             address: None,
+            standing: Arc::default(),
         };
         let admit = |admitted| {
             *session.lock().unwrap() = Some(admitted);

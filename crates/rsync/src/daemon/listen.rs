@@ -3,20 +3,22 @@
 //! Called by the program for `--daemon` and `livemirror serve`. In steps: the whole configuration
 //! is read, so that what is wrong is told before anything starts; sockets are bound; the process
 //! id file is tried; the program detaches; the file is written; then each connection is given as
-//! standard input and output to a new process of this program, which reads the configuration
-//! anew. Whatever prevents the start is known, and told, before the program detaches. Children
+//! standard input to a new process of this program, which reads the configuration anew; its
+//! standard output is a page in which it tells how things stand. Whatever prevents the start is known, and told, before the program detaches. Children
 //! are not ended with the listener.
 
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tree::page::Page;
 use wire::exit::ExitCode;
 
 use crate::console::Console;
@@ -27,6 +29,7 @@ use super::log::{DaemonLog, cause, reason};
 use super::module::Globals;
 use super::pidfile::{self, PidFile};
 use super::service::{ConfigSource, Service};
+use super::tally::Tally;
 use super::{files, manager, sockopts};
 
 /// Used when neither file nor command line names one.
@@ -61,6 +64,9 @@ pub struct ListenerContext<'a> {
     pub stay: bool,
     /// Becomes readable, a byte for each, when a signal came.
     pub stop: BorrowedFd<'a>,
+    /// Called with the port once everything is right and the process has detached, with what is
+    /// known of connections. What it gives goes to the log.
+    pub begun: &'a dyn Fn(u16, &Arc<Tally>) -> Option<String>,
     /// What the signal that came asks for.
     pub signal: &'a dyn Fn() -> Asked,
 }
@@ -116,6 +122,7 @@ struct Listener {
     pid_file: Option<PidFile>,
     globals: Globals,
     port: u16,
+    tally: Arc<Tally>,
 }
 
 fn start(
@@ -171,8 +178,12 @@ fn start(
     };
     let version = env!("CARGO_PKG_VERSION");
     log.info(format!("rsyncd version {version} starting, listening on port {port}"));
+    let tally = Arc::default();
+    if let Some(remark) = (around.begun)(port, &tally) {
+        log.warning(remark);
+    }
     manager::tell(&format!("READY=1\nMAINPID={}", std::process::id()));
-    Ok(Listener { sockets, pid_file, globals, port })
+    Ok(Listener { sockets, pid_file, globals, port, tally })
 }
 
 /// The port to bind; 0 lets the system choose, which only `livemirror serve --port 0` asks for.
@@ -264,7 +275,13 @@ impl Listener {
     fn run(self, service: &Service, respawn: &Respawn, around: &ListenerContext<'_>) -> ExitCode {
         let mut children: Vec<Child> = Vec::new();
         loop {
-            children.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
+            children.retain_mut(|child| {
+                let there = matches!(child.try_wait(), Ok(None));
+                if !there {
+                    self.tally.leave(child.id());
+                }
+                there
+            });
             match self.wait(around.stop, !children.is_empty()) {
                 Ok(Woken::Stop) => {
                     // One byte more or less decides only how often the same is asked.
@@ -281,8 +298,12 @@ impl Listener {
                 Ok(Woken::Ready(ready)) => {
                     for index in ready {
                         let Some(socket) = self.sockets.get(index) else { continue };
-                        let accepted = socket.accept().and_then(|(stream, _)| {
-                            self.give_to_process(stream, respawn, service, around.stay)
+                        let accepted = socket.accept().and_then(|(stream, peer)| {
+                            self.tally.accept();
+                            let given = self.give_to_process(stream, respawn, service, around.stay);
+                            let (child, page) = given.inspect_err(|_| self.tally.turn_away())?;
+                            self.tally.enter(child.id(), peer.ip(), page);
+                            Ok(child)
                         });
                         match accepted {
                             Ok(child) => children.push(child),
@@ -348,18 +369,19 @@ impl Listener {
         respawn: &Respawn,
         service: &Service,
         stay: bool,
-    ) -> io::Result<Child> {
+    ) -> io::Result<(Child, Page)> {
         stream.set_nonblocking(false)?;
-        let output: OwnedFd = stream.as_fd().try_clone_to_owned()?;
+        let page = Page::new()?;
         let input: OwnedFd = stream.into();
-        Command::new(&respawn.program)
+        let child = Command::new(&respawn.program)
             .args(&respawn.args)
             .args(service.to_words())
             .env_remove(manager::SOCKET)
             .stdin(Stdio::from(input))
-            .stdout(Stdio::from(output))
+            .stdout(Stdio::from(page.share()?))
             .stderr(if stay { Stdio::inherit() } else { Stdio::null() })
-            .spawn()
+            .spawn()?;
+        Ok((child, page))
     }
 }
 

@@ -22,6 +22,7 @@ fn serve_once(service: &Service, stay: bool) -> (ExitCode, String, String, usize
         },
         stay,
         stop: stop.as_fd(),
+        begun: &|_, _| None,
         signal: &|| Asked::End(ExitCode::Ok),
     };
     let respawn = Respawn { program: "/none".into(), args: Vec::new() };

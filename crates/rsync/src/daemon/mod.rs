@@ -32,4 +32,6 @@ pub mod service;
 pub mod session;
 pub mod slots;
 pub mod sockopts;
+pub mod standing;
+pub mod tally;
 pub(crate) mod text;

@@ -16,6 +16,7 @@ use super::log::DaemonLog;
 use super::module::Module;
 use super::refuse::RefuseSet;
 use super::slots::Slot;
+use super::standing::Teller;
 
 /// One admitted client.
 #[derive(Debug)]
@@ -61,6 +62,8 @@ pub struct DaemonSession {
     pub converter: Option<Arc<Mutex<NameConverter>>>,
     /// Upper bound of the bandwidth in bytes per second; 0 none.
     pub bwlimit: u64,
+    /// Where the listener is told how things stand.
+    pub standing: Arc<Teller>,
     /// Counts against `max connections` as long as it lives.
     pub slot: Option<Slot>,
 }
