@@ -77,6 +77,8 @@ fn for_mirror(mut options: Options) -> Result<Options, BadWords> {
         (options.prune_empty_dirs, "--prune-empty-dirs"),
         (options.old_dirs, "--old-dirs"),
         (options.stop_at.is_some(), "--stop-at (or the like)"),
+        (options.batch.write.is_some() || options.batch.only, "--write-batch (or the like)"),
+        (options.batch.read.is_some(), "--read-batch"),
         // These leave the target other than the source.
         (options.append != Append::Off, "--append"),
         (compares, "--compare-dest"),

@@ -280,6 +280,9 @@ pub fn parse_refusing(
     }
     let other_half = super::remote_half::of(&draft, &words, env);
     let mut options = check::finish(draft, &words, env)?;
+    if options.batch.write.is_some() {
+        options.batch.words = args.to_vec();
+    }
     options.given.other_half = other_half;
     Ok(Parsed { options, words, action: Action::Run })
 }
@@ -583,6 +586,9 @@ fn apply_path(draft: &mut Draft, opt: Opt, value: Vec<u8>) {
         Opt::BackupDir => o.backup_dir = Some(value),
         Opt::PasswordFile => o.password_file = Some(value),
         Opt::EarlyInput => o.early_input = Some(value),
+        Opt::WriteBatch | Opt::OnlyWriteBatch | Opt::ReadBatch => {
+            o.batch.apply(opt, value, draft.server);
+        }
         // No other row takes a text.
         _ => {}
     }
