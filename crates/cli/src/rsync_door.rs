@@ -55,7 +55,10 @@ fn start(args: &[Vec<u8>]) -> Result<i32, UsageError> {
 fn client(parsed: Parsed) -> Result<i32, UsageError> {
     let mut options = parsed.options;
     console::set_buffering(options.outbuf);
-    options.list_only |= parsed.words.len() == 1;
+    options.list_only |= parsed.words.len() == 1 && options.batch.read.is_none();
+    if options.batch.write.is_some() {
+        options.batch.program = called_as();
+    }
     let plan = rsync::location::plan(&parsed.words, &options)?;
     rsync::options::check::with_locations(&mut options, &plan)?;
     let control = Arc::new(Control::default());
@@ -63,6 +66,15 @@ fn client(parsed: Parsed) -> Result<i32, UsageError> {
     let terminal: Arc<dyn Console> = Arc::new(Terminal);
     let outcome = rsync::client::run(options, plan.sources, plan.dest, terminal, control);
     Ok(outcome.status)
+}
+
+/// The words before the options: the program's name, and that of this door where it is written.
+fn called_as() -> Vec<Vec<u8>> {
+    let words: Vec<Vec<u8>> = std::env::args_os().take(2).map(OsStringExt::into_vec).collect();
+    let door = words.get(1).is_some_and(|word| word == b"rsync");
+    let named =
+        words.first().is_some_and(|word| word.rsplit(|&b| b == b'/').next() == Some(b"rsync"));
+    words.into_iter().take(if door && !named { 2 } else { 1 }).collect()
 }
 
 /// The server over standard input and output.

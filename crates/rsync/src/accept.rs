@@ -2,13 +2,48 @@
 
 use wire::error::Error;
 use wire::exit::ExitCode;
-use wire::filter::RequestVerdict;
+use wire::filter::requested::RequestShape;
+use wire::filter::{RequestVerdict, RequestedNames};
 use wire::flist::acls::AclRef;
 use wire::flist::entry::Entry;
 use wire::flist::list::FileList;
 
 use crate::fatal::Fatal;
+use crate::location::Location;
+use crate::options::{FilesFrom, Options};
 use crate::receiving::Receiving;
+
+/// The names a sender may send; `None` where it is trusted.
+pub fn requested(
+    opts: &Options,
+    sources: &[Location],
+    forwarded: Option<&[u8]>,
+) -> Option<RequestedNames> {
+    let remote_list = matches!(opts.files_from, Some(FilesFrom::Remote { .. }));
+    if opts.trust_sender || opts.old_args > 0 || remote_list {
+        return None;
+    }
+    let daemon = matches!(sources.first(), Some(Location::Daemon { .. }));
+    let mut requested = RequestedNames::new(RequestShape {
+        relative: opts.relative,
+        recurse: opts.recurse,
+        dirs: opts.dirs,
+        module_first: daemon && forwarded.is_none(),
+        literal: forwarded.is_some(),
+    });
+    if let Some(names) = forwarded {
+        names.split(|&b| b == 0).filter(|n| !n.is_empty()).for_each(|n| requested.add(n));
+        return Some(requested);
+    }
+    for source in sources {
+        match source {
+            Location::Daemon { module_path, .. } => requested.add(module_path),
+            Location::Shell { path, .. } => requested.add(path),
+            Location::Local(_) => {}
+        }
+    }
+    Some(requested)
+}
 
 /// A segment's entry must lie directly in the directory that the segment was announced for
 /// ([flist-parent]).

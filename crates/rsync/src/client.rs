@@ -8,11 +8,11 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use wire::exit::ExitCode;
-use wire::filter::requested::RequestShape;
 use wire::filter::{FilterList, RequestedNames};
 use wire::message::{Message, MessagePolicy};
 use wire::version::Protocol;
 
+use crate::batch::Writing;
 use crate::console::{Console, ErrorSide};
 use crate::control::Control;
 use crate::counters::Counters;
@@ -24,7 +24,7 @@ use crate::files_from;
 use crate::items::ItemPrinter;
 use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::location::{Location, cwd};
-use crate::options::{FilesFrom, Options};
+use crate::options::Options;
 use crate::problem::Outcome;
 use crate::remove_source::Successes;
 use crate::report::messages::{Reporter, Role};
@@ -59,28 +59,30 @@ pub fn run(
         role: Role::Client,
         child: None,
         child_status: 0,
+        writing: None,
     };
     let result = client.transfer(&sources, dest.as_ref());
     client.ending().conclude(result)
 }
 
-struct Client {
-    opts: Arc<Options>,
-    reporter: Arc<Reporter>,
-    control: Arc<Control>,
+pub(crate) struct Client {
+    pub(crate) opts: Arc<Options>,
+    pub(crate) reporter: Arc<Reporter>,
+    pub(crate) control: Arc<Control>,
     started: Instant,
-    counters: Counters,
-    role: Role,
+    pub(crate) counters: Counters,
+    pub(crate) role: Role,
+    writing: Option<Writing>,
     child: Option<std::process::Child>,
     child_status: i32,
-    protocol: Protocol,
+    pub(crate) protocol: Protocol,
     console: Arc<dyn Console>,
 }
 
 /// An open session, before the roles start.
-struct Open {
-    reader: LinkReader,
-    writer: LinkWriter,
+pub(crate) struct Open {
+    pub(crate) reader: LinkReader,
+    pub(crate) writer: LinkWriter,
 }
 
 impl Client {
@@ -97,6 +99,9 @@ impl Client {
     }
 
     fn transfer(&mut self, sources: &[Location], dest: Option<&Location>) -> Result<(), Fatal> {
+        if let (Some(name), Some(Location::Local(path))) = (&self.opts.batch.read.clone(), dest) {
+            return self.read_batch(name, path.clone());
+        }
         let first =
             sources.first().ok_or_else(|| Fatal::new(ExitCode::Syntax, "no source given"))?;
         self.role = match first {
@@ -112,7 +117,7 @@ impl Client {
     }
 
     fn push(&mut self, sources: &[Location], remote: &Location) -> Result<(), Fatal> {
-        let filters = self.filters()?;
+        let filters = self.filters(remote)?;
         let names = files_from::for_sender(&self.opts).map_err(|f| f.of(Role::Client))?;
         let Some((open, protocol)) = self.connect(remote, &[remote], true)? else { return Ok(()) };
         let result = self.push_session(open, protocol, sources, filters, names);
@@ -163,6 +168,10 @@ impl Client {
             agreed.inc(),
         )?;
         let mut open = open;
+        if let Some(writing) = self.writing.take() {
+            open.writer.flush()?;
+            open.writer.copy_to(writing.begin(&self.opts, &agreed)?);
+        }
         let successes = Arc::new(Successes::default());
         open.reader.set_on_message(self.sender_messages(printer.clone(), successes.clone()));
         printer.begin_list(&self.reporter, agreed.inc());
@@ -219,7 +228,7 @@ impl Client {
         dest: Option<&Location>,
     ) -> Result<(), Fatal> {
         let refs: Vec<&Location> = sources.iter().collect();
-        let filters = self.filters()?;
+        let filters = self.filters(dest.unwrap_or(remote))?;
         let forward = files_from::for_forwarding(&self.opts).map_err(|f| f.of(Role::Client))?;
         let Some((open, protocol)) = self.connect(remote, &refs, false)? else { return Ok(()) };
         let result = self.pull_session(open, protocol, (sources, dest), filters, forward);
@@ -245,7 +254,7 @@ impl Client {
         }
         open.writer.flush()?;
         self.role = Role::Generator;
-        let requested = self.requested(sources, forward.as_deref());
+        let requested = crate::accept::requested(&self.opts, sources, forward.as_deref());
         let dest = match dest {
             Some(Location::Local(path)) => path.clone(),
             _ => b".".to_vec(),
@@ -253,7 +262,7 @@ impl Client {
         self.receive(open, agreed, filters, requested, dest, false)
     }
 
-    fn receive(
+    pub(crate) fn receive(
         &mut self,
         open: Open,
         agreed: Agreed,
@@ -262,6 +271,12 @@ impl Client {
         dest: Vec<u8>,
         local: bool,
     ) -> Result<(), Fatal> {
+        let mut open = open;
+        if let Some(writing) = self.writing.take() {
+            open.reader.copy_to(writing.begin(&self.opts, &agreed)?);
+            let dry_run = self.opts.dry_run || self.opts.batch.only;
+            self.opts = Arc::new(Options { dry_run, ..(*self.opts).clone() });
+        }
         let mut printer = ItemPrinter::client(self.opts.clone(), false, local);
         printer.begin_list(&self.reporter, agreed.inc());
         let received = receive(ReceivingSetup {
@@ -289,9 +304,10 @@ impl Client {
         let (ours, theirs) = pipe::pair().map_err(|e| Fatal::new(ExitCode::Ipc, e.to_string()))?;
         let mut opts = (*self.opts).clone();
         opts.list_only |= dest.is_none();
-        opts.compress = false;
+        opts.compress &= opts.batch.write.is_some();
         self.opts = Arc::new(opts);
-        let filters = self.filters()?;
+        let nowhere = Location::Local(Vec::new());
+        let filters = self.filters(dest.or(sources.last()).unwrap_or(&nowhere))?;
         let names = files_from::for_sender(&self.opts).map_err(|f| f.of(Role::Client))?;
         crate::copy_as::take_on(&self.opts)?;
         let half = crate::server::LocalHalf {
@@ -326,14 +342,17 @@ impl Client {
     /// `--remote-option` adds.
     fn other_half(&self) -> Result<Arc<Options>, Fatal> {
         let Some(half) = &self.opts.given.other_half else {
-            return Ok(Arc::new(crate::run_log::without(&self.opts)));
+            let mut half = crate::run_log::without(&self.opts);
+            half.dry_run |= half.batch.only;
+            return Ok(Arc::new(half));
         };
         match &**half {
             Ok(half) => {
                 let mut opts = half.clone();
                 opts.list_only |= self.opts.list_only;
                 opts.whole_file = opts.whole_file.or(self.opts.whole_file);
-                opts.compress = false;
+                opts.compress &= opts.batch.write.is_some();
+                opts.dry_run |= opts.batch.only;
                 Ok(Arc::new(opts))
             }
             Err(error) => {
@@ -490,7 +509,7 @@ impl Client {
         protocol: Protocol,
         sending: bool,
     ) -> Result<Agreed, Fatal> {
-        let names = NameLists::from_env();
+        let names = NameLists::of_client(&self.opts);
         self.protocol = protocol;
         let agreed = setup::client(
             &self.opts,
@@ -518,8 +537,12 @@ impl Client {
     }
 
     /// The rules of the command line; whatever is wrong with them is told before anything is opened.
-    fn filters(&self) -> Result<FilterList, Fatal> {
-        crate::merge_files::client_filters(&self.opts).map_err(|fatal| fatal.of(Role::Client))
+    /// Then a batch that is to be written is opened. `last` is the last operand.
+    fn filters(&mut self, last: &Location) -> Result<FilterList, Fatal> {
+        let (list, script) = crate::merge_files::filters_and_script(&self.opts)
+            .map_err(|fatal| fatal.of(Role::Client))?;
+        self.writing = Writing::open(&self.opts, script, last)?;
+        Ok(list)
     }
 
     /// Sends the rules the other side needs, or the end of them.
@@ -535,34 +558,6 @@ impl Client {
         let rules = filters.encode_for_peer(sending);
         wire::filter::wire_form::put_rules(&mut open.writer.data, &rules)?;
         Ok(())
-    }
-
-    /// The names a sender may send; `None` where it is trusted.
-    fn requested(&self, sources: &[Location], forwarded: Option<&[u8]>) -> Option<RequestedNames> {
-        let remote_list = matches!(self.opts.files_from, Some(FilesFrom::Remote { .. }));
-        if self.opts.trust_sender || self.opts.old_args > 0 || remote_list {
-            return None;
-        }
-        let daemon = matches!(sources.first(), Some(Location::Daemon { .. }));
-        let mut requested = RequestedNames::new(RequestShape {
-            relative: self.opts.relative,
-            recurse: self.opts.recurse,
-            dirs: self.opts.dirs,
-            module_first: daemon && forwarded.is_none(),
-            literal: forwarded.is_some(),
-        });
-        if let Some(names) = forwarded {
-            names.split(|&b| b == 0).filter(|n| !n.is_empty()).for_each(|n| requested.add(n));
-            return Some(requested);
-        }
-        for source in sources {
-            match source {
-                Location::Daemon { module_path, .. } => requested.add(module_path),
-                Location::Shell { path, .. } => requested.add(path),
-                Location::Local(_) => {}
-            }
-        }
-        Some(requested)
     }
 
     /// Collects a remote shell after the session.

@@ -172,7 +172,7 @@ impl Generator {
             };
             self.recv.reporter.info(line);
         }
-        if self.recv.opts.hard_links {
+        if self.recv.opts.hard_links && self.recv.wants.is_none() {
             self.gather_lists()?;
         }
         while let Some(segment) = self.next_segment()? {
@@ -386,6 +386,9 @@ impl Generator {
             self.member_reached(&entry);
             self.entry(segment, pos, &entry, index)?;
             self.member_passed(&entry)?;
+            if let Some(wants) = &self.recv.wants {
+                wants.decided(index.saturating_add(1));
+            }
             // A whole list begins to be answered at once, and goes on being answered steadily.
             let due = !inc && pos.is_multiple_of(FLUSH_STEP);
             if due || self.writer.is_full() {
@@ -393,6 +396,9 @@ impl Generator {
                 self.take_notes()?;
                 self.close_lists()?;
             }
+        }
+        if let Some(wants) = &self.recv.wants {
+            wants.decided(segment.end());
         }
         if let Some(walk) = self.walks.iter_mut().find(|w| Arc::ptr_eq(&w.segment, segment)) {
             walk.walked = true;

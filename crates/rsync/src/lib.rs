@@ -11,6 +11,8 @@ pub mod alternate;
 pub mod attributes;
 pub mod backup;
 pub mod basis;
+pub mod batch;
+mod batch_script;
 pub mod chmod;
 pub mod client;
 pub mod console;

@@ -20,6 +20,7 @@ use wire::exit::ExitCode;
 use wire::message::{Message, MessagePolicy};
 use wire::mux;
 
+use crate::batch::BatchCopy;
 use crate::control::Control;
 use crate::fatal::{Fatal, Voice};
 
@@ -239,6 +240,8 @@ pub struct LinkReader {
     reset: bool,
     /// Stream bytes handed out so far, without frames.
     pub taken: u64,
+    /// A batch file that gets what is read.
+    copy: Option<BatchCopy>,
     /// It is a TCP connection, whose acknowledgements are not to be held back.
     quick_ack: bool,
 }
@@ -251,6 +254,7 @@ impl LinkReader {
         let quick_ack = rustix::net::sockopt::set_tcp_quickack(&*fd, true).is_ok();
         LinkReader {
             quick_ack,
+            copy: None,
             taken: 0,
             fd,
             traffic,
@@ -277,6 +281,16 @@ impl LinkReader {
     /// Replaces what happens to messages, when the roles take over.
     pub fn set_on_message(&mut self, on_message: OnMessage) {
         self.on_message = on_message;
+    }
+
+    /// From now on stream bytes that are read are copied.
+    pub fn copy_to(&mut self, copy: BatchCopy) {
+        self.copy = Some(copy);
+    }
+
+    /// Completes the copy, where there is one.
+    pub fn end_copy(&mut self) -> Result<(), Fatal> {
+        self.copy.as_mut().map_or(Ok(()), BatchCopy::finish)
     }
 
     /// Byte counts and timeout of the connection.
@@ -527,6 +541,10 @@ impl ByteSource for LinkReader {
             self.frame_left -= n;
             self.traffic.moved();
         }
+        if let Some(copy) = &mut self.copy {
+            copy.take(out);
+            copy.check()?;
+        }
         Ok(())
     }
 }
@@ -544,6 +562,10 @@ pub struct LinkWriter {
     muxed: bool,
     /// What is being written is a keep-alive.
     idle: bool,
+    /// A batch file that gets what is written.
+    copy: Option<BatchCopy>,
+    /// What is being written goes only there.
+    aside: bool,
     pace: Option<crate::pace::Pace>,
 }
 
@@ -560,6 +582,8 @@ impl LinkWriter {
             data: Vec::new(),
             muxed: false,
             idle: false,
+            copy: None,
+            aside: false,
             pace: (bwlimit > 0).then(|| crate::pace::Pace::new(bwlimit)),
         }
     }
@@ -610,7 +634,12 @@ impl LinkWriter {
 
     /// Moves the data gathered so far into frames, so that later messages come after it.
     pub fn frame(&mut self) {
-        if self.muxed {
+        if let Some(copy) = &mut self.copy {
+            copy.take(&self.data);
+        }
+        if self.aside {
+            self.data.clear();
+        } else if self.muxed {
             let posts = self.posts.take();
             self.ready.extend_from_slice(&posts);
             for piece in self.data.chunks(mux::DATA_MAX) {
@@ -621,6 +650,28 @@ impl LinkWriter {
         } else {
             self.ready.append(&mut self.data);
         }
+    }
+
+    /// From now on data is copied.
+    pub fn copy_to(&mut self, copy: BatchCopy) {
+        self.copy = Some(copy);
+    }
+
+    /// Whether data is copied.
+    pub fn copies(&self) -> bool {
+        self.copy.is_some()
+    }
+
+    /// Begins or ends data that is copied and not sent.
+    pub fn set_aside(&mut self, aside: bool) {
+        self.frame();
+        self.aside = aside;
+    }
+
+    /// Completes the copy, where there is one.
+    pub fn end_copy(&mut self) -> Result<(), Fatal> {
+        self.frame();
+        self.copy.as_mut().map_or(Ok(()), BatchCopy::finish)
     }
 
     /// Whether enough has gathered to be worth a system call.
@@ -654,6 +705,9 @@ impl LinkWriter {
 
     fn flush_with(&mut self, mut reader: Option<&mut LinkReader>) -> Result<(), Fatal> {
         self.frame();
+        if let Some(copy) = &mut self.copy {
+            copy.check()?;
+        }
         while self.sent < self.ready.len() {
             let max = self.pace.as_ref().map_or(usize::MAX, crate::pace::Pace::write_max);
             let end = self.ready.len().min(self.sent.saturating_add(max));

@@ -62,7 +62,7 @@ pub enum PlanKind {
 /// All operands together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// At least one; on a pull all of one machine, with its host in each.
+    /// At least one; on a pull all of one machine, with its host in each. None where a batch is read.
     pub sources: Vec<Location>,
     /// `None` for a listing of the only operand.
     pub dest: Option<Location>,
@@ -233,6 +233,8 @@ fn authority(text: &[u8]) -> Option<Authority<'_>> {
 pub fn plan(words: &[Vec<u8>], options: &Options) -> Result<Plan, UsageError> {
     let (source_words, dest_word) = match words {
         [] => return Err(UsageError::help("Receiver")),
+        // The file stands for the source; words before the last mean nothing to the reference.
+        [.., dest] if options.batch.read.is_some() => return replay(dest, options),
         [only] => (std::slice::from_ref(only), None),
         [sources @ .., dest] => (sources, Some(dest)),
     };
@@ -278,6 +280,19 @@ pub fn plan(words: &[Vec<u8>], options: &Options) -> Result<Plan, UsageError> {
         return Err(wrong(text));
     }
     Ok(Plan { sources, dest, kind })
+}
+
+/// The plan of a batch that is read: it has no source.
+fn replay(dest: &[u8], options: &Options) -> Result<Plan, UsageError> {
+    match parse(dest, options)? {
+        dest @ Location::Local(_) => {
+            Ok(Plan { sources: Vec::new(), dest: Some(dest), kind: PlanKind::Pull })
+        }
+        _ => {
+            let text = "remote destination is not allowed with --read-batch";
+            Err(UsageError::plain(text, "Receiver"))
+        }
+    }
 }
 
 /// Holds a further source against the first: same machine, form and port. An empty host is

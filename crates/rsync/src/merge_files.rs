@@ -15,8 +15,9 @@ use crate::fatal::{Fatal, errno_text};
 use crate::options::{FilterArg, Options, Partial};
 use crate::report::messages::Reporter;
 
-/// The list of a client: the rules given, in order, then those that options imply.
-pub fn client_filters(opts: &Options) -> Result<FilterList, Fatal> {
+/// The list of a client: the rules given, in order, then those that options imply; and all of them
+/// but what `-C` stands for as lines for the script of a batch.
+pub fn filters_and_script(opts: &Options) -> Result<(FilterList, Vec<Vec<u8>>), Fatal> {
     let mut list = FilterList::new();
     list.set_cvs_sources(cvs_sources());
     list.set_from0(opts.from0);
@@ -34,13 +35,16 @@ pub fn client_filters(opts: &Options) -> Result<FilterList, Fatal> {
             }
         }
     }
+    let mut script = list.script_rules();
     if opts.cvs_exclude {
         add_cvs(&mut list)?;
     }
+    let known = list.script_rules().len();
     for rule in implied_rules(opts) {
         list.add_rule_text(&rule, &Origin::Argument, &mut |_, _| None).map_err(refused)?;
     }
-    Ok(list)
+    script.extend(list.script_rules().into_iter().skip(known));
+    Ok((list, script))
 }
 
 /// Adds what `-C` stands for on this side.

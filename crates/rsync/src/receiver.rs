@@ -164,7 +164,7 @@ impl ReceiverRole {
                 }
             }
         }
-        Ok(())
+        self.reader.end_copy()
     }
 
     fn take_del_stats(&mut self) -> Result<(), Fatal> {
@@ -175,6 +175,7 @@ impl ReceiverRole {
 
     /// Handles an end mark; true after the last one before the goodbye.
     fn end_mark(&mut self, phase: &mut u8) -> Result<bool, Fatal> {
+        self.tell_missing(*phase)?;
         if *phase == 0
             && self.recv.agreed.inc()
             && let Ok(mut lists) = self.recv.lists.lock()
@@ -205,7 +206,10 @@ impl ReceiverRole {
     fn segment(&mut self, index: i32) -> Result<(), Fatal> {
         let number = i64::from(ndx::FLIST_OFFSET) - i64::from(index);
         let number = i32::try_from(number).unwrap_or(-1);
-        if !self.recv.agreed.inc() || number < 0 {
+        // Nobody would walk a list of a batch that comes behind the last one.
+        let late =
+            self.recv.wants.is_some() && self.recv.lists.lock().is_ok_and(|lists| lists.complete);
+        if !self.recv.agreed.inc() || number < 0 || late {
             return Err(Error::misbehaved(
                 ExitCode::Protocol,
                 "ndx",
@@ -234,12 +238,17 @@ impl ReceiverRole {
         };
         if !head.iflags.contains(ItemFlags::TRANSFER) {
             self.print(&segment, &place, &head, None);
-            if let Some((number, name, mode)) = xattrs {
+            if let Some((number, name, mode)) = xattrs.filter(|_| !self.recv.opts.dry_run) {
                 self.set_xattrs_of(number, &name, mode);
             }
             return Ok(());
         }
         let pos = segment.content(&place, index, phase)?;
+        if let Some(wants) = &self.recv.wants
+            && !wants.takes(index, &self.recv.control)?
+        {
+            return self.skip_batched(&segment, pos, phase);
+        }
         self.refuse_unwanted(&segment.list.get(pos))?;
         if phase == 0 {
             self.counters.transferred += 1;
@@ -248,9 +257,63 @@ impl ReceiverRole {
         if self.recv.opts.dry_run {
             self.printer.pass_progress(segment.list.get(pos).len());
             self.print(&segment, &Place::Entry(pos), &head, None);
+            if self.recv.opts.drops_content() {
+                self.drop_content(&segment.list.get(pos).name())?;
+            }
             return Ok(());
         }
         self.receive_file(&segment, pos, &head)
+    }
+
+    /// Content of a batch that our generator does not want.
+    fn skip_batched(&mut self, segment: &Segment, pos: usize, phase: u8) -> Result<(), Fatal> {
+        let entry = segment.list.get(pos);
+        let name = entry.name();
+        if phase == 0 {
+            self.counters.transferred += 1;
+            self.counters.transferred_size += entry.len();
+        }
+        let shown = crate::scan::trim_root(&name);
+        let line = [b"(Skipping batched update for \"".as_slice(), shown, b"\")\n"].concat();
+        self.recv.reporter.info(&line);
+        self.drop_content(&name)
+    }
+
+    fn drop_content(&mut self, name: &[u8]) -> Result<(), Fatal> {
+        let sums =
+            SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
+        self.tokens_into(&mut Target::Discard, &sums, 0, name).map(|_| ())
+    }
+
+    /// At an end mark of a batch: tells what our generator wants and the batch does not have. What
+    /// came out wrong has another chance where lists are whole.
+    fn tell_missing(&mut self, phase: u8) -> Result<(), Fatal> {
+        let Some(wants) = &self.recv.wants else { return Ok(()) };
+        let Ok(lists) = self.recv.lists.lock() else { return Ok(()) };
+        let oldest = lists.oldest().map(|s| s.start()..s.end());
+        drop(lists);
+        let Some(range) = oldest else { return Ok(()) };
+        for index in wants.left(range, &self.recv.control)? {
+            let again = self.failed_once.contains(&index);
+            if again && phase == 0 && !self.recv.agreed.inc() {
+                wants.want(index);
+                continue;
+            }
+            let found = self.recv.lists.lock().ok().and_then(|lists| lists.find(index).ok());
+            let name = match found {
+                Some((segment, Place::Entry(pos))) => segment.list.get(pos).name(),
+                _ => continue,
+            };
+            let what = if again { "resend of " } else { "" };
+            let mut line = format!("(No batched update for {what}\"").into_bytes();
+            line.extend_from_slice(crate::scan::trim_root(&name));
+            line.extend_from_slice(b"\")");
+            let text = String::from_utf8_lossy(&line).into_owned();
+            self.recv.reporter.problem(&name, ProblemKind::Failed, text);
+            self.recv.reporter.error_line(&line);
+            self.recv.note(Note::Done { ndx: index, ok: false });
+        }
+        Ok(())
     }
 
     /// Reads the long values that come with an item; its list, name and mode.
@@ -719,8 +782,12 @@ impl ReceiverRole {
         line.extend_from_slice(crate::scan::trim_root(name));
         line.extend_from_slice(format!(" failed verification -- update {kept}").as_bytes());
         if again {
-            line.extend_from_slice(b" (will try again).");
+            let may: &[u8] = if self.recv.wants.is_some() { b"may" } else { b"will" };
+            line.extend_from_slice(&[b" (", may, b" try again)."].concat());
             self.recv.reporter.warning(&line);
+            if let Some(wants) = &self.recv.wants {
+                wants.want(index);
+            }
             self.recv.note(Note::Redo(index));
         } else {
             line.push(b'.');

@@ -13,6 +13,7 @@ use wire::filter::{FilterList, RequestedNames, Side};
 use wire::flist::list::EntryView;
 
 use crate::acls::AclStore;
+use crate::batch::Wants;
 use crate::chmod::ChmodRules;
 use crate::control::Control;
 use crate::counters::KindCounts;
@@ -138,6 +139,8 @@ pub struct Receiving {
     pub tames_links: bool,
     /// Names the sender may send; `None` trusts it.
     pub requested: Option<RequestedNames>,
+    /// What is wanted of a batch that is read.
+    pub wants: Option<Wants>,
     /// To the generator.
     pub notes: Sender<Note>,
     /// Entries listed, by kind.

@@ -207,7 +207,9 @@ impl Generator {
         if appends && compared.is_some_and(|meta| meta.size >= entry.len()) {
             return Ok(());
         }
-        if self.recv.opts.dry_run {
+        let only_asks = self.recv.opts.only_for_batch();
+        if self.recv.opts.dry_run && !only_asks {
+            self.want(index);
             self.request_head(&head)?;
             if self.recv.opts.hard_links {
                 self.leader_assumed(entry, index, name)?;
@@ -223,20 +225,50 @@ impl Generator {
             head.xname = basis.as_ref().map(|_| similar.name.as_bytes().to_vec());
         }
         name_basis(&mut head, basis.as_ref().map(|(_, kind, _)| *kind));
-        self.requested_leader(entry, index);
-        self.owe(index);
+        // For a batch alone nothing is owed: what comes is dropped.
+        if !only_asks {
+            self.requested_leader(entry, index);
+            self.owe(index);
+            self.want(index);
+        }
         self.request_head(&head)?;
+        self.describe(basis, appends, name)?;
+        if only_asks && self.recv.opts.hard_links {
+            self.leader_assumed(entry, index, name)?;
+        }
+        Ok(())
+    }
+
+    /// What the sender is told of the basis.
+    fn describe(
+        &mut self,
+        basis: Option<(std::fs::File, u8, u64)>,
+        appends: bool,
+        name: &[u8],
+    ) -> Result<(), Fatal> {
         match basis {
             // What is there is told by its length alone.
             Some((_, BASIS_FILE, len)) if appends => {
                 self.sum_head(len, false).encode(&mut self.writer.data)
             }
-            Some((file, _, len)) if !self.recv.whole_file && !appends => {
+            Some((file, _, len)) if !self.sends_no_sums() && !appends => {
                 self.send_sums(&file, len, false, name)?;
             }
             _ => SumHead::empty().encode(&mut self.writer.data),
         }
         Ok(())
+    }
+
+    /// Tells the receiver, where a batch cannot be told.
+    fn want(&self, index: i32) {
+        if let Some(wants) = &self.recv.wants {
+            wants.want(index);
+        }
+    }
+
+    /// Whether nobody would read block sums.
+    fn sends_no_sums(&self) -> bool {
+        self.recv.whole_file || self.recv.wants.is_some()
     }
 
     /// The file to take blocks from: a partial file before the destination itself, or before one in
@@ -247,7 +279,7 @@ impl Generator {
         exists: bool,
         alternate: Option<&Alternate>,
     ) -> io::Result<Option<(std::fs::File, u8, u64)>> {
-        if self.recv.opts.dry_run {
+        if self.recv.opts.dry_run && !self.recv.opts.only_for_batch() {
             return Ok(None);
         }
         let partial = crate::partial::open(&self.recv, &mut self.cache, path);
@@ -349,7 +381,7 @@ impl Generator {
         self.owe(index);
         self.request_head(&head)?;
         match basis {
-            Some((file, _, len)) if !self.recv.whole_file => {
+            Some((file, _, len)) if !self.sends_no_sums() => {
                 self.send_sums(&file, len, true, &name)
             }
             _ => {

@@ -499,6 +499,10 @@ impl Sender {
         }
         head.encode(&mut self.writer.data, &mut self.ndx_out)?;
         self.xattr_answer(segment, &Place::Entry(pos), wanted);
+        // For a batch alone, content is not sent.
+        if self.opts.batch.only {
+            self.writer.set_aside(!self.server);
+        }
         sums.head.encode(&mut self.writer.data);
         self.printer.begin_progress(entry.len(), self.lists.bytes);
         let mut hasher = self.agreed.transfer_sum.file_hasher();
@@ -517,6 +521,9 @@ impl Sender {
             digest = crate::hash::falsified(digest);
         }
         self.writer.data.extend_from_slice(digest.as_bytes());
+        if self.opts.batch.only {
+            self.writer.set_aside(false);
+        }
         self.searched.matches += stats.matches;
         self.searched.hash_hits += stats.hash_hits;
         self.searched.false_alarms += stats.false_alarms;
@@ -735,7 +742,8 @@ impl Sender {
         // Both sides tell the bytes up to here, on whichever the numbers are shown.
         self.counters.received = self.reader.traffic().read();
         self.counters.sent = self.wrote();
-        if self.server {
+        let batch = self.writer.copies();
+        if self.server || batch {
             let stats = Stats {
                 read: self.counters.received,
                 written: self.counters.sent,
@@ -743,7 +751,13 @@ impl Sender {
                 build_ms: self.counters.flist_build_ms,
                 xfer_ms: self.counters.flist_xfer_ms,
             };
+            if batch {
+                self.writer.set_aside(true);
+            }
             stats.encode(&mut self.writer.data);
+            if batch {
+                self.writer.set_aside(false);
+            }
         }
         self.flush()?;
         if self.agreed.protocol.has_final_goodbye() {
@@ -751,6 +765,7 @@ impl Sender {
             self.ndx_out.put(&mut self.writer.data, ndx::DONE);
             self.flush()?;
         }
+        self.writer.end_copy()?;
         self.expect_done()
     }
 

@@ -123,6 +123,7 @@ pub fn run(run: ServerRun) -> ServerEnd {
     }
     let own_log = daemon.is_none();
     let reporter = Arc::new(reporter);
+    opts.batch.tell_ignored(&reporter);
     crate::ending::limit(&opts, &run.control, &reporter);
     let mut server = Server {
         opts: Arc::new(opts),
@@ -519,6 +520,7 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
         StderrMode::Client => Outlet::Framed(writer.posts()),
         StderrMode::All => Outlet::Errors,
     });
+    opts.batch.tell_ignored(&reporter);
     let received = receive(ReceivingSetup {
         role: RoleSetup {
             printer: ItemPrinter::server(opts.clone(), false, ItemLog::of_run(&opts)),

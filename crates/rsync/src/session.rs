@@ -27,6 +27,7 @@ use crate::receiver::{ReceiverRole, read_segment};
 use crate::receiving::{Note, Privileges, Receiving, SideDirs};
 use crate::report::messages::Role;
 use crate::setup::RoleSetup;
+use crate::xattrs::XattrStore;
 
 /// How long a side that gave up waits for the other to notice, in seconds.
 const FAREWELL_S: u32 = 60;
@@ -146,7 +147,7 @@ fn parts(
         dest_made: false,
         ids: Mutex::new(IdMap::new(&opts, setup.names)),
         acls: Mutex::default(),
-        xattrs: Mutex::default(),
+        xattrs: Mutex::new(XattrStore::of_batch(opts.batch.read.is_some())),
         privileges: Privileges {
             root: opts.rights.super_user.is_super(tree::owner::am_root()),
             uid: tree::owner::effective_uid(),
@@ -165,6 +166,7 @@ fn parts(
         tames_links: setup.tames_links,
         requested: setup.requested,
         notes,
+        wants: opts.batch.read.is_some().then(Default::default),
         listed: Mutex::new(crate::counters::KindCounts::default()),
         flist_size: AtomicU64::new(0),
         listed_size: AtomicU64::new(0),
@@ -218,6 +220,9 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
         }
     };
     let generated = generator.run();
+    if let Some(wants) = &recv.wants {
+        wants.end();
+    }
     let deleted = generator.deleted;
     let mut writer = Some(generator.writer);
     let mut result = generated;

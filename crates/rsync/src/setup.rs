@@ -50,7 +50,7 @@ impl Agreed {
         let optimized =
             self.protocol.number() >= 31 && !self.compat.contains(CompatFlags::AVOID_XATTR_OPT);
         opts.xattrs > 0
-            && !opts.dry_run
+            && !opts.travels_dry()
             && iflags.contains(ItemFlags::REPORT_XATTR)
             && !(optimized && iflags.contains(linked))
     }
@@ -87,6 +87,16 @@ pub struct NameLists {
 }
 
 impl NameLists {
+    /// Those of a client: of a batch every reader must know what its names mean.
+    pub fn of_client(opts: &Options) -> NameLists {
+        match opts.batch.write {
+            Some(_) => {
+                NameLists { checksum: Some(b"md5".to_vec()), compress: Some(b"zlib".to_vec()) }
+            }
+            None => NameLists::from_env(),
+        }
+    }
+
     /// Reads both from this process's environment.
     pub fn from_env() -> NameLists {
         use std::os::unix::ffi::OsStringExt;
@@ -156,6 +166,16 @@ pub fn server(
     put_i32(&mut writer.data, seed);
     writer.flush()?;
     Ok(finish(opts, protocol, compat, checksum, tokens, seed))
+}
+
+/// What the head of a batch file says, which stands for a server's answers.
+pub fn of_batch(opts: &Options, protocol: Protocol, compat: CompatFlags, seed: i32) -> Agreed {
+    let checksum = opts.checksum_choice.map_or(ChecksumKind::Md5, |(transfer, _)| transfer);
+    let tokens = match (opts.compress, opts.compress_choice) {
+        (false, _) => TokenKind::Plain,
+        (true, choice) => choice.unwrap_or(TokenKind::Zlib),
+    };
+    finish(opts, protocol, compat, checksum, tokens, seed)
 }
 
 fn finish(

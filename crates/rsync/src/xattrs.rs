@@ -108,6 +108,8 @@ struct StoredList {
 /// The lists of one connection, by number.
 #[derive(Debug, Default)]
 pub struct XattrStore {
+    /// Long values come from a batch, which has what another generator asked for.
+    uninvited: bool,
     lists: Vec<StoredList>,
     held: usize,
 }
@@ -126,6 +128,11 @@ impl XattrStore {
 
     fn items(&self, number: u32) -> &[Stored] {
         self.lists.get(number as usize).map_or(&[], |list| &list.items)
+    }
+
+    /// An empty store; `uninvited`: long values come that another generator asked for.
+    pub fn of_batch(uninvited: bool) -> XattrStore {
+        XattrStore { uninvited, ..XattrStore::default() }
     }
 
     /// How many attributes a list had as it travelled.
@@ -175,7 +182,7 @@ impl XattrStore {
         }
         let list = self.lists.get_mut(number as usize);
         let found = list.and_then(|list| list.items.iter_mut().find(|x| x.number == item));
-        match found.filter(|x| x.asked && x.long.is_none()) {
+        match found.filter(|x| (x.asked || self.uninvited) && x.long.is_none()) {
             Some(stored) => stored.long = Some(value.into()),
             None => return refuse(ExitCode::Protocol, "an extended attribute nobody asked for"),
         }

@@ -31,6 +31,7 @@ pub(super) fn finish(
     }
     argument_protection(&mut draft, env)?;
     protocol(&mut draft)?;
+    super::batch::finish(&mut draft)?;
     checksum_choice(&mut draft)?;
     compression(&mut draft)?;
     files(&mut draft, words)?;
@@ -207,7 +208,8 @@ fn files(draft: &mut Draft, words: &[Vec<u8>]) -> Result<(), UsageError> {
     if listed && !server && words.len() > 2 {
         return Err(UsageError::help("client"));
     }
-    o.list_only = o.given.list_only || (!server && words.len() == 1);
+    let listing = !server && words.len() == 1 && o.batch.read.is_none();
+    o.list_only = o.given.list_only || listing;
     // The recursion of -a is switched off by a list of names, that of -r is not.
     o.recurse = o.old_dirs || if listed { draft.recurse == 2 } else { draft.recurse > 0 };
     o.relative = draft.relative.unwrap_or(listed);
@@ -389,7 +391,7 @@ pub fn with_locations(options: &mut Options, plan: &Plan) -> Result<(), UsageErr
     }
     // Between two local files reading both to find what to read costs more than it saves.
     if plan.kind == PlanKind::Local {
-        options.whole_file.get_or_insert(true);
+        options.whole_file.get_or_insert(options.batch.write.is_none());
     }
     Ok(())
 }

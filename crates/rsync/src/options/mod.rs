@@ -4,6 +4,7 @@
 //! order and manner, `check` draws implications and finds conflicts, and `server_args` turns the
 //! result into the words sent to the other side. The roles read this struct and nothing else.
 
+pub mod batch;
 pub mod check;
 pub mod daemon_args;
 mod given;
@@ -386,6 +387,8 @@ pub struct Options {
     pub outbuf: Outbuf,
     /// What the client's `-e` argument said (server only): the capability string.
     pub capabilities: Option<Vec<u8>>,
+    /// The batch file of the run.
+    pub batch: batch::BatchFile,
     /// What was typed, for the words sent to a server.
     pub given: Given,
     /// Set by a daemon: owners are told and taken by number, with the lists for names left empty.
@@ -516,6 +519,7 @@ impl Default for Options {
             sockopts: None,
             outbuf: Outbuf::default(),
             capabilities: None,
+            batch: batch::BatchFile::default(),
             given: Given::default(),
             names_hidden: false,
             daemon_bwlimit: 0,

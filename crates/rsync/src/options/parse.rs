@@ -279,6 +279,9 @@ pub fn parse_refusing(
     }
     let other_half = super::remote_half::of(&draft, &words, env);
     let mut options = check::finish(draft, &words, env)?;
+    if options.batch.write.is_some() {
+        options.batch.words = args.to_vec();
+    }
     options.given.other_half = other_half;
     Ok(Parsed { options, words, action: Action::Run })
 }
@@ -478,9 +481,6 @@ fn apply_int(draft: &mut Draft, opt: Opt, number: i32) {
     }
 }
 
-/// Largest block length a peer of protocol 30 and later takes.
-const BLOCK_MAX: i64 = 131_072;
-
 fn apply_size(draft: &mut Draft, row: &Row, value: &[u8]) -> Result<(), UsageError> {
     let name = row.names.first().unwrap_or(&"");
     let wrong = |draft: &Draft, error: size::SizeError| {
@@ -497,7 +497,7 @@ fn apply_size(draft: &mut Draft, row: &Row, value: &[u8]) -> Result<(), UsageErr
         draft.options.given.max_alloc = Some(value.to_vec());
         return Ok(());
     }
-    let max = if row.opt == Opt::BlockSize { BLOCK_MAX } else { i64::MAX };
+    let max = if row.opt == Opt::BlockSize { size::BLOCK_MAX } else { i64::MAX };
     let bytes = size::parse_size(value, b'b', max).map_err(|e| wrong(draft, e))?;
     let Draft { options: o, .. } = draft;
     match row.opt {
@@ -590,6 +590,9 @@ fn apply_path(draft: &mut Draft, opt: Opt, value: Vec<u8>) {
         Opt::CopyAs => o.copy_as = Some(value),
         Opt::ConfineRoot => o.confine_root = Some(value),
         Opt::EarlyInput => o.early_input = Some(value),
+        Opt::WriteBatch | Opt::OnlyWriteBatch | Opt::ReadBatch => {
+            o.batch.apply(opt, value, draft.server);
+        }
         // No other row takes a text.
         _ => {}
     }

@@ -127,7 +127,7 @@ fn bundle(o: &Options, sending: bool) -> Vec<u8> {
     letters((o.quiet && o.stderr != StderrMode::Client).into(), b'q');
     letters(o.backup.into(), b'b');
     letters(o.update.into(), b'u');
-    letters(o.dry_run.into(), b'n');
+    letters((o.dry_run && !o.batch.only).into(), b'n');
     letters(o.links.into(), b'l');
     let needs_dirs = o.given.dirs || (o.dirs && (o.list_only || (sending && o.deletes())));
     letters((needs_dirs && !o.recurse).into(), b'd');
@@ -197,6 +197,7 @@ fn receiver_words(words: &mut Words, o: &Options) {
     }
     words.push_if(o.delete_excluded, "--delete-excluded");
     words.push_if(o.force, "--force");
+    words.push_if(o.batch.only, "--only-write-batch=X");
     words.push_if(o.rights.super_user == SuperUser::Assumed, "--super");
     words.push_if(o.size_only, "--size-only");
     words.push_if(o.given.stats > 0, "--stats");

@@ -78,6 +78,9 @@ pub fn parse_max_alloc(text: &[u8]) -> Result<u64, SizeError> {
     }
 }
 
+/// Largest block length a peer of protocol 30 and later takes.
+pub const BLOCK_MAX: i64 = 131_072;
+
 /// The greatest `--max-alloc`, in bytes.
 const MAX_ALLOC_MAX: u64 = i64::MAX as u64 - 1;
 

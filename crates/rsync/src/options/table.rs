@@ -27,6 +27,9 @@ pub enum OptionKind {
 #[allow(missing_docs)] // The row of each variant says what it is.
 pub enum Opt {
     Help,
+    WriteBatch,
+    OnlyWriteBatch,
+    ReadBatch,
     Version,
     Verbose,
     Quiet,

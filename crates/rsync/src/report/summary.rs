@@ -82,7 +82,11 @@ fn two_lines(text: &mut String, c: &Counters, options: &Options, elapsed: Durati
     let rate = moved as f64 / (0.5 + elapsed.as_secs_f64());
     // A run that moved nothing at all has no meaningful ratio; the reference shows 0.00 too.
     let speedup = if moved == 0 { 0.0 } else { c.total_size as f64 / moved as f64 };
-    let dry = if options.dry_run { " (DRY RUN)" } else { "" };
+    let dry = match (options.batch.only, options.dry_run) {
+        (true, _) => " (BATCH ONLY)",
+        (_, true) => " (DRY RUN)",
+        _ => "",
+    };
     text.push_str(&format!(
         "\nsent {} bytes  received {} bytes  {} bytes/sec\ntotal size is {}  speedup is {}{dry}\n",
         number(c.sent, human),

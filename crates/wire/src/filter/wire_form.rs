@@ -85,6 +85,34 @@ impl FilterList {
         texts
     }
 
+    /// All rules, as lines that say the same again.
+    pub fn script_rules(&self) -> Vec<Vec<u8>> {
+        let line = |item: &Item| match item {
+            Item::Rule(rule) => {
+                let mut marks = rule.marks;
+                marks.sender |= self.delete_excluded && !marks.any();
+                let mods = Modifiers {
+                    absolute: rule.absolute,
+                    negate: rule.negate,
+                    perishable: rule.perishable,
+                    xattr: rule.xattr,
+                    marks,
+                    ..Modifiers::default()
+                };
+                let kind = if rule.include { b'+' } else { b'-' };
+                Some(text(kind, &mods, &rule.pattern.written()))
+            }
+            Item::Cvs { include, mods, .. } => {
+                let kind = if *include { b'+' } else { b'-' };
+                Some(text(kind, &Modifiers { cvs: true, ..mods.clone() }, b""))
+            }
+            Item::DirMerge(at) => {
+                self.merges.get(*at).map(|merge| text(b':', &merge.mods, &merge.path))
+            }
+        };
+        self.items.iter().filter_map(line).collect()
+    }
+
     /// The marks a rule travels with; none if it does not concern the peer.
     fn marks_for_peer(&self, mut marks: SideMarks, am_sender: bool) -> Option<SideMarks> {
         let peer = if am_sender { Side::Receiver } else { Side::Sender };
