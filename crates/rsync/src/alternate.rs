@@ -16,7 +16,7 @@ use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
 
 use crate::attributes;
-use crate::fatal::Fatal;
+use crate::fatal::{Fatal, errno_text};
 use crate::generator::Generator;
 use crate::options::BasisKind;
 use crate::quick_check::attribute_flags;
@@ -127,9 +127,8 @@ impl Generator {
             }
             // What is in the basis directory takes the place of what is here.
             if !self.recv.opts.dry_run
-                && let Err(error) = self.cache.parent(path).and_then(|dir| dir.unlink(base))
+                && self.cache.parent(path).and_then(|dir| dir.unlink(base)).is_err()
             {
-                self.path_error("unlink", name, &error);
                 return Ok(Found::Nothing);
             }
         }
@@ -150,7 +149,25 @@ impl Generator {
             self.report_if_changed(index, ItemFlags::LOCAL_CHANGE | flags, None)?;
             return self.alternate_done(path, entry, index, name);
         }
-        Ok(Found::Basis(found))
+        Ok(if self.is_readable(&found, base, name) { Found::Basis(found) } else { Found::Nothing })
+    }
+
+    /// Whether blocks can be taken from what was found; tells if not.
+    fn is_readable(&self, found: &Alternate, base: &Name, name: &[u8]) -> bool {
+        if self.recv.privileges.root || self.recv.opts.dry_run {
+            return true;
+        }
+        let Err(error) = found.dir.open_read(base) else { return true };
+        let mut shown = self.recv.opts.basis_dirs.get(found.number).cloned().unwrap_or_default();
+        if !shown.starts_with(b"/") {
+            shown = [self.recv.shown.as_slice(), b"/", &shown].concat();
+        }
+        let shown = [&shown, b"/".as_slice(), crate::scan::trim_root(name)].concat();
+        let mut line = b"rsync: [generator] open ".to_vec();
+        line.extend_from_slice(&self.recv.reporter.quoted(&shown));
+        line.extend_from_slice(format!(": {}", errno_text(&error)).as_bytes());
+        self.recv.reporter.error_line(&line);
+        false
     }
 
     fn alternate_done(

@@ -34,15 +34,15 @@ fn backup_parent(recv: &Receiving, root: &Root, path: &RelPath) -> io::Result<Di
     let mut so_far = Vec::new();
     let mut at = root.dir(RelPath::new(b".").map_err(|_| invalid())?)?;
     for part in parent.components() {
-        match at.mkdir(part, 0o700) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
         if !so_far.is_empty() {
             so_far.push(b'/');
         }
         so_far.extend_from_slice(part.as_bytes());
+        match at.mkdir(part, 0o700) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(io::Error::other(Unmade { dir: so_far, error })),
+        }
         let next = at.open_dir(part)?;
         if let Ok(twin) = RelPathBuf::new(&so_far)
             && let Ok(original) = recv.root.dir(&twin)
@@ -55,6 +55,14 @@ fn backup_parent(recv: &Receiving, root: &Root, path: &RelPath) -> io::Result<Di
         at = next;
     }
     Ok(at)
+}
+
+/// A directory for backups that cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+struct Unmade {
+    dir: Vec<u8>,
+    error: io::Error,
 }
 
 fn invalid() -> io::Error {
@@ -154,10 +162,16 @@ pub fn make_way(
     Ok(false)
 }
 
-/// The end of the run, where the backups would lie behind a symlink that is not followed: what is
-/// kept for every file is kept for none.
+/// The end of the run, where the backups would lie behind a symlink that is not followed, or in a
+/// directory that cannot be made: what is kept for every file is kept for none.
 pub fn refused(recv: &Receiving, path: &RelPath, error: &io::Error) -> Option<Fatal> {
     let dir = recv.opts.backup_dir.as_ref()?;
+    if let Some(unmade) = error.get_ref().and_then(|inner| inner.downcast_ref::<Unmade>()) {
+        let mut text = [b"backup mkdir ".as_slice(), dir, b"/", &unmade.dir].concat();
+        text.extend_from_slice(b" failed: ");
+        text.extend_from_slice(errno_text(&unmade.error).as_bytes());
+        return Some(Fatal::new(ExitCode::FileIo, text));
+    }
     if error.raw_os_error() != Some(libc::ELOOP) || recv.side.backup.get().is_some() {
         return None;
     }

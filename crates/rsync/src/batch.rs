@@ -117,7 +117,7 @@ impl BatchCopy {
 fn shown(name: &[u8]) -> Vec<u8> {
     match name.starts_with(b"/") {
         true => name.to_vec(),
-        false => [&crate::client::cwd(), &b"/"[..], name].concat(),
+        false => [&crate::location::cwd(), &b"/"[..], name].concat(),
     }
 }
 

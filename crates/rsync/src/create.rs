@@ -44,7 +44,9 @@ impl Generator {
             // A dry run leaves a file where a directory would be made; nothing is below it.
             Err(error)
                 if error.kind() == io::ErrorKind::NotFound
-                    || self.recv.opts.dry_run && error.kind() == io::ErrorKind::NotADirectory =>
+                    || self.recv.opts.dry_run
+                        && !self.recv.opts.ignore_existing
+                        && error.kind() == io::ErrorKind::NotADirectory =>
             {
                 Ok(None)
             }
@@ -94,25 +96,33 @@ impl Generator {
         let linked = self.is_kept_dirlink(&path);
         let early = self.made_early.remove(&name) || name == b"." && self.recv.dest_made;
         let looked = if linked { self.look_through(&path) } else { self.look(&path) };
-        let Some(mut meta) = self.told(looked, &name) else {
+        let Some(mut meta) = self.told(unless_denied(looked), &name) else {
             self.skip_contents(&name);
             return Ok(false);
         };
+        if meta.is_none() && self.skipped_as_missing("directory", &name) {
+            self.skip_contents(&name);
+            return Ok(false);
+        }
         if let Some(found) = &meta
             && !found.is_dir()
         {
+            // What it holds is tried all the same, and finds no directory.
+            if self.skipped_by_presence(&path, entry, Some(found)) {
+                return Ok(true);
+            }
             if !self.make_room(&path, found, "directory", &name)? {
                 self.skip_failed_directory(&name);
                 return Ok(false);
             }
             meta = None;
         }
-        if self.recv.opts.existing && meta.is_none() {
-            self.skip_note("not creating new directory", &name);
-            self.skip_contents(&name);
-            return Ok(false);
-        }
         let new = meta.is_none() || early;
+        let flags = match &meta {
+            Some(meta) if !new => self.item_flags(&path, entry, Some(meta), false),
+            _ => self.alternate_directory(&path, entry, &name),
+        };
+        self.report_if_changed(index, flags, None)?;
         if meta.is_none() && !self.recv.opts.dry_run {
             meta = match self.make_directory(&path, entry) {
                 Ok(made) => Some(made),
@@ -123,11 +133,6 @@ impl Generator {
                 }
             };
         }
-        let flags = match &meta {
-            Some(meta) if !new => self.item_flags(&path, entry, Some(meta), false),
-            _ => self.alternate_directory(&path, entry, &name),
-        };
-        self.report_if_changed(index, flags, None)?;
         if let Some(meta) = meta
             && !self.recv.opts.dry_run
         {
@@ -184,7 +189,7 @@ impl Generator {
         if self.recv.opts.dry_run || self.recv.opts.list_only || !self.recv.keeps_time(entry) {
             return;
         }
-        if self.is_skipped(&name) || self.recv.opts.existing {
+        if self.is_skipped(&name) {
             return;
         }
         let Some(path) = self.recv.dest_path(&name) else { return };
@@ -194,9 +199,9 @@ impl Generator {
         let implied = entry.top_dir() && !entry.content_dir();
         let plain = implied && !self.recv.opts.implied_dirs && self.recv.opts.relative;
         let clear = match self.look(&path) {
-            Ok(None) => true,
-            Ok(Some(found)) if !found.is_dir() && !plain => {
-                matches!(self.clear_other(&path, &found, &name), Ok(true))
+            Ok(None) => !self.recv.opts.existing,
+            Ok(Some(found)) if !found.is_dir() && !plain && !self.recv.opts.ignore_existing => {
+                matches!(self.clear_other(&path, &found, "directory", &name), Ok(true))
             }
             _ => false,
         };
@@ -225,11 +230,35 @@ impl Generator {
             if new && !self.recv.opts.perms {
                 *perm |= meta.mode & 0o2000;
             }
-            if !self.recv.privileges.root {
-                *perm |= 0o700;
-            }
+        }
+        let perm = wanted.perm.unwrap_or(meta.mode & 0o7777);
+        let opened_up = !self.recv.privileges.root && perm & 0o700 != 0o700;
+        // What was just made for us to work in stays so until the end.
+        if opened_up && new {
+            wanted.perm = wanted.perm.map(|perm| perm | 0o700);
         }
         self.apply_to(path, meta, &wanted, name, false);
+        if opened_up {
+            self.open_up(path, perm, new, name);
+        }
+    }
+
+    /// Lets us work in a directory that keeps its owner out, until its end.
+    fn open_up(&mut self, path: &RelPath, perm: u32, done: bool, name: &[u8]) {
+        let set = match path.name() {
+            _ if done => Ok(()),
+            Some(base) => self.cache.parent(path).and_then(|dir| dir.chmod(base, perm | 0o700)),
+            None => self.cache.dir(path).and_then(|dir| dir.chmod_self(perm | 0o700)),
+        };
+        match set {
+            Ok(()) => {
+                self.opened_up.insert(name.to_vec(), perm);
+            }
+            Err(error) => {
+                let (what, shown) = ("failed to modify permissions on", self.recv.shown_path(name));
+                attributes::failed(&self.recv, Role::Generator, what, &shown, name, &error);
+            }
+        }
     }
 
     /// Sets what a directory should have once everything in it is done.
@@ -243,11 +272,11 @@ impl Generator {
         if implied && !self.recv.opts.implied_dirs && self.recv.opts.relative {
             return;
         }
-        let fix_perm = !self.recv.privileges.root && self.recv.opts.perms;
-        if !self.recv.keeps_time(&view) && !fix_perm {
+        let name = view.name();
+        let opened_up = self.opened_up.remove(&name);
+        if !self.recv.keeps_time(&view) && opened_up.is_none() {
             return;
         }
-        let name = view.name();
         let Some(path) = self.recv.dest_path(&name) else { return };
         if !self.unsettable.contains(&name)
             && let Ok(Some(meta)) = self.look(&path)
@@ -257,9 +286,7 @@ impl Generator {
             wanted.uid = None;
             wanted.gid = None;
             wanted.acls = None;
-            if !fix_perm {
-                wanted.perm = None;
-            }
+            wanted.perm = opened_up;
             self.apply_to(&path, &meta, &wanted, &name, false);
         }
     }
@@ -300,10 +327,9 @@ impl Generator {
         let name = entry.name();
         let opts = self.recv.opts.clone();
         let Some(path) = self.path(&name) else { return Ok(()) };
-        let Some(mut meta) = self.look_or_tell(&path, &name) else {
-            return Ok(());
-        };
-        if self.skipped_by_presence(meta.as_ref(), &name) {
+        let looked = unless_denied(self.look(&path));
+        let Some(mut meta) = self.told(looked, &name) else { return Ok(()) };
+        if self.skipped_by_presence(&path, entry, meta.as_ref()) {
             return Ok(());
         }
         let wanted_kind = if entry.is_link() {
@@ -458,34 +484,14 @@ impl Generator {
         Ok(())
     }
 
-    fn has_value(&mut self, path: &RelPath, entry: &EntryView<'_>, found: &Meta) -> bool {
+    pub(crate) fn has_value(
+        &mut self,
+        path: &RelPath,
+        entry: &EntryView<'_>,
+        found: &Meta,
+    ) -> bool {
         let Some(base) = path.name() else { return false };
         self.cache.parent(path).is_ok_and(|dir| same_value(dir, base, entry, found))
-    }
-
-    /// `--existing` and `--ignore-existing`.
-    pub fn skipped_by_presence(&self, meta: Option<&Meta>, name: &[u8]) -> bool {
-        if self.recv.opts.existing && meta.is_none() {
-            self.skip_note("not creating new file", name);
-            return true;
-        }
-        if self.recv.opts.ignore_existing && meta.is_some() {
-            if self.recv.opts.info.skip > 0 {
-                let rel = crate::scan::trim_root(name);
-                self.recv.reporter.info(&[rel, b" exists\n"].concat());
-            }
-            return true;
-        }
-        false
-    }
-
-    fn skip_note(&self, what: &str, name: &[u8]) {
-        if self.recv.opts.info.skip > 0 {
-            let mut line = format!("{what} \"").into_bytes();
-            line.extend_from_slice(crate::scan::trim_root(name));
-            line.extend_from_slice(b"\"\n");
-            self.recv.reporter.info(&line);
-        }
     }
 }
 
@@ -514,5 +520,14 @@ pub fn kind_word(entry: &EntryView<'_>) -> &'static str {
         "directory"
     } else {
         "regular file"
+    }
+}
+
+/// What cannot be looked at counts as missing: making something there will tell.
+fn unless_denied(looked: io::Result<Option<Meta>>) -> io::Result<Option<Meta>> {
+    use io::ErrorKind::{NotADirectory, PermissionDenied};
+    match looked {
+        Err(error) if matches!(error.kind(), PermissionDenied | NotADirectory) => Ok(None),
+        looked => looked,
     }
 }

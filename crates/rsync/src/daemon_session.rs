@@ -133,25 +133,27 @@ fn apply_module(opts: &mut Options, session: &DaemonSession) {
     if module.compresses_nothing() {
         opts.compress_level = Some(0);
     }
-    let cap = module.max_verbosity;
-    if opts.verbose > cap {
-        opts.verbose = cap;
-        let one = u8::from(cap > 0);
-        let two = u8::from(cap > 1);
-        let info = &mut opts.info;
-        for (level, most) in [
-            (&mut info.name, one + two),
-            (&mut info.backup, two),
-            (&mut info.mount, two),
-            (&mut info.remove, two),
-            (&mut info.skip, two),
-            (&mut info.copy, one),
-            (&mut info.del, one),
-            (&mut info.misc, one + two),
-            (&mut info.symsafe, one),
-        ] {
-            *level = (*level).min(most);
-        }
+    limit_verbosity(opts, module.max_verbosity);
+}
+
+/// Flags of `--info` are limited to what that many `-v` would give, however they were asked for.
+fn limit_verbosity(opts: &mut Options, cap: u8) {
+    opts.verbose = opts.verbose.min(cap);
+    let one = u8::from(cap > 0);
+    let two = u8::from(cap > 1);
+    let info = &mut opts.info;
+    for (level, most) in [
+        (&mut info.name, one + two),
+        (&mut info.backup, two),
+        (&mut info.mount, two),
+        (&mut info.remove, two),
+        (&mut info.skip, two),
+        (&mut info.copy, one),
+        (&mut info.del, one),
+        (&mut info.misc, one + two),
+        (&mut info.symsafe, one),
+    ] {
+        *level = (*level).min(most);
     }
 }
 

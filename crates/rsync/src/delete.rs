@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tree::dir::Dir;
+use tree::dir::{Dir, DirEntry};
 use tree::meta::Meta;
 use tree::path::{Name, NameBuf, RelPath};
 use wire::filter::Side;
@@ -15,7 +15,7 @@ use wire::flist::list::EntryView;
 use wire::message::Message;
 
 use crate::delete_when::{DelayedDeletion, child_name};
-use crate::fatal::Fatal;
+use crate::fatal::{Fatal, errno_text};
 use crate::generator::Generator;
 use crate::lists::Segment;
 use crate::merge_files::read_in_walk;
@@ -69,6 +69,7 @@ impl Generator {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => {
                 self.path_error("opendir", &name, &error);
+                self.recv.reporter.add_io_error(IO_GENERAL);
                 return Ok(());
             }
         };
@@ -77,7 +78,7 @@ impl Generator {
         }
         self.enter_filters(crate::scan::trim_root(&name));
         let mut extraneous = Vec::new();
-        for item in dir.read_entries().unwrap_or_default() {
+        for item in self.items_of(&dir, &name) {
             let full = child_name(&name, &item.name);
             if segment.list.find(&full).is_some() {
                 continue;
@@ -114,6 +115,49 @@ impl Generator {
         false
     }
 
+    /// What is in a directory of the destination. What cannot be looked at is told, and counts as an
+    /// error that keeps everything later from being deleted.
+    fn items_of(&mut self, dir: &Dir, name: &[u8]) -> Vec<DirEntry> {
+        let items = match dir.read_entries() {
+            Ok(items) => items,
+            Err(error) => {
+                self.path_error("opendir", name, &error);
+                self.recv.reporter.add_io_error(IO_GENERAL);
+                return Vec::new();
+            }
+        };
+        let searched = if self.recv.privileges.root { Ok(()) } else { dir.check_search() };
+        let Err(error) = searched else { return items };
+        for item in items {
+            let shown = self.recv.shown_path(&child_name(name, &item.name));
+            let mut line = b"rsync: [generator] readlink_stat(".to_vec();
+            line.extend_from_slice(&self.recv.reporter.quoted(&shown));
+            line.extend_from_slice(format!(") failed: {}", errno_text(&error)).as_bytes());
+            self.recv.reporter.error_line(&line);
+            self.recv.reporter.add_io_error(IO_GENERAL);
+        }
+        Vec::new()
+    }
+
+    /// Tells that something could not be deleted.
+    fn delete_failed(&self, call: &str, name: &[u8], error: &io::Error) {
+        let rel = crate::scan::trim_root(name);
+        let mut line = format!("rsync: [generator] delete_file: {call}(").into_bytes();
+        line.extend_from_slice(rel);
+        line.extend_from_slice(format!(") failed: {}", errno_text(error)).as_bytes());
+        let text = String::from_utf8_lossy(&line).into_owned();
+        self.recv.reporter.problem(name, crate::problem::ProblemKind::Failed, text);
+        self.recv.reporter.error_line(&line);
+    }
+
+    fn in_the_way(&self, new: &str, name: &[u8]) {
+        let mut line = format!("could not make way for new {new}: ").into_bytes();
+        line.extend_from_slice(crate::scan::trim_root(name));
+        let text = String::from_utf8_lossy(&line).into_owned();
+        self.recv.reporter.problem(name, crate::problem::ProblemKind::Failed, text);
+        self.recv.reporter.error_line(&line);
+    }
+
     fn on_root_device(&mut self, dir: &Dir) -> bool {
         let Ok(meta) = dir.stat_self() else { return false };
         if self.root_device.is_none() {
@@ -136,7 +180,7 @@ impl Generator {
             let path = crate::scan::clean(crate::scan::trim_root(&path));
             match !dir.starts_with(b"/") && recv.hidden_by_daemon(&path, false) {
                 true => None,
-                false => read_in_walk(cache, recv.start.module(), dir, file),
+                false => read_in_walk(cache, recv.start.rules_within(), dir, file),
             }
         });
         recv.reporter.explain_refusal();
@@ -177,7 +221,7 @@ impl Generator {
         name: &[u8],
     ) -> Result<bool, Fatal> {
         if !found.is_dir() {
-            return self.clear_other(path, found, name);
+            return self.clear_other(path, found, new, name);
         }
         let Some(base) = path.name().map(Name::to_owned) else { return Ok(false) };
         let Ok(dir) = self.cache.parent(path).cloned() else { return Ok(false) };
@@ -196,13 +240,8 @@ impl Generator {
         if removed {
             return Ok(true);
         }
-        let rel = crate::scan::trim_root(name);
         self.tell_not_empty(name);
-        let mut line = format!("could not make way for new {new}: ").into_bytes();
-        line.extend_from_slice(rel);
-        let text = String::from_utf8_lossy(&line).into_owned();
-        self.recv.reporter.problem(name, crate::problem::ProblemKind::Failed, text);
-        self.recv.reporter.error_line(&line);
+        self.in_the_way(new, name);
         Ok(false)
     }
 
@@ -211,6 +250,7 @@ impl Generator {
         &mut self,
         path: &RelPath,
         found: &Meta,
+        new: &str,
         name: &[u8],
     ) -> Result<bool, Fatal> {
         if self.recv.opts.dry_run {
@@ -226,7 +266,8 @@ impl Generator {
         match done {
             Ok(()) => Ok(true),
             Err(error) => {
-                self.path_error("delete_file: unlink", name, &error);
+                self.delete_failed("unlink", name, &error);
+                self.in_the_way(new, name);
                 Ok(false)
             }
         }
@@ -272,7 +313,7 @@ impl Generator {
                     return false;
                 }
                 _ => {
-                    self.path_error("delete_file: rmdir", name, &error);
+                    self.delete_failed("rmdir", name, &error);
                     return false;
                 }
             }
@@ -306,7 +347,7 @@ impl Generator {
             if let Err(error) = done
                 && error.kind() != io::ErrorKind::NotFound
             {
-                self.path_error("delete_file: unlink", name, &error);
+                self.delete_failed("unlink", name, &error);
                 return false;
             }
         }
@@ -390,7 +431,7 @@ impl Generator {
         self.enter_filters(crate::scan::trim_root(name));
         let device = inner.stat_self().map(|m| m.dev).ok();
         let mut level = Level { dir: inner, name: name.to_vec(), left: Vec::new(), kept: false };
-        for item in level.dir.read_entries().unwrap_or_default() {
+        for item in self.items_of(&level.dir, name) {
             let full = [name, b"/", item.name.as_bytes()].concat();
             let is_dir = item.is_dir(&level.dir);
             let rel = crate::scan::trim_root(&full);

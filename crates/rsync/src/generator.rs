@@ -68,6 +68,8 @@ pub struct Generator {
     pub made_early: HashSet<Vec<u8>>,
     /// Directories whose attributes could not be set.
     pub unsettable: HashSet<Vec<u8>>,
+    /// Directories that keep their owner out and were opened to work in, with the bits they get.
+    pub opened_up: HashMap<Vec<u8>, u32>,
     /// Directories the walk went through, for their times at the end (without incremental
     /// recursion): their list positions.
     finished_dirs: Vec<usize>,
@@ -128,6 +130,7 @@ impl Generator {
             skip_below: None,
             made_early: HashSet::new(),
             unsettable: HashSet::new(),
+            opened_up: HashMap::new(),
             finished_dirs: Vec::new(),
             redo: Vec::new(),
             redoing: false,
@@ -383,9 +386,7 @@ impl Generator {
             self.member_reached(&entry);
             self.entry(segment, pos, &entry, index)?;
             self.member_passed(&entry)?;
-            if let Some(wants) = &self.recv.wants {
-                wants.decided(index.saturating_add(1));
-            }
+            self.recv.decided(index.saturating_add(1));
             // A whole list begins to be answered at once, and goes on being answered steadily.
             let due = !inc && pos.is_multiple_of(FLUSH_STEP);
             if due || self.writer.is_full() {
@@ -394,9 +395,7 @@ impl Generator {
                 self.close_lists()?;
             }
         }
-        if let Some(wants) = &self.recv.wants {
-            wants.decided(segment.end());
-        }
+        self.recv.decided(segment.end());
         if let Some(walk) = self.walks.iter_mut().find(|w| Arc::ptr_eq(&w.segment, segment)) {
             walk.walked = true;
         }

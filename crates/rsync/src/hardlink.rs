@@ -128,7 +128,7 @@ impl Generator {
             return false;
         };
         let missing = matches!(self.look(&path), Ok(None));
-        missing && self.skipped_by_presence(None, &name)
+        missing && self.skipped_as_missing("file", &name)
     }
 
     /// Whether something of the entry's kind already stands at its place, so that it can lead.

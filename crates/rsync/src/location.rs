@@ -4,6 +4,8 @@
 //! is wrong with them together. Called by the client after the options are known. Nothing is
 //! looked up or opened.
 
+use std::os::unix::ffi::OsStringExt;
+
 use wire::exit::ExitCode;
 
 use crate::options::Options;
@@ -331,6 +333,11 @@ fn further_source(first: &Location, next: Location, word: &[u8]) -> Result<Locat
         (Location::Shell { .. }, Location::Daemon { .. })
         | (Location::Daemon { .. }, Location::Shell { .. }) => Err(other_form()),
     }
+}
+
+/// The working directory, as bytes; empty when it cannot be told.
+pub fn cwd() -> Vec<u8> {
+    std::env::current_dir().map(|d| d.into_os_string().into_vec()).unwrap_or_default()
 }
 
 #[cfg(test)]

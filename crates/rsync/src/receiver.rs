@@ -717,8 +717,13 @@ impl ReceiverRole {
         old: Option<&Meta>,
         name: &[u8],
     ) {
-        let wanted =
-            attributes::wanted(&self.recv, entry, old.filter(|m| self.recv.takes_content(m)));
+        // What could not be read gave nothing, its mode neither.
+        let all_read = self.recv.privileges.root || self.recv.opts.perms;
+        let devices = self.recv.opts.rights.write_devices;
+        let counts = |old: &&Meta| {
+            self.recv.takes_content(old) && (all_read || dir.open_content(base, devices).is_ok())
+        };
+        let wanted = attributes::wanted(&self.recv, entry, old.filter(counts));
         let mut failed = Vec::new();
         let (acls, attributes) = (wanted.acls, entry.xattrs());
         if acls.is_some() || attributes.is_some() {
@@ -741,16 +746,12 @@ impl ReceiverRole {
         if failed.is_empty() {
             failed = stage.set_attributes(wanted.uid, wanted.gid, times, wanted.perm);
         }
+        let shown = match stage.is_in_place() {
+            true => self.recv.shown_path(name),
+            false => self.recv.shown_temp(name),
+        };
         for (what, error) in failed {
-            let recv = &self.recv;
-            attributes::failed(
-                recv,
-                Role::Receiver,
-                what,
-                &self.recv.shown_temp(name),
-                name,
-                &error,
-            );
+            attributes::failed(&self.recv, Role::Receiver, what, &shown, name, &error);
         }
     }
 
@@ -906,6 +907,7 @@ pub fn read_segment(
         if entry.is_reg() || entry.is_link() {
             recv.listed_size.fetch_add(entry.len, Ordering::Relaxed);
         }
+        list.room()?;
         list.push(entry);
         if let Some(heading) = heading {
             heading.count(&recv.reporter, list.len());

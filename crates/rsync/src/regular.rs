@@ -46,7 +46,8 @@ impl Generator {
             return Ok(());
         };
         self.size_device(&path, meta.as_mut());
-        if self.skipped_by_presence(meta.as_ref(), &name) || self.newer(entry, meta.as_ref(), &name)
+        if self.skipped_by_presence(&path, entry, meta.as_ref())
+            || self.newer(entry, meta.as_ref(), &name)
         {
             return Ok(());
         }
@@ -56,7 +57,7 @@ impl Generator {
             if found.is_dir() && !self.make_room(&path, found, "regular file", &name)? {
                 return Ok(());
             }
-            if !found.is_dir() && !self.clear_other(&path, found, &name)? {
+            if !found.is_dir() && !self.clear_other(&path, found, "regular file", &name)? {
                 return Ok(());
             }
             meta = None;

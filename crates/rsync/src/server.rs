@@ -98,6 +98,7 @@ pub struct ServerEnd {
 /// Serves one client.
 pub fn run(run: ServerRun) -> ServerEnd {
     let mut opts = run.opts;
+    opts.trust_links();
     if let Some(daemon) = &run.daemon
         && daemon.timeout_s != 0
         && (opts.timeout_s == 0 || opts.timeout_s > daemon.timeout_s)
@@ -156,7 +157,7 @@ impl Server {
     /// Where paths begin, without a daemon.
     fn source_start(&self) -> SourceStart {
         match &self.restricted {
-            None => SourceStart::Operator { cwd: crate::client::cwd() },
+            None => SourceStart::Operator { cwd: crate::location::cwd() },
             Some(root) => SourceStart::Module { root: root.clone(), confined: false },
         }
     }
@@ -194,6 +195,9 @@ impl Server {
         if let Some(daemon) = &daemon
             && let Err(fatal) = self.greet(daemon, &agreed, &mut writer)
         {
+            return Err(self.tell(fatal, &agreed, &mut reader, &mut writer));
+        }
+        if let Err(fatal) = crate::copy_as::take_on(&self.opts) {
             return Err(self.tell(fatal, &agreed, &mut reader, &mut writer));
         }
         let result = if self.opts.sender {
@@ -352,7 +356,7 @@ impl Server {
             daemon_chmod: None,
             requested: None,
             start: match &self.restricted {
-                None => DestStart::Operator { cwd: crate::client::cwd() },
+                None => DestStart::operator(&self.opts),
                 Some(root) => DestStart::Module { root: root.clone(), confined: false },
             },
             tames_links: false,
@@ -532,7 +536,7 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
         daemon_filters: None,
         daemon_chmod: None,
         requested: None,
-        start: DestStart::Operator { cwd: crate::client::cwd() },
+        start: DestStart::operator(&half.opts),
         dest: half.dest,
         local: true,
         // Locally the option only undoes what is munged in the source.

@@ -151,8 +151,11 @@ impl Dir {
         let pinned = openat(self.fd(), name.as_bytes(), pin, Mode::empty())?;
         let meta = handle_meta(pinned.as_fd())?;
         let ours = meta.uid == rustix::process::geteuid().as_raw();
-        if !meta.is_file() || !ours || meta.mode & 0o200 != 0 {
+        if !meta.is_file() || meta.mode & 0o200 != 0 {
             return Err(Errno::ACCESS.into());
+        }
+        if !ours {
+            return Err(Errno::PERM.into());
         }
         chmod_handle(pinned.as_fd(), meta.mode | 0o200).map_err(|_| Errno::ACCESS)?;
         let opened = openat(self.fd(), name.as_bytes(), flags, Mode::empty());

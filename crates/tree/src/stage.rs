@@ -321,7 +321,7 @@ impl Stage {
         if !times.is_empty() {
             let done = timestamps(times).and_then(|times| futimens(&self.file, &times));
             if let Err(error) = done {
-                failed.push(("failed to set times on", error.into()));
+                return vec![("failed to set times on", error.into())];
             }
         }
         if let Some(perm) = perm.map(|perm| perm & 0o7777).filter(|perm| Some(*perm) != has)

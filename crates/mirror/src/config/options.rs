@@ -79,6 +79,9 @@ fn for_mirror(mut options: Options) -> Result<Options, BadWords> {
         (options.stop_at.is_some(), "--stop-at (or the like)"),
         (options.batch.write.is_some() || options.batch.only, "--write-batch (or the like)"),
         (options.batch.read.is_some(), "--read-batch"),
+        (options.copy_as.is_some(), "--copy-as"),
+        (options.insecure_links, "--insecure-links"),
+        (options.given.max_alloc.is_some(), "--max-alloc"),
         // These leave the target other than the source.
         (options.append != Append::Off, "--append"),
         (compares, "--compare-dest"),

@@ -275,7 +275,6 @@ pub const ROWS: &[Row] = &[
         "SIZE",
         "force a fixed checksum block-size",
     ),
-    Row::refused(Text, &["max-alloc"], b"", &[], "change a limit relating to memory alloc"),
     Row::value(
         Opt::WriteBatch,
         Text,
@@ -302,6 +301,15 @@ pub const ROWS: &[Row] = &[
         &[],
         "FILE",
         "read a batched update from FILE",
+    ),
+    Row::value(
+        Opt::MaxAlloc,
+        Size,
+        &["max-alloc"],
+        b"",
+        &[],
+        "SIZE",
+        "change a limit relating to memory alloc",
     ),
     Row::value(
         Opt::StopAfter,

@@ -1,0 +1,69 @@
+//! `--existing` and `--ignore-existing`: what is left alone because it is missing or there.
+
+use tree::meta::Meta;
+use tree::path::RelPath;
+use wire::flist::list::EntryView;
+
+use crate::generator::Generator;
+
+/// The kind of an item, from its mode.
+const KIND: u32 = 0o170_000;
+
+impl Generator {
+    /// Whether an item is passed over; tells where that is asked for. Two directories are not the
+    /// business of `--ignore-existing`.
+    pub fn skipped_by_presence(
+        &mut self,
+        path: &RelPath,
+        entry: &EntryView<'_>,
+        meta: Option<&Meta>,
+    ) -> bool {
+        let name = entry.name();
+        let Some(meta) = meta else { return self.skipped_as_missing("file", &name) };
+        if !self.recv.opts.ignore_existing {
+            return false;
+        }
+        let how = match self.recv.opts.info.skip {
+            0 => return true,
+            1 => "",
+            _ => self.how_it_differs(path, entry, meta),
+        };
+        let rel = crate::scan::trim_root(&name);
+        self.recv.reporter.info(&[rel, b" exists", how.as_bytes(), b"\n"].concat());
+        true
+    }
+
+    /// Whether something that is missing stays so.
+    pub fn skipped_as_missing(&self, kind: &str, name: &[u8]) -> bool {
+        if self.recv.opts.existing && self.recv.opts.info.skip > 0 {
+            let mut line = format!("not creating new {kind} \"").into_bytes();
+            line.extend_from_slice(crate::scan::trim_root(name));
+            line.extend_from_slice(b"\"\n");
+            self.recv.reporter.info(&line);
+        }
+        self.recv.opts.existing
+    }
+
+    fn how_it_differs(
+        &mut self,
+        path: &RelPath,
+        entry: &EntryView<'_>,
+        meta: &Meta,
+    ) -> &'static str {
+        if entry.mode() & KIND != meta.mode & KIND {
+            return " (type change)";
+        }
+        let same = match path.name() {
+            Some(base) if entry.is_reg() => {
+                let dir = self.cache.parent(path).cloned();
+                self.is_unchanged(dir, base, entry, meta)
+            }
+            _ => self.has_value(path, entry, meta),
+        };
+        if !same {
+            return if self.recv.opts.checksum { " (sum change)" } else { " (file change)" };
+        }
+        let flags = self.item_flags(path, entry, Some(meta), false);
+        if flags == wire::itemize::ItemFlags::NONE { " (uptodate)" } else { " (attr change)" }
+    }
+}
