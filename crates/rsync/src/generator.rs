@@ -386,9 +386,7 @@ impl Generator {
             self.member_reached(&entry);
             self.entry(segment, pos, &entry, index)?;
             self.member_passed(&entry)?;
-            if let Some(wants) = &self.recv.wants {
-                wants.decided(index.saturating_add(1));
-            }
+            self.recv.decided(index.saturating_add(1));
             // A whole list begins to be answered at once, and goes on being answered steadily.
             let due = !inc && pos.is_multiple_of(FLUSH_STEP);
             if due || self.writer.is_full() {
@@ -397,9 +395,7 @@ impl Generator {
                 self.close_lists()?;
             }
         }
-        if let Some(wants) = &self.recv.wants {
-            wants.decided(segment.end());
-        }
+        self.recv.decided(segment.end());
         if let Some(walk) = self.walks.iter_mut().find(|w| Arc::ptr_eq(&w.segment, segment)) {
             walk.walked = true;
         }

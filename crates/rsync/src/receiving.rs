@@ -232,6 +232,13 @@ impl Receiving {
         found.is_file() || self.opts.rights.write_devices && found.is_device()
     }
 
+    /// Of a batch nothing below this index will be wanted any more.
+    pub fn decided(&self, end: i32) {
+        if let Some(wants) = &self.wants {
+            wants.decided(end);
+        }
+    }
+
     /// Tells the generator something; a generator that is gone needs no telling.
     pub fn note(&self, note: Note) {
         let _ = self.notes.send(note);

@@ -77,11 +77,11 @@ fn for_mirror(mut options: Options) -> Result<Options, BadWords> {
         (options.prune_empty_dirs, "--prune-empty-dirs"),
         (options.old_dirs, "--old-dirs"),
         (options.stop_at.is_some(), "--stop-at (or the like)"),
+        (options.batch.write.is_some() || options.batch.only, "--write-batch (or the like)"),
+        (options.batch.read.is_some(), "--read-batch"),
         (options.copy_as.is_some(), "--copy-as"),
         (options.insecure_links, "--insecure-links"),
         (options.given.max_alloc.is_some(), "--max-alloc"),
-        (options.batch.write.is_some() || options.batch.only, "--write-batch (or the like)"),
-        (options.batch.read.is_some(), "--read-batch"),
         // These leave the target other than the source.
         (options.append != Append::Off, "--append"),
         (compares, "--compare-dest"),
@@ -113,7 +113,7 @@ fn for_mirror(mut options: Options) -> Result<Options, BadWords> {
 
 /// The content of a file of rules. Errors: a line that names it.
 pub(super) fn read_rules(path: &[u8]) -> Result<Vec<u8>, String> {
-    super::file::read(Path::new(OsStr::from_bytes(path)))
+    std::fs::read(Path::new(OsStr::from_bytes(path)))
         .map_err(|error| format!("{}: {error}", String::from_utf8_lossy(path)))
 }
 

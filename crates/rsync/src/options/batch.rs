@@ -36,6 +36,13 @@ impl BatchFile {
         }
     }
 
+    /// Keeps the command line for the script, where one is written.
+    pub(super) fn keep_words(&mut self, words: &[Vec<u8>]) {
+        if self.write.is_some() {
+            self.words = words.to_vec();
+        }
+    }
+
     pub(super) fn apply(&mut self, opt: Opt, value: Vec<u8>, server: bool) {
         match opt {
             Opt::WriteBatch if server => self.ignored.push("--write-batch"),

@@ -279,9 +279,7 @@ pub fn parse_refusing(
     }
     let other_half = super::remote_half::of(&draft, &words, env);
     let mut options = check::finish(draft, &words, env)?;
-    if options.batch.write.is_some() {
-        options.batch.words = args.to_vec();
-    }
+    options.batch.keep_words(args);
     options.given.other_half = other_half;
     Ok(Parsed { options, words, action: Action::Run })
 }

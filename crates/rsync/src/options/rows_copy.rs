@@ -276,15 +276,6 @@ pub const ROWS: &[Row] = &[
         "force a fixed checksum block-size",
     ),
     Row::value(
-        Opt::MaxAlloc,
-        Size,
-        &["max-alloc"],
-        b"",
-        &[],
-        "SIZE",
-        "change a limit relating to memory alloc",
-    ),
-    Row::value(
         Opt::WriteBatch,
         Text,
         &["write-batch"],
@@ -310,6 +301,15 @@ pub const ROWS: &[Row] = &[
         &[],
         "FILE",
         "read a batched update from FILE",
+    ),
+    Row::value(
+        Opt::MaxAlloc,
+        Size,
+        &["max-alloc"],
+        b"",
+        &[],
+        "SIZE",
+        "change a limit relating to memory alloc",
     ),
     Row::value(
         Opt::StopAfter,
