@@ -413,7 +413,9 @@ impl Generator {
     /// Tells whoever prints that an item was deleted.
     fn tell_deleted(&mut self, name: &[u8], dir: bool) {
         let rel = crate::scan::trim_root(name).to_vec();
-        if self.recv.server {
+        if self.recv.server && !self.recv.agreed.protocol.has_item_flags() {
+            self.printer.deleted_untold(&self.recv.reporter, &rel, dir);
+        } else if self.recv.server {
             self.printer.log_deleted(&self.recv.reporter, &rel, dir);
             self.writer.message(&Message::Deleted { name: rel, dir });
         } else {

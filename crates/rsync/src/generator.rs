@@ -120,9 +120,9 @@ impl Generator {
             cache,
             basis: BasisWalk::new(&recv),
             shelves: Shelves::default(),
+            ndx: NdxWriter::of(recv.agreed.protocol),
             recv,
             writer,
-            ndx: NdxWriter::new(),
             notes,
             walks: VecDeque::new(),
             skip_below: None,
@@ -238,7 +238,9 @@ impl Generator {
         while self.recv.opts.delay_updates && self.answers < 2 {
             self.wait()?;
         }
-        self.mark_done();
+        if self.recv.agreed.protocol.has_third_phase() {
+            self.mark_done();
+        }
         if self.deletes_late() {
             while !self.data_ended {
                 self.wait()?;
@@ -520,7 +522,10 @@ impl Generator {
         if head.xname.is_some() {
             head.iflags |= ItemFlags::XNAME_FOLLOWS;
         }
-        self.request_head(&head)
+        match self.recv.agreed.protocol.has_item_flags() {
+            true => self.request_head(&head),
+            false => self.tell_untold(&head),
+        }
     }
 
     /// Writes an item record if there is anything to say of an item that needs no data.
@@ -561,7 +566,7 @@ impl Generator {
 
     /// Writes a record; of a request the sum head follows by the caller.
     pub fn request_head(&mut self, head: &ItemHead) -> Result<(), Fatal> {
-        head.encode(&mut self.writer.data, &mut self.ndx)?;
+        head.encode(&mut self.writer.data, &mut self.ndx, self.recv.agreed.protocol)?;
         self.put_xattr_request(head.iflags);
         Ok(())
     }

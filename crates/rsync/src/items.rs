@@ -113,6 +113,13 @@ impl ItemPrinter {
         }
     }
 
+    /// A server's printer for what the protocol has no records of, so that only this side can tell
+    /// it: names, where they are told.
+    pub fn for_untold(&self) -> ItemPrinter {
+        let names = || Arc::new(OutFormat::parse(b"%n%L"));
+        ItemPrinter { format: (self.opts.info.name > 0).then(names), ..self.clone() }
+    }
+
     /// Learns which sums the two sides agreed on.
     pub fn set_sums(&mut self, agreed: &Agreed) {
         self.sum = if self.opts.checksum { agreed.list_sum } else { agreed.transfer_sum.kind };
@@ -272,6 +279,12 @@ impl ItemPrinter {
         if self.opts.info.del > 0 || format.is_some_and(OutFormat::shows_deletions) {
             reporter.say(&deletion_line(format, name, dir));
         }
+    }
+
+    /// Shows a deletion that the protocol has no message for, from a server.
+    pub fn deleted_untold(&self, reporter: &Reporter, name: &[u8], dir: bool) {
+        let format = self.opts.out_format.as_ref().map(|text| Arc::new(OutFormat::parse(text)));
+        ItemPrinter { format, ..self.clone() }.deleted(reporter, name, dir);
     }
 
     /// Notes one in the log of the run.

@@ -318,6 +318,17 @@ fn further_source(first: &Location, next: Location, word: &[u8]) -> Result<Locat
     }
 }
 
+/// The paths of this machine among locations.
+pub fn local_paths(sources: &[Location]) -> Vec<Vec<u8>> {
+    sources
+        .iter()
+        .filter_map(|source| match source {
+            Location::Local(path) => Some(path.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
 #[cfg(test)]
 #[path = "location_tests.rs"]
 mod tests;

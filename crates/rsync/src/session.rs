@@ -88,7 +88,7 @@ pub fn receive(setup: ReceivingSetup) -> ReceiveEnd {
         Err(failed) => return ReceiveEnd::not_started(failed.0, Err(failed.1)),
     };
     let mut decoder = Decoder::new(flist_options(&recv.opts, &recv.agreed));
-    let mut ndx_in = NdxReader::new();
+    let mut ndx_in = NdxReader::of(recv.agreed.protocol);
     let started = first_lists(&recv, &mut reader, &mut decoder, &mut ndx_in, &printer);
     let empty = match started.and_then(|()| prepare(&mut recv, &dest)) {
         Ok(empty) => empty,
@@ -289,6 +289,8 @@ fn first_lists(
             }
             recv.control.stopped()?;
         }
+        decoder.last_word(reader)?;
+        recv.reporter.add_io_error(decoder.take_io_error());
         recv.control.list_complete.store(true, Ordering::Release);
         recv.note(Note::Segment(segment));
         return Ok(());

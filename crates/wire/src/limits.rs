@@ -138,6 +138,9 @@ pub const XATTR_HELD_BYTES_MAX: usize = 1 << 30;
 /// windows and the receiver's buffers hold one block. Beyond: exit 2.
 pub const BLOCK_LEN_MAX: u32 = 131_072;
 
+/// The same below protocol 30. Beyond: exit 2.
+pub const OLD_BLOCK_LEN_MAX: u32 = 1 << 29;
+
 /// Most bytes of weak and strong sums for one file: the cap that the reference program puts on any
 /// one object. Beyond: exit 22.
 pub const SUM_BYTES_MAX: u64 = 1 << 30;

@@ -7,6 +7,7 @@
 //! the module. That cleaning is convenience: confinement is the business of `tree::root`.
 
 use wire::limits::{DAEMON_ARG_LEN_MAX, DAEMON_ARGS_MAX};
+use wire::version::Protocol;
 
 use super::deadline::{PhaseError, TextStream};
 use super::glob;
@@ -23,25 +24,28 @@ pub struct Arguments {
     pub paths: Vec<Vec<u8>>,
 }
 
-/// Reads the list or lists.
-pub fn read(stream: &mut TextStream) -> Result<Arguments, PhaseError> {
-    let outer = read_list(stream)?;
+/// Reads the list or lists. The words of the first end as the protocol says, those of the second
+/// always in NULs.
+pub fn read(stream: &mut TextStream, protocol: Protocol) -> Result<Arguments, PhaseError> {
+    let end = if protocol.has_nul_arguments() { 0 } else { b'\n' };
+    let outer = read_list(stream, end)?;
     let (mut options, mut paths) = split_at_dot(outer);
     options.iter_mut().for_each(|word| *word = without_escapes(word));
     if has_letter(&options, b's', &["--secluded-args", "--protect-args"]) {
         // The first word of the second list is the program's name.
-        let (inner, inner_paths) = split_at_dot(read_list(stream)?.into_iter().skip(1).collect());
+        let (inner, inner_paths) =
+            split_at_dot(read_list(stream, 0)?.into_iter().skip(1).collect());
         options.extend(inner);
         paths = inner_paths;
     }
     Ok(Arguments { options, paths })
 }
 
-fn read_list(stream: &mut TextStream) -> Result<Vec<Vec<u8>>, PhaseError> {
+fn read_list(stream: &mut TextStream, end: u8) -> Result<Vec<Vec<u8>>, PhaseError> {
     let mut words = Vec::new();
     let mut total = 0usize;
     loop {
-        let word = stream.word(0, DAEMON_ARG_LEN_MAX)?;
+        let word = stream.word(end, DAEMON_ARG_LEN_MAX)?;
         if word.is_empty() {
             return Ok(words);
         }

@@ -207,7 +207,7 @@ impl Connection<'_> {
         self.check_access(&before)?;
         let slot = self.take_slot(&before)?;
         self.stream.lower_limit(before.timeout_s);
-        let admitted = login::login(self, &before, &greeting)?;
+        let admitted = login::login(self, &before, (&greeting, protocol))?;
         self.set_variable("RSYNC_USER_NAME", admitted.user.clone());
         let mut module = self.find_module(&name)?;
         module.read_only = admitted.read_only.unwrap_or(module.read_only);
@@ -236,7 +236,7 @@ impl Connection<'_> {
         let entered = enter::enter(&module, plan)?;
         self.stream.begin_phase();
         self.stream.write(b"@RSYNCD: OK\n")?;
-        let arguments = arguments::read(&mut self.stream)?;
+        let arguments = arguments::read(&mut self.stream, protocol)?;
         self.stream.end_phase();
         let paths = module_paths(&arguments, &module.name, &entered)?;
         let user = admitted.user;

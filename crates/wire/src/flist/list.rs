@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::checksum::strong::Digest;
 use crate::flist::acls::{AclRef, Acls};
 use crate::flist::entry::{Entry, HardLink};
-use crate::flist::order::compare;
+use crate::flist::order::Order;
 use crate::flist::xattrs::Xattrs;
 
 const NONE: u32 = u32::MAX;
@@ -54,6 +54,7 @@ struct Extra {
 pub struct FileList {
     start: i32,
     parent: Option<i32>,
+    sorting: Order,
     arena: Vec<u8>,
     /// Offset and length of each distinct directory name.
     dirs: Vec<(u32, u16)>,
@@ -68,11 +69,17 @@ impl FileList {
         FileList {
             start,
             parent,
+            sorting: Order::Components,
             arena: Vec::new(),
             dirs: Vec::new(),
             entries: Vec::new(),
             extras: Vec::new(),
         }
+    }
+
+    /// The same list, to be sorted so.
+    pub fn in_order(self, sorting: Order) -> FileList {
+        FileList { sorting, ..self }
     }
 
     /// Adds an entry; its access control lists and extended attributes only by their
@@ -175,7 +182,11 @@ impl FileList {
                 continue;
             }
             let survivor = (0..at).rev().find(|&i| self.entries[i].marks & INACTIVE == 0);
-            if let Some(survivor) = survivor {
+            if let Some(survivor) = survivor.filter(|&i| is_dir && !self.get(i).is_dir()) {
+                self.entries[survivor].marks |= INACTIVE;
+                continue;
+            }
+            if let Some(survivor) = survivor.filter(|_| is_dir) {
                 let marks = self.entries[at].marks;
                 let kept = &mut self.entries[survivor].marks;
                 // Implied only if both were; content if either has it.
@@ -185,7 +196,7 @@ impl FileList {
             }
             self.entries[at].marks |= INACTIVE;
         }
-        if receiving {
+        if receiving && self.sorting == Order::Components {
             self.drop_files_named_as_directories();
         }
     }
@@ -249,9 +260,10 @@ impl FileList {
         let (left, right) =
             (EntryView { list: self, packed: a }, EntryView { list: self, packed: b });
         if a.dir == b.dir {
-            return compare(left.base_name(), left.is_dir(), right.base_name(), right.is_dir());
+            let (a, b) = (left.base_name(), right.base_name());
+            return self.sorting.compare(a, left.is_dir(), b, right.is_dir());
         }
-        compare(&left.name(), left.is_dir(), &right.name(), right.is_dir())
+        self.sorting.compare(&left.name(), left.is_dir(), &right.name(), right.is_dir())
     }
 
     /// Index of the first entry.
@@ -289,11 +301,11 @@ impl FileList {
         // A peer may list a directory and something else of one name; only one of them is active.
         [false, true].into_iter().find_map(|is_dir| {
             let found = self.search(name, is_dir).ok()?;
-            // Of equal entries the first is the active one.
-            let first = (0..=found).rev().take_while(|&i| {
-                self.order(&self.entries[i], &self.entries[found]) == Ordering::Equal
-            });
-            first.last().filter(|&at| self.is_active(at))
+            // Of equal entries one is active, most often the first.
+            let equal =
+                |&i: &usize| self.order(&self.entries[i], &self.entries[found]) == Ordering::Equal;
+            let first = (0..=found).rev().take_while(equal).last()?;
+            (first..self.entries.len()).take_while(equal).find(|&at| self.is_active(at))
         })
     }
 
@@ -303,7 +315,7 @@ impl FileList {
             let view = EntryView { list: self, packed };
             probe.clear();
             view.write_name(&mut probe);
-            compare(&probe, view.is_dir(), name, is_dir)
+            self.sorting.compare(&probe, view.is_dir(), name, is_dir)
         })
     }
 }
