@@ -115,8 +115,7 @@ fn read_secluded() -> Result<Vec<Vec<u8>>, UsageError> {
             0 => words.push(std::mem::take(&mut word)),
             other => word.push(other),
         }
-        if words.len() > wire::limits::DAEMON_ARGS_MAX || total > wire::limits::FILES_FROM_BYTES_MAX
-        {
+        if words.len() > wire::limits::DAEMON_ARGS_MAX || wire::limits::too_big(total) {
             return Err(broken());
         }
     }

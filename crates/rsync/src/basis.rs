@@ -128,7 +128,7 @@ fn resolve(start: &DestStart, root: &Root, path: &RelPath) -> io::Result<Dir> {
     match root.dir_itself(path) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENOTDIR)) => {
             let found = match start {
-                DestStart::Operator { .. } => root.below_trusted(path.as_bytes()),
+                DestStart::Operator { bound, .. } => bound.dir(root, path.as_bytes()),
                 DestStart::Module { root: module, .. } => module.dir_within(root, path.as_bytes()),
             };
             found.map(|root| root.top().clone())

@@ -3,15 +3,13 @@
 //! Steps: connect (daemon, remote shell, or an in-process pair), agree, exchange filter rules and
 //! names, run the sender or the receiving roles, print the closing lines, make the exit code.
 
-use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use wire::exit::ExitCode;
-use wire::filter::FilterList;
-use wire::filter::RequestedNames;
 use wire::filter::requested::RequestShape;
+use wire::filter::{FilterList, RequestedNames};
 use wire::message::{Message, MessagePolicy};
 use wire::version::Protocol;
 
@@ -25,7 +23,7 @@ use crate::fatal::Fatal;
 use crate::files_from;
 use crate::items::ItemPrinter;
 use crate::link::{LinkReader, LinkWriter, Traffic};
-use crate::location::Location;
+use crate::location::{Location, cwd, local_paths};
 use crate::merge_files::implied_rules;
 use crate::options::{FilesFrom, Options};
 use crate::problem::Outcome;
@@ -47,6 +45,7 @@ pub fn run(
 ) -> Outcome {
     let console = ErrorSide::where_asked(console, opts.stderr);
     let mut reporter = Reporter::new(console.clone(), opts.quiet, opts.eight_bit);
+    opts.trust_links();
     crate::run_log::open(&opts, &mut reporter, Role::Client.word());
     let reporter = Arc::new(reporter);
     crate::ending::limit(&opts, &control, &reporter);
@@ -131,10 +130,11 @@ impl Client {
     ) -> Result<(), Fatal> {
         self.opts = crate::old_peer::settle(&self.opts, protocol, false)?;
         let agreed = self.agree(&mut open, protocol, true)?;
+        crate::copy_as::take_on(&self.opts)?;
         self.send_filters(&filters, true, &agreed, &mut open)?;
         open.writer.flush()?;
         let names = names.read(&mut open.reader, agreed.protocol)?;
-        let args = crate::location::local_paths(sources);
+        let args = local_paths(sources);
         let start = SourceStart::Operator { cwd: cwd() };
         self.send(open, agreed, filters, &start, &args, names, false)
     }
@@ -238,6 +238,7 @@ impl Client {
     ) -> Result<(), Fatal> {
         self.opts = crate::old_peer::settle(&self.opts, protocol, false)?;
         let agreed = self.agree(&mut open, protocol, false)?;
+        crate::copy_as::take_on(&self.opts)?;
         self.send_filters(&filters, false, &agreed, &mut open)?;
         if let Some(names) = &forward {
             match agreed.protocol.raw_files_from() {
@@ -272,7 +273,7 @@ impl Client {
             daemon_filters: None,
             daemon_chmod: None,
             requested,
-            start: DestStart::Operator { cwd: cwd() },
+            start: DestStart::operator(&self.opts),
             dest,
             local,
             munge: self.opts.munge_links,
@@ -295,6 +296,7 @@ impl Client {
         self.opts = Arc::new(opts);
         let filters = self.filters()?;
         let names = files_from::for_sender(&self.opts).map_err(|f| f.of(Role::Client))?;
+        crate::copy_as::take_on(&self.opts)?;
         let half = crate::server::LocalHalf {
             opts: self.other_half()?,
             streams: theirs,
@@ -363,15 +365,7 @@ impl Client {
         let agreed = self.agree(&mut open, protocol, true)?;
         let names = names.read(&mut open.reader, agreed.protocol)?;
         let start = SourceStart::Operator { cwd: cwd() };
-        self.send(
-            open,
-            agreed,
-            filters,
-            &start,
-            &crate::location::local_paths(sources),
-            names,
-            true,
-        )
+        self.send(open, agreed, filters, &start, &local_paths(sources), names, true)
     }
 
     fn wrap(&mut self, streams: Streams) -> Open {
@@ -408,7 +402,7 @@ impl Client {
                     .map_err(|fatal| self.shell_failed(fatal))?;
                 Ok(Some((open, protocol)))
             }
-            Location::Daemon { .. } => self.connect_daemon(remote, paths, words, sending),
+            Location::Daemon { .. } => self.connect_daemon(remote, paths, words),
             Location::Local(_) => {
                 Err(Fatal::new(ExitCode::Syntax, "local path where a remote was expected"))
             }
@@ -420,7 +414,6 @@ impl Client {
         remote: &Location,
         paths: &[&Location],
         words: Vec<Vec<u8>>,
-        _sending: bool,
     ) -> Result<Option<(Open, Protocol)>, Fatal> {
         let Location::Daemon { user, host, port, module_path, via_shell, tls } = remote else {
             return Err(Fatal::silent(ExitCode::Syntax));
@@ -586,11 +579,6 @@ impl Client {
         }
         result
     }
-}
-
-/// The working directory, as bytes; empty when it cannot be told.
-pub fn cwd() -> Vec<u8> {
-    std::env::current_dir().map(|d| d.into_os_string().into_vec()).unwrap_or_default()
 }
 
 /// TLS around a connection.

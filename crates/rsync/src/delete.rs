@@ -136,7 +136,7 @@ impl Generator {
             let path = crate::scan::clean(crate::scan::trim_root(&path));
             match !dir.starts_with(b"/") && recv.hidden_by_daemon(&path, false) {
                 true => None,
-                false => read_in_walk(cache, recv.start.module(), dir, file),
+                false => read_in_walk(cache, recv.start.rules_within(), dir, file),
             }
         });
         recv.reporter.explain_refusal();

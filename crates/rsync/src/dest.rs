@@ -6,11 +6,13 @@
 use std::borrow::Cow;
 use std::io;
 
+use tree::operator::Confinement;
 use tree::path::RelPath;
 use tree::root::Root;
 use wire::exit::ExitCode;
 
 use crate::fatal::{Fatal, errno_text};
+use crate::merge_files::Within;
 use crate::options::Options;
 use crate::report::messages::Reporter;
 
@@ -35,6 +37,8 @@ pub enum DestStart {
     Operator {
         /// Absolute path of the working directory, for messages.
         cwd: Vec<u8>,
+        /// Where what options name may lie.
+        bound: Confinement,
     },
     /// Below a module's directory, never out of it.
     Module {
@@ -54,9 +58,24 @@ pub struct FirstList {
 }
 
 impl DestStart {
+    /// The start of the operator who typed these options.
+    pub fn operator(opts: &Options) -> DestStart {
+        let bound = Confinement::new(opts.confine_root.as_deref());
+        DestStart::Operator { cwd: crate::location::cwd(), bound }
+    }
+
     /// Whether names at the top are shown with a slash.
     pub fn top_slash(&self) -> bool {
         !matches!(self, DestStart::Module { confined: false, .. })
+    }
+
+    /// The directory that a rule file named by others must lie in: the module of a daemon, or what
+    /// the operator's paths are bound to.
+    pub fn rules_within(&self) -> Within<'_> {
+        match self {
+            DestStart::Module { root, .. } => Within::Module(root),
+            DestStart::Operator { bound, .. } => Within::Bound(bound),
+        }
     }
 
     /// The module, on a daemon.
@@ -133,10 +152,9 @@ impl DestStart {
     pub fn open_side(&self, dest: &Root, path: &[u8]) -> io::Result<Root> {
         match self {
             // An operator may point anywhere, seen from the destination.
-            DestStart::Operator { .. } if path.starts_with(b"/") => {
-                Ok(Root::open_trusted(path)?.faking(dest.is_faking()))
+            DestStart::Operator { bound, .. } => {
+                Ok(bound.dir(dest, path)?.faking(dest.is_faking()))
             }
-            DestStart::Operator { .. } => dest.below_trusted(path),
             DestStart::Module { root, confined: true } if !path.starts_with(b"/") => {
                 Ok(root.dir_within(dest, path)?.faking(dest.is_faking()))
             }
@@ -216,7 +234,7 @@ impl DestStart {
 
     fn shown(&self, path: &[u8]) -> Vec<u8> {
         match self {
-            DestStart::Operator { cwd } if !path.starts_with(b"/") => {
+            DestStart::Operator { cwd, .. } if !path.starts_with(b"/") => {
                 let cleaned = crate::scan::clean(path);
                 if cleaned.is_empty() {
                     cwd.clone()
@@ -299,6 +317,7 @@ pub fn choose(
         Some(true) => {
             let root = start
                 .open_dest(path, opts.keep_dirlinks)
+                .and_then(|root| root.top().check_search().map(|()| root))
                 .map_err(|e| change_dir(reporter, start, 1, path, &e))?;
             Ok(Destination { root, shown, rename: None, missing: false, made: false })
         }
@@ -331,8 +350,10 @@ fn make_path(
     reporter: &Reporter,
     umask: u32,
 ) -> Result<(), Fatal> {
-    if let Ok(Some(_)) = start.look(path) {
-        return Ok(());
+    let slash = path.ends_with(b"/");
+    match start.look(path) {
+        Ok(Some(is_dir)) if is_dir || !slash => return Ok(()),
+        _ => {}
     }
     let end = path.iter().rposition(|&b| b != b'/').map_or(0, |at| at + 1);
     let dirs = match path.iter().rposition(|&b| b == b'/') {
@@ -343,7 +364,9 @@ fn make_path(
     };
     let failed = |error: io::Error| {
         let mut text = b"mkdir ".to_vec();
-        text.extend_from_slice(&reporter.quoted(&start.shown(path)));
+        let shown = start.shown(path);
+        let end: &[u8] = if slash && !shown.is_empty() { b"/" } else { b"" };
+        text.extend_from_slice(&reporter.quoted(&[&shown, end].concat()));
         text.extend_from_slice(b" failed: ");
         text.extend_from_slice(errno_text(&error).as_bytes());
         Fatal::new(ExitCode::FileIo, text)
@@ -355,8 +378,12 @@ fn make_path(
     for at in (1..=dirs.len()).filter(|&at| matches!(dirs.get(at), None | Some(b'/'))) {
         match start.look(&dirs[..at]) {
             Ok(Some(true)) => continue,
-            Ok(Some(false)) => return Err(failed(io::Error::from_raw_os_error(libc::ENOTDIR))),
-            _ if opts.dry_run => {}
+            Ok(Some(false)) => {
+                let last = at == dirs.len() && !opts.dry_run;
+                let code = if last { libc::EEXIST } else { libc::ENOTDIR };
+                return Err(failed(io::Error::from_raw_os_error(code)));
+            }
+            Ok(None) if opts.dry_run => {}
             Ok(None) => match start.mkdir(&dirs[..at], 0o777 & !umask) {
                 // A link that leads nowhere: what comes below it will not be found.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && at < dirs.len() => {

@@ -33,8 +33,9 @@ pub struct Ending {
     pub elapsed: Duration,
 }
 
-/// Has a run stop at its limit of time, where it has one.
+/// Sets the limits of a run: what one object may take, and its end in time, where it has one.
 pub fn limit(opts: &Options, control: &Arc<Control>, reporter: &Arc<Reporter>) {
+    wire::limits::set_object_max(opts.max_alloc);
     if let Some(time) = opts.stop_at {
         let reporter = reporter.clone();
         let told = move || reporter.final_error(b"stopping at requested limit");

@@ -147,7 +147,7 @@ fn receive(reader: &mut LinkReader) -> Result<Vec<Vec<u8>>, Fatal> {
                 total += 1;
             }
         }
-        if name.len() > wire::limits::NAME_MAX_LEN || total > wire::limits::FILES_FROM_BYTES_MAX {
+        if name.len() > wire::limits::NAME_MAX_LEN || wire::limits::too_big(total) {
             return Err(Fatal::new(ExitCode::Malloc, "over-long names list"));
         }
     }
@@ -159,11 +159,12 @@ fn read_for_client(
     open: impl FnOnce(&[u8]) -> std::io::Result<std::fs::File>,
 ) -> Result<Vec<u8>, Fatal> {
     let mut text = Vec::new();
-    let max = wire::limits::FILES_FROM_BYTES_MAX;
     open(path)
-        .and_then(|file| file.take(max as u64 + 1).read_to_end(&mut text))
+        .and_then(|file| {
+            file.take(wire::limits::object_max().saturating_add(1)).read_to_end(&mut text)
+        })
         .map_err(|error| cannot_open(path, &error))?;
-    if text.len() > max {
+    if wire::limits::too_big(text.len()) {
         return Err(Fatal::new(ExitCode::Malloc, "over-long names list"));
     }
     Ok(text)

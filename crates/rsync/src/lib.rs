@@ -15,6 +15,7 @@ pub mod chmod;
 pub mod client;
 pub mod console;
 pub mod control;
+mod copy_as;
 pub mod counters;
 pub mod create;
 pub mod daemon;

@@ -4,6 +4,8 @@
 //! is wrong with them together. Called by the client after the options are known. Nothing is
 //! looked up or opened.
 
+use std::os::unix::ffi::OsStringExt;
+
 use wire::exit::ExitCode;
 
 use crate::options::Options;
@@ -327,6 +329,11 @@ pub fn local_paths(sources: &[Location]) -> Vec<Vec<u8>> {
             _ => None,
         })
         .collect()
+}
+
+/// The working directory, as bytes; empty when it cannot be told.
+pub fn cwd() -> Vec<u8> {
+    std::env::current_dir().map(|d| d.into_os_string().into_vec()).unwrap_or_default()
 }
 
 #[cfg(test)]

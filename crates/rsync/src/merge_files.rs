@@ -4,6 +4,8 @@ use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 
 use tree::cache::DirCache;
+use tree::dir::Dir;
+use tree::operator::Confinement;
 use tree::path::{Name, RelPath};
 use tree::root::Root;
 use wire::filter::cvs::CvsSources;
@@ -125,32 +127,55 @@ fn read_operator(dir: &[u8], file: &[u8]) -> std::io::Result<Vec<u8>> {
     Ok(content)
 }
 
+/// What rule files that are met in the walk must lie in.
+#[derive(Clone, Copy)]
+pub enum Within<'a> {
+    /// The module of a daemon, which is `/` to its clients.
+    Module(&'a Root),
+    /// What the operator allows.
+    Bound(&'a Confinement),
+}
+
 /// Reads a rule file of a directory that is walked. A directory above the transfer's root comes as
-/// an absolute path. With `module`, a daemon's client named the file, and it must lie in there.
+/// an absolute path. On a daemon a client named the file, and it must lie in the module.
 pub fn read_in_walk(
     cache: &mut DirCache,
-    module: Option<&Root>,
+    within: Within<'_>,
     dir: &[u8],
     file: &[u8],
 ) -> Option<Vec<u8>> {
     let above = dir.starts_with(b"/");
     let rel = RelPath::new(if dir.is_empty() { b"." } else { crate::scan::trim_root(dir) }).ok()?;
-    let start = match module {
-        None if above => return read_operator(dir, file).ok(),
-        Some(module) if above => module.dir(rel).ok()?,
+    let start = match within {
+        Within::Bound(Confinement::None) if above => return read_operator(dir, file).ok(),
+        Within::Bound(bound) if above => {
+            bound.dir(&Root::open(b"/").ok()?, dir).ok()?.top().clone()
+        }
+        Within::Module(module) if above => module.dir(rel).ok()?,
         _ => cache.dir(rel).ok()?.clone(),
     };
-    let read = start.open_read(Name::new(file).ok()?).or_else(|error| {
-        // A symlink: its owner decides.
-        if error.raw_os_error() != Some(libc::ELOOP) {
-            return Err(error);
+    let read = match within {
+        Within::Module(module) => open_itself(&start, file, Some(module.top())),
+        Within::Bound(Confinement::None) => open_itself(&start, file, None),
+        // The directory itself may lie outside.
+        Within::Bound(Confinement::Within(root)) => {
+            tree::operator::open_from(&start, file, Some(root.top()))
         }
-        tree::operator::open_from(&start, file, module.map(Root::top))
-    });
+        Within::Bound(Confinement::Nothing) => return None,
+    };
     let mut content = Vec::new();
     let max = wire::limits::MERGE_FILE_MAX;
     read.ok()?.take(max as u64 + 1).read_to_end(&mut content).ok()?;
     (content.len() <= max).then_some(content)
+}
+
+/// Opens a file of a directory; the owner of a symlink decides whether it is followed.
+fn open_itself(start: &Dir, file: &[u8], within: Option<&Dir>) -> std::io::Result<std::fs::File> {
+    let name = Name::new(file).map_err(|_| std::io::Error::from_raw_os_error(libc::EINVAL))?;
+    start.open_read(name).or_else(|error| match error.raw_os_error() {
+        Some(libc::ELOOP) => tree::operator::open_from(start, file, within),
+        _ => Err(error),
+    })
 }
 
 fn cvs_sources() -> CvsSources {

@@ -841,6 +841,7 @@ pub fn read_segment(
         if entry.is_reg() || entry.is_link() {
             recv.listed_size.fetch_add(entry.len, Ordering::Relaxed);
         }
+        list.room()?;
         list.push(entry);
         if let Some(heading) = heading {
             heading.count(&recv.reporter, list.len());

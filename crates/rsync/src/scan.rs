@@ -14,6 +14,7 @@ use tree::acl::AclKind;
 use tree::cache::DirCache;
 use tree::dir::Dir;
 use tree::meta::Meta;
+use tree::operator::Confinement;
 use tree::owner::{Owners, SharedNames};
 use tree::path::{Name, RelPath};
 use tree::root::Root;
@@ -27,7 +28,7 @@ use wire::flist::xattrs::{Xattr, XattrValue, Xattrs};
 use crate::chmod::ChmodRules;
 use crate::fatal::Fatal;
 use crate::heading::Heading;
-use crate::merge_files::read_in_walk;
+use crate::merge_files::{Within, read_in_walk};
 use crate::options::{FilesFrom, Options};
 use crate::problem::ProblemKind;
 use crate::report::messages::{IO_GENERAL, IO_VANISHED, Reporter, Role};
@@ -84,6 +85,8 @@ pub struct Scanner {
     /// Roots, in order of first use; an entry's `root` is an index here.
     pub roots: Vec<SourceRoot>,
     implied: HashSet<Vec<u8>>,
+    /// Where names of a list and rule files may lie, without a module.
+    bound: Confinement,
     /// Directories of listed names whose symlinks are all of trusted owners, by root.
     trusted_ways: HashSet<(u16, Vec<u8>)>,
     devices: Vec<u64>,
@@ -143,6 +146,7 @@ impl Scanner {
         let chmod = ChmodRules::from_options(&opts.chmod)?;
         let mut filters = rules.filters;
         filters.set_side(Side::Sender);
+        let bound = Confinement::new(opts.confine_root.as_deref());
         Ok(Scanner {
             opts,
             reporter,
@@ -155,6 +159,7 @@ impl Scanner {
             owners: Owners::asking(rules.names),
             roots: Vec::new(),
             implied: HashSet::new(),
+            bound,
             trusted_ways: HashSet::new(),
             devices: Vec::new(),
             inline_names,
@@ -387,7 +392,7 @@ impl Scanner {
             && let Some(way) = ways.first()
             && !self.trusted_ways.contains(&(root, way.as_bytes().to_vec()))
         {
-            match source.root.below_trusted(way.as_bytes()) {
+            match self.bound.dir(&source.root, way.as_bytes()) {
                 Ok(_) => self.trusted_ways.insert((root, way.as_bytes().to_vec())),
                 Err(error) if missing(&error) => return Ok(()),
                 Err(error) => return Err(error),
@@ -396,7 +401,7 @@ impl Scanner {
         for way in ways.into_iter().rev() {
             if source.cache.dir(way).is_err_and(|e| e.raw_os_error() == Some(libc::ELOOP)) {
                 let opened = match listed {
-                    true => source.root.below_trusted(way.as_bytes()).map(|d| d.top().clone()),
+                    true => self.bound.dir(&source.root, way.as_bytes()).map(|d| d.top().clone()),
                     false => source.root.below(way),
                 };
                 match opened {
@@ -523,6 +528,7 @@ impl Scanner {
             return u16::try_from(at).map_err(io::Error::other);
         }
         let root = start.open(base, self.opts.follows_links())?.faking(self.opts.rights.fakes());
+        root.top().check_search()?;
         let cache = DirCache::new(root.clone(), 64);
         let top_slash = !matches!(start, SourceStart::Module { confined: false, .. });
         self.roots.push(SourceRoot { cache, root, shown, top_slash, given: base.to_vec() });
@@ -701,7 +707,8 @@ impl Scanner {
         }
         let source = &mut self.roots[usize::from(root)];
         let (cache, shown) = (&mut source.cache, &source.shown);
-        let (module, hidden) = (self.module.as_ref(), self.daemon_filters.as_ref());
+        let within = self.module.as_ref().map_or(Within::Bound(&self.bound), Within::Module);
+        let hidden = self.daemon_filters.as_ref();
         let entered = self.filters.move_to_dir(rel, &mut |dir, file| {
             // What the daemon hides is read by nobody.
             let above = if dir.starts_with(b"/") { &b""[..] } else { shown };
@@ -709,7 +716,7 @@ impl Scanner {
             let path = trim_root(&path);
             match hidden.is_some_and(|list| crate::daemon::rules::hides(list, path, false)) {
                 true => None,
-                false => read_in_walk(cache, module, dir, file),
+                false => read_in_walk(cache, within, dir, file),
             }
         });
         self.reporter.explain_refusal();

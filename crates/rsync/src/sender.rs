@@ -255,6 +255,7 @@ impl Sender {
             entry.group_name = None;
         }
         for entry in entries {
+            list.room()?;
             list.push(entry);
         }
         let io_error = if self.opts.ignore_errors { 0 } else { self.reporter.io_error() };

@@ -98,6 +98,7 @@ pub struct ServerEnd {
 /// Serves one client.
 pub fn run(run: ServerRun) -> ServerEnd {
     let mut opts = run.opts;
+    opts.trust_links();
     if let Some(daemon) = &run.daemon
         && daemon.timeout_s != 0
         && (opts.timeout_s == 0 || opts.timeout_s > daemon.timeout_s)
@@ -155,7 +156,7 @@ impl Server {
     /// Where paths begin, without a daemon.
     fn source_start(&self) -> SourceStart {
         match &self.restricted {
-            None => SourceStart::Operator { cwd: crate::client::cwd() },
+            None => SourceStart::Operator { cwd: crate::location::cwd() },
             Some(root) => SourceStart::Module { root: root.clone(), confined: false },
         }
     }
@@ -173,8 +174,9 @@ impl Server {
         };
         let names = NameLists::from_env();
         let seed = random_seed();
-        self.role = if self.opts.sender { Role::Sender } else { Role::SoleReceiver };
-        self.opts = crate::old_peer::settle(&self.opts, protocol, false)?;
+        let role = if self.opts.sender { Role::Sender } else { Role::SoleReceiver };
+        let settled = crate::old_peer::settle(&self.opts, protocol, false);
+        self.opts = settled.map_err(|fatal| fatal.of(role))?;
         let agreed = setup::server(&self.opts, protocol, &names, seed, &mut reader, &mut writer)?;
         let policy = if self.opts.sender {
             MessagePolicy::from_receiving_client()
@@ -191,10 +193,14 @@ impl Server {
             }),
         );
         writer.begin(true, protocol);
+        self.role = role;
         self.choose_outlet(&writer, daemon.is_some() || protocol.frames_all_texts());
         if let Some(daemon) = &daemon
             && let Err(fatal) = self.greet(daemon, &agreed, &mut writer)
         {
+            return Err(self.tell(fatal, &agreed, &mut reader, &mut writer));
+        }
+        if let Err(fatal) = crate::copy_as::take_on(&self.opts) {
             return Err(self.tell(fatal, &agreed, &mut reader, &mut writer));
         }
         let result = if self.opts.sender {
@@ -353,7 +359,7 @@ impl Server {
             daemon_chmod: None,
             requested: None,
             start: match &self.restricted {
-                None => DestStart::Operator { cwd: crate::client::cwd() },
+                None => DestStart::operator(&self.opts),
                 Some(root) => DestStart::Module { root: root.clone(), confined: false },
             },
             tames_links: false,
@@ -538,7 +544,7 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
         daemon_filters: None,
         daemon_chmod: None,
         requested: None,
-        start: DestStart::Operator { cwd: crate::client::cwd() },
+        start: DestStart::operator(&half.opts),
         dest: half.dest,
         local: true,
         // Locally the option only undoes what is munged in the source.

@@ -19,7 +19,7 @@ use wire::filter::{FilterList, Side};
 use wire::flist::list::EntryView;
 use wire::flist::xattrs::{Xattr, XattrValue};
 use wire::itemize::ItemFlags;
-use wire::limits::XATTR_HELD_BYTES_MAX;
+use wire::limits::too_big;
 
 use crate::fatal::errno_text;
 use crate::generator::Generator;
@@ -170,7 +170,7 @@ impl XattrStore {
     pub fn fill(&mut self, number: u32, item: u32, value: Vec<u8>) -> Result<(), Error> {
         let held = self.held.saturating_add(value.len());
         let refuse = |exit, text: &str| Err(Error::misbehaved(exit, "xattr-answer", text));
-        if held > XATTR_HELD_BYTES_MAX {
+        if too_big(held) {
             return refuse(ExitCode::Malloc, "too many long extended attributes");
         }
         let list = self.lists.get_mut(number as usize);

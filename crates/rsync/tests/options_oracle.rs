@@ -293,7 +293,7 @@ fn lines_without_operands_show_the_help() {
 fn known_options_that_are_missing_are_refused_by_name() {
     let env = |_: &str| None;
     for (line, named) in [
-        ("--confine-root=/ s d", "--confine-root"),
+        ("--iconv=utf8 s d", "--iconv"),
         ("--debug=all s d", "--debug"),
         ("--cc=auto,md5 s d", "--checksum-choice=auto,md5"),
     ] {
@@ -302,8 +302,8 @@ fn known_options_that_are_missing_are_refused_by_name() {
         assert_eq!((error.exit.code(), error.text), (4, expected.into_bytes()), "{line}");
     }
     let error =
-        parse::parse(&words("--server --confine-root=/ . d"), &env, Parsing::Client).unwrap_err();
-    let expected = b"livemirror: on remote machine: --confine-root is not supported yet\n";
+        parse::parse(&words("--server --iconv=utf8 . d"), &env, Parsing::Client).unwrap_err();
+    let expected = b"livemirror: on remote machine: --iconv is not supported yet\n";
     assert_eq!((error.exit.code(), error.text.as_slice()), (4, &expected[..]));
 }
 

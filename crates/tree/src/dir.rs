@@ -136,6 +136,12 @@ impl Dir {
         Ok(Meta::from_statx(&self.stat(name.as_bytes(), AtFlags::empty())?))
     }
 
+    /// Fails where names in it may not be looked up, which a path-only handle does not tell.
+    pub fn check_search(&self) -> io::Result<()> {
+        openat(&self.fd, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(())
+    }
+
     /// Facts of the directory itself.
     pub fn stat_self(&self) -> io::Result<Meta> {
         let meta = self.stat_self_as_is()?;

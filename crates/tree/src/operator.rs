@@ -13,8 +13,9 @@ use rustix::io::Errno;
 
 use crate::dir::Dir;
 use crate::path::NameBuf;
-pub use crate::resolve::take_refusal;
+pub use crate::resolve::{follow_all, take_refusal};
 use crate::resolve::{trusted, trusted_from, trusted_within};
+use crate::root::Root;
 
 /// Owner and mode of an open file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +83,39 @@ pub fn open_from(start: &Dir, path: &[u8], within: Option<&Dir>) -> io::Result<F
     let name = at.name.filter(|_| !at.pinned).ok_or(Errno::ISDIR)?;
     let name = NameBuf::new(&name).map_err(|_| Errno::INVAL)?;
     Dir::from_fd(at.dir).open_read(&name)
+}
+
+/// Where paths of the operator may come out.
+#[derive(Clone)]
+pub enum Confinement {
+    /// Anywhere.
+    None,
+    /// In a directory: whoever started this process vouches for no more.
+    Within(Root),
+    /// Nowhere: the directory that they were to stay in cannot be had.
+    Nothing,
+}
+
+impl Confinement {
+    /// The bound that an absolute path names, `/` being none.
+    pub fn new(dir: Option<&[u8]>) -> Confinement {
+        match dir {
+            Some(dir) if dir.iter().any(|&b| b != b'/') => {
+                Root::open(dir).map_or(Confinement::Nothing, Confinement::Within)
+            }
+            _ => Confinement::None,
+        }
+    }
+
+    /// Opens a directory, seen from `start` unless the path is absolute, along trusted symlinks.
+    pub fn dir(&self, start: &Root, path: &[u8]) -> io::Result<Root> {
+        match self {
+            Confinement::None if path.starts_with(b"/") => Root::open_trusted(path),
+            Confinement::None => start.below_trusted(path),
+            Confinement::Within(root) => root.dir_within(start, path),
+            Confinement::Nothing => Err(Errno::LOOP.into()),
+        }
+    }
 }
 
 /// The directory of a path's last component, and that component: for making, renaming or removing

@@ -18,6 +18,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, StatxFlags, fstatfs, openat,
@@ -38,6 +39,19 @@ const AGAIN_MAX: u32 = 32;
 
 const PIN: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 const DIR: OFlags = PIN.union(OFlags::DIRECTORY);
+
+/// The operator has the process follow every symlink, as any program does.
+static FOLLOWS_ALL: AtomicBool = AtomicBool::new(false);
+
+/// From now on both walks of this process follow whatever symlink they meet. There is no way back:
+/// the operator who asks for it vouches for every directory on the way.
+pub fn follow_all() {
+    FOLLOWS_ALL.store(true, Ordering::Relaxed);
+}
+
+fn follows_all() -> bool {
+    FOLLOWS_ALL.load(Ordering::Relaxed)
+}
 
 /// Opens the directory at `path` beneath `root`, as a path-only handle. Errors: ELOOP where the
 /// way would lead out of the root.
@@ -66,6 +80,9 @@ pub fn file_beneath(root: BorrowedFd<'_>, path: &RelPath, flags: OFlags) -> io::
 
 /// The kernel's confined walk; `None` where it cannot be had.
 fn in_one_call(root: BorrowedFd<'_>, path: &RelPath, flags: OFlags) -> Option<io::Result<OwnedFd>> {
+    if follows_all() {
+        return Some(openat(root, path.as_bytes(), flags, Mode::empty()).map_err(io::Error::from));
+    }
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     for _ in 0..AGAIN_MAX {
         match openat2(root, path.as_bytes(), flags, Mode::empty(), resolve) {
@@ -206,15 +223,22 @@ pub fn trusted_from(start: BorrowedFd<'_>, path: &[u8], whole: bool) -> io::Resu
 }
 
 /// The same for a path that somebody else named, and that may not end outside of `root`: the trust
-/// in owners is not enough, each directory on the way lies in `root` or is one above it.
+/// in owners is not enough, each directory on the way lies in `root` or is one above it. An absolute
+/// path starts at `/`.
 pub fn trusted_within(
     root: BorrowedFd<'_>,
     start: BorrowedFd<'_>,
     path: &[u8],
     whole: bool,
 ) -> io::Result<Trusted> {
-    let start = openat(start, ".", DIR, Mode::empty())?;
-    let bounds = Bounds::new(root)?;
+    let start = match path.starts_with(b"/") {
+        true => openat(CWD, "/", DIR, Mode::empty())?,
+        false => openat(start, ".", DIR, Mode::empty())?,
+    };
+    if follows_all() {
+        return Ok(walk(start, path, whole, None)?);
+    }
+    let bounds = Bounds::new(root, &start)?;
     let end = walk(start, path, whole, Some(bounds.clone()))?;
     // Something may have been moved meanwhile: what counts is where the end lies now.
     match climb(&end.dir)?.contains(&bounds.root) {
@@ -256,9 +280,14 @@ struct Bounds {
 }
 
 impl Bounds {
-    fn new(root: BorrowedFd<'_>) -> io::Result<Bounds> {
+    fn new(root: BorrowedFd<'_>, start: &OwnedFd) -> io::Result<Bounds> {
         let mut above = climb(&openat(root, ".", DIR, Mode::empty())?)?;
-        Ok(Bounds { root: above.remove(0), above, inside: true })
+        let root = above.remove(0);
+        let inside = climb(start)?.contains(&root);
+        match inside || above.contains(&identity(start)?) {
+            true => Ok(Bounds { root, above, inside }),
+            false => Err(Errno::LOOP.into()),
+        }
     }
 
     fn enter(&mut self, dir: &OwnedFd) -> rustix::io::Result<()> {
@@ -353,7 +382,7 @@ fn end(
 }
 
 fn may_follow(owner: u32, hops: u32) -> rustix::io::Result<()> {
-    if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+    if !follows_all() && owner != 0 && owner != rustix::process::geteuid().as_raw() {
         REFUSED.set(true);
         return Err(Errno::LOOP);
     }

@@ -3,6 +3,30 @@
 //! A decoder compares with a constant of this file and with nothing else. Where the reference
 //! program has a bound it is the same one, so that neither side refuses what the other sends.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Most bytes that one thing a peer makes grow may take, unless `--max-alloc` says otherwise: what
+/// the reference program allocates at most at once.
+pub const OBJECT_MAX: u64 = 1 << 30;
+
+/// The cap in force. A process serves one command line, which sets it before anything is read.
+static OBJECT: AtomicU64 = AtomicU64::new(OBJECT_MAX);
+
+/// The cap on any one object, in bytes: [`OBJECT_MAX`], or what was set.
+pub fn object_max() -> u64 {
+    OBJECT.load(Ordering::Relaxed)
+}
+
+/// Sets the cap on any one object of this process, in bytes.
+pub fn set_object_max(bytes: u64) {
+    OBJECT.store(bytes, Ordering::Relaxed);
+}
+
+/// Whether `bytes` are more than one object may take.
+pub fn too_big(bytes: usize) -> bool {
+    u64::try_from(bytes).map_or(true, |bytes| bytes > object_max())
+}
+
 // Primitives and names.
 
 /// Longest vstring that its two length bytes can express, in bytes.
@@ -96,16 +120,10 @@ pub const PASSWORD_MAX: usize = 511;
 /// Longest answer to a challenge, in bytes: user, blank, digest.
 pub const AUTH_LINE_MAX: usize = 1023;
 
-/// Names of a forwarded files-from list, in bytes altogether.
-pub const FILES_FROM_BYTES_MAX: usize = 1 << 30;
-
 // Access control lists.
 
 /// Most named entries of one list.
 pub const ACL_ENTRIES_MAX: usize = 65_536;
-
-/// Lists of one connection, in bytes as they lie in memory. Every list is remembered to the end.
-pub const ACL_TABLE_BYTES_MAX: usize = 1 << 30;
 
 // Extended attributes.
 
@@ -124,14 +142,6 @@ pub const XATTR_LIST_BYTES_MAX: usize = 512 << 20;
 /// Longest value that travels with the list, in bytes; longer ones are asked for.
 pub const XATTR_FULL_MAX: usize = 32;
 
-/// Names and short values of all lists of one connection, in bytes as they lie in memory: the cap
-/// that the reference program puts on any one object. Every list is remembered to the end.
-pub const XATTR_TABLE_BYTES_MAX: usize = 1 << 30;
-
-/// Long values that came for all lists of one connection, in bytes; they are kept for later entries
-/// of the same list.
-pub const XATTR_HELD_BYTES_MAX: usize = 1 << 30;
-
 // Sums and tokens.
 
 /// Longest block of a basis, in bytes. A peer may choose any length up to this, and the sender's
@@ -140,10 +150,6 @@ pub const BLOCK_LEN_MAX: u32 = 131_072;
 
 /// The same below protocol 30. Beyond: exit 2.
 pub const OLD_BLOCK_LEN_MAX: u32 = 1 << 29;
-
-/// Most bytes of weak and strong sums for one file: the cap that the reference program puts on any
-/// one object. Beyond: exit 22.
-pub const SUM_BYTES_MAX: u64 = 1 << 30;
 
 /// Longest piece of literal data we send, in bytes; older readers reserve no more.
 pub const LITERAL_SEND_MAX: usize = 32_768;

@@ -12,7 +12,7 @@ use crate::checksum::{rolling, strong::SumContext};
 use crate::codec::{ByteSource, get_i32, put_u32};
 use crate::error::Error;
 use crate::exit::ExitCode;
-use crate::limits::SUM_BYTES_MAX;
+use crate::limits::object_max;
 use crate::version::Protocol;
 
 /// Block length of files up to [`SMALL_BASIS`] bytes, and the least one chosen for any file.
@@ -93,7 +93,7 @@ impl SumHead {
     /// Reads a head and checks it.
     ///
     /// Errors, all the peer's fault and the end of the session: a negative or out of range field,
-    /// or blocks of length 0 (exit 2); sums that would take more than [`SUM_BYTES_MAX`] (exit 22).
+    /// or blocks of length 0 (exit 2); sums that would take more than [`object_max`] (exit 22).
     /// `digest_len` is the full length of the session's digest.
     pub fn decode<S: ByteSource>(
         src: &mut S,
@@ -186,8 +186,9 @@ fn checked_head(
     if head.count > 0 && head.block_len == 0 {
         return Err(refuse("sum-block-length", "Invalid zero block length".to_string()));
     }
-    if u64::from(head.count) * (4 + u64::from(head.s2_len)) > SUM_BYTES_MAX {
-        let text = format!("Invalid checksum count {count}: its sums exceed {SUM_BYTES_MAX} bytes");
+    if u64::from(head.count) * (4 + u64::from(head.s2_len)) > object_max() {
+        let max = object_max();
+        let text = format!("Invalid checksum count {count}: its sums exceed {max} bytes");
         return Err(Error::too_big(ExitCode::Malloc, "sum-count", text));
     }
     Ok(head)

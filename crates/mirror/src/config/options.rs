@@ -77,6 +77,9 @@ fn for_mirror(mut options: Options) -> Result<Options, BadWords> {
         (options.prune_empty_dirs, "--prune-empty-dirs"),
         (options.old_dirs, "--old-dirs"),
         (options.stop_at.is_some(), "--stop-at (or the like)"),
+        (options.copy_as.is_some(), "--copy-as"),
+        (options.insecure_links, "--insecure-links"),
+        (options.given.max_alloc.is_some(), "--max-alloc"),
         // These leave the target other than the source.
         (options.append != Append::Off, "--append"),
         (compares, "--compare-dest"),

@@ -213,11 +213,15 @@ mod tests {
     }
 
     fn reading(bytes: &[u8]) -> Arguments {
+        reading_in(Protocol::NEWEST, bytes)
+    }
+
+    fn reading_in(protocol: Protocol, bytes: &[u8]) -> Arguments {
         let (mut theirs, ours) = UnixStream::pair().unwrap();
         theirs.write_all(bytes).unwrap();
         let output = ours.try_clone().unwrap();
         let mut stream = TextStream::new(ours.into(), output.into(), true);
-        read(&mut stream).unwrap()
+        read(&mut stream, protocol).unwrap()
     }
 
     #[test]
@@ -236,6 +240,10 @@ mod tests {
         let read = reading(b"--server\0--suffix=a\\ b\\\\\0.\0mod/a\\b\0\0");
         assert_eq!(read.options, [&b"--server"[..], b"--suffix=a b\\"]);
         assert_eq!(read.paths, [b"mod/a\\b"]);
+        let old = Protocol::new(29).unwrap();
+        let read = reading_in(old, b"--server\n--sender\n-logDtpr\n.\nmod/a.txt\nmod/sub\n\n");
+        assert_eq!(read.options, words("--server --sender -logDtpr"));
+        assert_eq!(read.paths, words("mod/a.txt mod/sub"));
     }
 
     #[test]

@@ -159,6 +159,9 @@ pub(crate) fn enter(module: &Module, plan: EntryPlan) -> Result<Entered, End> {
     } else {
         absolute(&undivided(&module.path))
     };
+    if module.insecure_links {
+        tree::operator::follow_all();
+    }
     let root = Root::open_trusted(&path).map_err(|error| {
         End::refused("chdir failed", told(&format!("chdir {}", shown(&path)), &error))
     })?;
@@ -175,8 +178,10 @@ pub(crate) fn enter(module: &Module, plan: EntryPlan) -> Result<Entered, End> {
         become_user(*uid, groups)?;
     }
     // From here on paths lead nowhere else, whatever this program does.
-    confine::confine(root.top(), !module.read_only)
-        .map_err(|error| End::refused("confinement failed", told("landlock", &error)))?;
+    if !module.insecure_links {
+        confine::confine(root.top(), !module.read_only)
+            .map_err(|error| End::refused("confinement failed", told("landlock", &error)))?;
+    }
     let numeric_ids = module.numeric_ids.unwrap_or(chroot && module.name_converter.is_empty());
     Ok(Entered { root, filters: plan.filters, confined, munge, numeric_ids })
 }

@@ -81,6 +81,8 @@ pub struct Module {
     pub dont_compress: Vec<u8>,
     /// `munge symlinks`; unset munges unless the module is the root of its chroot.
     pub munge_symlinks: Option<bool>,
+    /// Symlinks in paths are followed, whoever owns them and wherever they lead.
+    pub insecure_links: bool,
     /// `numeric ids`; unset is on in a chroot.
     pub numeric_ids: Option<bool>,
     /// Leaves out what it may not read of the directories it lists.
@@ -180,6 +182,7 @@ impl Module {
             refuse_options: text(Param::RefuseOptions)?,
             dont_compress: text(Param::DontCompress)?,
             munge_symlinks: values.tri(Param::MungeSymlinks),
+            insecure_links: values.flag(Param::InsecureLinks),
             numeric_ids: values.tri(Param::NumericIds),
             ignore_nonreadable: values.flag(Param::IgnoreNonreadable),
             open_noatime: values.tri(Param::OpenNoatime),

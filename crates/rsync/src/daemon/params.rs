@@ -143,7 +143,7 @@ params! {
     DontCompress "dont compress" Module Text "" Full,
     Charset "charset" Module Text "" Absent,
     MungeSymlinks "munge symlinks" Module Tri "unset" Full,
-    InsecureLinks "insecure links" Module Bool "no" Absent,
+    InsecureLinks "insecure links" Module Bool "no" Full,
     NumericIds "numeric ids" Module Tri "unset" Full,
     NameConverter "name converter" Module Text "" Full,
     OpenNoatime "open noatime" Module Tri "unset" Full,

@@ -10,7 +10,7 @@ use wire::token::TokenKind;
 use wire::version::Protocol;
 
 use super::parse::{Draft, UsageError};
-use super::{Append, DELAYED_DIR, DeleteMode, FilesFrom, Options, Partial, info};
+use super::{Append, DELAYED_DIR, DeleteMode, FilesFrom, Options, Partial, info, size};
 use crate::location::{self, Location, Plan, PlanKind};
 use crate::report;
 use crate::report::format::OutFormat;
@@ -37,6 +37,8 @@ pub(super) fn finish(
     backups(&mut draft)?;
     partial(&mut draft, env)?;
     output(&mut draft);
+    max_alloc(&mut draft, env)?;
+    trust(&draft)?;
     if !draft.server {
         let o = &mut draft.options;
         if o.rsh.is_none() {
@@ -53,6 +55,34 @@ pub(super) fn finish(
         return Err(UsageError::help("Receiver"));
     }
     Ok(draft.options)
+}
+
+/// Whom paths are trusted to.
+fn trust(draft: &Draft) -> Result<(), UsageError> {
+    let Some(root) = &draft.options.confine_root else { return Ok(()) };
+    if !root.starts_with(b"/") {
+        return Err(draft.error("--confine-root must be an absolute path"));
+    }
+    if draft.options.insecure_links {
+        return Err(draft.error("--insecure-links cannot be combined with --confine-root"));
+    }
+    Ok(())
+}
+
+/// The cap on allocations, whose environment default yields to the option.
+fn max_alloc(draft: &mut Draft, env: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<(), UsageError> {
+    let typed = draft.options.given.max_alloc.take();
+    let Some(value) = typed.or_else(|| env("RSYNC_MAX_ALLOC").filter(|value| !value.is_empty()))
+    else {
+        return Ok(());
+    };
+    let max = size::parse_max_alloc(&value).map_err(|error| {
+        let text = error.text();
+        draft.error([b"--max-alloc=".as_slice(), &value, b" is ", text.as_bytes()].concat())
+    })?;
+    draft.options.max_alloc = max;
+    draft.options.given.max_alloc = Some(value).filter(|_| max != wire::limits::OBJECT_MAX);
+    Ok(())
 }
 
 /// `-s` and `--old-args`, whose environment defaults yield to either option.

@@ -6,6 +6,7 @@
 
 pub mod check;
 pub mod daemon_args;
+mod given;
 pub mod info;
 pub mod parse;
 mod remote_half;
@@ -21,6 +22,7 @@ pub mod stop;
 pub mod table;
 pub mod voice;
 
+pub use given::Given;
 use info::InfoLevels;
 pub use voice::{Outbuf, StderrMode};
 use wire::checksum::strong::ChecksumKind;
@@ -135,38 +137,6 @@ impl BasisKind {
             BasisKind::Link => "--link-dest",
         }
     }
-}
-
-/// What was typed rather than what it means: only [`server_args`] reads it, since the other side is
-/// told the words of the user and not the implications drawn here.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub struct Given {
-    /// `--list-only`, as opposed to a single location.
-    pub list_only: bool,
-    /// `-d`, as opposed to its implication by files-from or list-only.
-    pub dirs: bool,
-    /// One of the options that say when to delete, as opposed to plain `--delete`.
-    pub delete_when: bool,
-    /// `--partial-dir`, as opposed to the directory of `--delay-updates`.
-    pub partial_dir: bool,
-    /// `-z` without a choice of method, or with zlib: the letter `z` is sent.
-    pub plain_compress: bool,
-    /// Value of `--compress-choice`, or the name an alias stands for; not `auto`.
-    pub compress_choice: Option<Vec<u8>>,
-    /// Value of `--checksum-choice`; not `auto`.
-    pub checksum_choice: Option<Vec<u8>>,
-    /// Levels set by `--info`, in the order of [`info::FLAGS`].
-    pub info: [Option<u8>; info::FLAG_COUNT],
-    /// `-H`, counted.
-    pub hard_links: u8,
-    /// `-U`, counted.
-    pub atimes: u8,
-    /// `--stats`, counted.
-    pub stats: u8,
-    /// What `--remote-option` makes of a local copy's other half; none without that option.
-    pub other_half: Option<Box<Result<Options, parse::UsageError>>>,
-    /// The remote shell comes from the environment, which does not make a daemon connection use it.
-    pub rsh_from_env: bool,
 }
 
 /// The validated meaning of one command line.
@@ -375,6 +345,14 @@ pub struct Options {
     pub block_size: Option<u32>,
     /// `--protocol`, within what this program speaks.
     pub protocol: wire::version::Protocol,
+    /// `--insecure-links`: symlinks in paths are followed whoever owns them.
+    pub insecure_links: bool,
+    /// `--confine-root`, which a daemon does without.
+    pub confine_root: Option<Vec<u8>>,
+    /// `--copy-as`: who this side is while it copies.
+    pub copy_as: Option<Vec<u8>>,
+    /// `--max-alloc` in bytes.
+    pub max_alloc: u64,
     /// `--bwlimit` in bytes per second; 0 is none.
     pub bwlimit: u64,
     /// `--timeout` in seconds; 0 is none.
@@ -518,6 +496,10 @@ impl Default for Options {
             checksum_seed: 0,
             block_size: None,
             protocol: wire::version::Protocol::NEWEST,
+            insecure_links: false,
+            confine_root: None,
+            copy_as: None,
+            max_alloc: wire::limits::OBJECT_MAX,
             bwlimit: 0,
             timeout_s: 0,
             contimeout_s: 0,
@@ -559,6 +541,14 @@ impl Options {
     /// Whether a sender follows some of the symlinks it meets.
     pub fn follows_links(&self) -> bool {
         self.copy_links || self.copy_unsafe_links || self.copy_dirlinks
+    }
+
+    /// Has the process follow symlinks as `--insecure-links` asks, on either half of a local copy.
+    pub fn trust_links(&self) {
+        let half = self.given.other_half.as_deref().and_then(|half| half.as_ref().ok());
+        if self.insecure_links || half.is_some_and(|half| half.insecure_links) {
+            tree::operator::follow_all();
+        }
     }
 
     /// Whether these options allow file lists in segments.

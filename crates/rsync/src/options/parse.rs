@@ -7,8 +7,7 @@
 //! draft is checked and completed.
 //!
 //! No file is opened here: files-from, filter files and the password file are the client's to read.
-//! The alias files of popt are not read, and `RSYNC_MAX_ALLOC` is not, since this program's limits
-//! are fixed.
+//! The alias files of popt are not read.
 
 use wire::exit::ExitCode;
 use wire::limits::BASIS_DIRS_MAX;
@@ -451,6 +450,7 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::Bwlimit => o.bwlimit = 0,
         Opt::Timeout => o.timeout_s = 0,
         Opt::Contimeout => o.contimeout_s = 0,
+        Opt::InsecureLinks => o.insecure_links = on,
         Opt::Server => (draft.server, o.server) = (true, true),
         Opt::Sender => o.sender = true,
         // The pipes to a remote shell block on both ends, whatever is asked for.
@@ -490,6 +490,11 @@ fn apply_size(draft: &mut Draft, row: &Row, value: &[u8]) -> Result<(), UsageErr
     };
     if row.opt == Opt::Bwlimit {
         draft.options.bwlimit = size::parse_bwlimit(value).map_err(|e| wrong(draft, e))?;
+        return Ok(());
+    }
+    if row.opt == Opt::MaxAlloc {
+        size::parse_max_alloc(value).map_err(|e| wrong(draft, e))?;
+        draft.options.given.max_alloc = Some(value.to_vec());
         return Ok(());
     }
     let max = if row.opt == Opt::BlockSize { BLOCK_MAX } else { i64::MAX };
@@ -582,6 +587,8 @@ fn apply_path(draft: &mut Draft, opt: Opt, value: Vec<u8>) {
         Opt::TempDir => o.temp_dir = Some(value),
         Opt::BackupDir => o.backup_dir = Some(value),
         Opt::PasswordFile => o.password_file = Some(value),
+        Opt::CopyAs => o.copy_as = Some(value),
+        Opt::ConfineRoot => o.confine_root = Some(value),
         Opt::EarlyInput => o.early_input = Some(value),
         // No other row takes a text.
         _ => {}

@@ -4,10 +4,13 @@
 //! Called by `parse` once its own words are read; the words of `-M` are read on from there, as the
 //! words of a server are.
 
+use wire::exit::ExitCode;
+
 use super::Options;
 use super::check;
 use super::parse::{Applied, Draft, UsageError, apply};
 use super::scan::{Scanned, WordScanner};
+use crate::report;
 use crate::run_log::RunLog;
 
 /// The options of the other half; none without `-M`, and on a server.
@@ -23,7 +26,19 @@ pub(super) fn of(
     let remote = std::mem::take(&mut half.options.remote_options);
     half.options.log = RunLog::default();
     half.server = true;
-    let read = read(&mut half, &remote);
+    let read = read(&mut half, &remote).and_then(|()| {
+        // One process cannot be two users.
+        match half.options.copy_as == draft.options.copy_as {
+            true => Ok(()),
+            false => Err(UsageError {
+                exit: ExitCode::Unsupported,
+                ..UsageError::plain(
+                    report::unsupported("-M--copy-as in a local copy", false),
+                    "client",
+                )
+            }),
+        }
+    });
     half.server = false;
     Some(Box::new(read.and_then(|()| check::finish(half, words, env))))
 }

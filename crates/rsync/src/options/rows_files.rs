@@ -1,6 +1,6 @@
 //! Rows of the options that choose files and what of them is kept.
 
-use super::table::OptionKind::{Flag, Int, Size, Text};
+use super::table::OptionKind::{Int, Size, Text};
 use super::table::{Opt, Row};
 
 /// See [`super::table::ROWS`].
@@ -65,8 +65,22 @@ pub const ROWS: &[Row] = &[
         &[],
         "ignore symlinks that point outside the tree",
     ),
-    Row::refused(Flag, &["insecure-links"], b"", &[], "follow symlinks of others in paths"),
-    Row::refused(Text, &["confine-root"], b"", &[], "refuse operator paths outside DIR"),
+    Row::flag(
+        Opt::InsecureLinks,
+        &["insecure-links"],
+        b"",
+        &["insecure-links"],
+        "follow symlinks of others in paths",
+    ),
+    Row::value(
+        Opt::ConfineRoot,
+        Text,
+        &["confine-root"],
+        b"",
+        &[],
+        "DIR",
+        "refuse operator paths outside DIR",
+    ),
     Row::flag(
         Opt::MungeLinks,
         &["munge-links"],

@@ -114,7 +114,15 @@ pub const ROWS: &[Row] = &[
         "use the protocol to safely send the arguments",
     ),
     Row::flag(Opt::TrustSender, &["trust-sender"], b"", &[], "trust the remote sender's file list"),
-    Row::refused(Text, &["copy-as"], b"", &[], "specify user & optional group for the copy"),
+    Row::value(
+        Opt::CopyAs,
+        Text,
+        &["copy-as"],
+        b"",
+        &[],
+        "USER[:GROUP]",
+        "specify user & optional group for the copy",
+    ),
     Row::value(
         Opt::Address,
         Text,

@@ -107,6 +107,9 @@ pub fn server_args(o: &Options, sending: bool) -> Vec<Vec<u8>> {
     } else if let Some(list) = &o.skip_compress {
         words.assign("--skip-compress", list);
     }
+    if let Some(size) = &o.given.max_alloc {
+        words.assign("--max-alloc", size);
+    }
     words.push_if(o.delete_missing_args, "--delete-missing-args");
     words.push_if(!sending && o.ignore_missing_args, "--ignore-missing-args");
     late_words(&mut words, o, sending);

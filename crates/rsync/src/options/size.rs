@@ -67,6 +67,20 @@ pub fn parse_bwlimit(text: &[u8]) -> Result<u64, SizeError> {
     Ok((bytes.unsigned_abs() + 512) / 1024 * 1024)
 }
 
+/// Reads `--max-alloc`: bytes without a unit, 0 for all there is, otherwise at least a MiB.
+pub fn parse_max_alloc(text: &[u8]) -> Result<u64, SizeError> {
+    let bytes = parse_size(text, b'b', i64::MAX)?;
+    match bytes.unsigned_abs() {
+        0 => Ok(MAX_ALLOC_MAX),
+        1..0x10_0000 => Err(SizeError::TooSmall(" (min: 1.00M or 0 for unlimited)".to_owned())),
+        bytes if bytes > MAX_ALLOC_MAX => Err(SizeError::TooLarge(String::new())),
+        bytes => Ok(bytes),
+    }
+}
+
+/// The greatest `--max-alloc`, in bytes.
+const MAX_ALLOC_MAX: u64 = i64::MAX as u64 - 1;
+
 /// Why a number was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NumberError {

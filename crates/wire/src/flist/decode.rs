@@ -14,7 +14,7 @@ use crate::flist::flags::{self, Flags, FlistOptions, Previous};
 use crate::flist::ids::{self, IdNames};
 use crate::flist::rdev;
 use crate::flist::xattrs::{self, Xattrs};
-use crate::limits::{ACL_TABLE_BYTES_MAX, LINK_TARGET_MAX, NAME_MAX_LEN, XATTR_TABLE_BYTES_MAX};
+use crate::limits::{LINK_TARGET_MAX, NAME_MAX_LEN, too_big};
 
 /// Bytes of names and texts one list may hold.
 const LIST_BYTES_MAX: usize = 1 << 31;
@@ -308,7 +308,7 @@ impl Decoder {
         if let AclRef::List(acl) = &found {
             *known += 1;
             self.acl_bytes += size_of::<Acl>() + acl.named.len() * 2 * size_of::<AclEntry>();
-            if self.acl_bytes > ACL_TABLE_BYTES_MAX {
+            if too_big(self.acl_bytes) {
                 let text = "access control lists have grown too large";
                 return Err(Error::misbehaved(ExitCode::Malloc, "flist-acl", text).into());
             }
@@ -322,7 +322,7 @@ impl Decoder {
             self.xattr_lists += 1;
             self.xattr_bytes += size_of::<Xattrs>()
                 + list.iter().map(|x| x.name.len() + 2 * size_of::<Xattrs>()).sum::<usize>();
-            if self.xattr_bytes > XATTR_TABLE_BYTES_MAX {
+            if too_big(self.xattr_bytes) {
                 let text = "lists of extended attributes have grown too large";
                 return Err(Error::misbehaved(ExitCode::Malloc, "flist-xattr", text).into());
             }

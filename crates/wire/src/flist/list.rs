@@ -3,10 +3,13 @@
 use std::cmp::Ordering;
 
 use crate::checksum::strong::Digest;
+use crate::error::Error;
+use crate::exit::ExitCode;
 use crate::flist::acls::{AclRef, Acls};
 use crate::flist::entry::{Entry, HardLink};
 use crate::flist::order::Order;
 use crate::flist::xattrs::Xattrs;
+use crate::limits::object_max;
 
 const NONE: u32 = u32::MAX;
 const TOP: u8 = 1;
@@ -50,6 +53,9 @@ struct Extra {
     digest: Option<Digest>,
 }
 
+/// Entries that the smallest table of the reference has room for.
+const SLOTS_FIRST: usize = 32_768;
+
 /// One list, in order once finished.
 pub struct FileList {
     start: i32,
@@ -80,6 +86,17 @@ impl FileList {
     /// The same list, to be sorted so.
     pub fn in_order(self, sorting: Order) -> FileList {
         FileList { sorting, ..self }
+    }
+
+    /// Fails if one entry more would be more than may lie in memory: as at the reference, whose
+    /// tables of pointers double.
+    pub fn room(&self) -> Result<(), Error> {
+        let slots = self.entries.len().max(SLOTS_FIRST - 1) + 1;
+        if slots.next_power_of_two() as u64 * 8 < object_max() {
+            return Ok(());
+        }
+        let text = format!("exceeded --max-alloc={} setting", object_max());
+        Err(Error::too_big(ExitCode::Malloc, "flist", text))
     }
 
     /// Adds an entry; its access control lists and extended attributes only by their
