@@ -566,6 +566,7 @@ impl Generator {
 
     /// Writes a record; of a request the sum head follows by the caller.
     pub fn request_head(&mut self, head: &ItemHead) -> Result<(), Fatal> {
+        self.keep_untold(head);
         head.encode(&mut self.writer.data, &mut self.ndx, self.recv.agreed.protocol)?;
         self.put_xattr_request(head.iflags);
         Ok(())

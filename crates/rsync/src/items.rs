@@ -188,8 +188,8 @@ impl ItemPrinter {
             (Place::Dir, None) => return,
         };
         if let Some(format) = &self.format {
-            let show = self.is_significant(&view, head, self.opts.shows_letters())
-                || self.opts.info.name > 1 && self.opts.shows_letters();
+            let show = self.is_significant(&view, head, format.uses(b'i'))
+                || self.opts.info.name > 1 && format.uses(b'i');
             if show {
                 let line = format.render(&self.render_item(&view, head, done, given));
                 reporter.say(&line);
@@ -209,7 +209,8 @@ impl ItemPrinter {
         let made = head.iflags.contains(ItemFlags::TRANSFER)
             || head.iflags.contains(ItemFlags::LOCAL_CHANGE);
         let changed = head.iflags.is_reportable() || linked;
-        let all = self.opts.itemize > 1 && self.opts.shows_letters();
+        let all =
+            self.opts.itemize > 1 && self.opts.shows_letters() && (letters || !self.opts.server);
         changed && (made || view.is_dir() || letters) || all
     }
 

@@ -221,6 +221,7 @@ impl ReceiverRole {
 
     fn item(&mut self, index: i32, phase: u8) -> Result<(), Fatal> {
         let head = ItemHead::decode_after_ndx(&mut self.reader, index, self.recv.agreed.protocol)?;
+        let head = self.recv.with_basis(head);
         head.check_basis(self.recv.opts.basis_dirs.len(), self.recv.opts.fuzzy > 0)?;
         let (segment, place) = match self.recv.lists.lock() {
             Ok(lists) => lists.find(index)?,
@@ -835,9 +836,7 @@ pub fn read_segment(
             entry.xattrs = number.map(Xattrs::Number);
         }
         recv.control.listed.fetch_add(1, Ordering::Relaxed);
-        if let Ok(mut listed) = recv.listed.lock() {
-            listed.add(entry.mode);
-        }
+        let _ = recv.listed.lock().map(|mut listed| listed.add(entry.mode));
         if entry.is_reg() || entry.is_link() {
             recv.listed_size.fetch_add(entry.len, Ordering::Relaxed);
         }

@@ -19,7 +19,7 @@ use wire::delta::search::{MatchStats, Token};
 use wire::delta::table::SumTable;
 use wire::error::Error;
 use wire::exchange::goodbye::{DelStats, Stats};
-use wire::exchange::request::ItemHead;
+use wire::exchange::request::{BASIS_DEST, ItemHead};
 use wire::exit::ExitCode;
 use wire::flist::encode::Encoder;
 use wire::flist::entry::Entry;
@@ -695,7 +695,11 @@ impl Sender {
     ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
         let mut window =
             SourceWindow::new(file).map_err(|e| Fatal::new(ExitCode::FileIo, e.to_string()))?;
-        let in_place = self.opts.inplace && head.basis.unwrap_or(0x80) == 0x80;
+        let own = match self.agreed.protocol.has_item_flags() {
+            true => head.basis.unwrap_or(BASIS_DEST) == BASIS_DEST,
+            false => !self.opts.backup,
+        };
+        let in_place = self.opts.inplace && own;
         let table = SumTable::new(sums);
         let work = wire::delta::search::work_limit(window.size(), table.head());
         let sum = self.agreed.transfer_sum;

@@ -170,6 +170,7 @@ fn parts(
         listed_size: AtomicU64::new(0),
         literal: AtomicU64::new(0),
         matched: AtomicU64::new(0),
+        untold_bases: Mutex::default(),
         agreed,
         opts,
     };
@@ -330,6 +331,9 @@ fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
         let list = lists.oldest().cloned();
         FirstList {
             entries: lists.total,
+            begins_at_top: list
+                .as_ref()
+                .is_some_and(|s| !s.list.is_empty() && s.list.get(0).base_name() == b"."),
             first_is_dir: list.is_some_and(|s| !s.list.is_empty() && s.list.get(0).is_dir()),
         }
     };
@@ -353,7 +357,7 @@ fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
     recv.shown = chosen.shown;
     recv.rename = chosen.rename;
     recv.dest_missing = chosen.missing;
-    recv.dest_made = chosen.made;
+    recv.dest_made = chosen.made && first.begins_at_top;
     recv.side = side_dirs(recv, &start)?;
     recv.side.basis = crate::basis::open_all(recv, dest)?;
     Ok(false)

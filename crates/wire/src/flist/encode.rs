@@ -297,11 +297,12 @@ impl Encoder {
         }
     }
 
-    /// The numbers that tell which entries are one file. A file of one name has none.
+    /// The numbers that tell which entries are one file; a file of one name has numbers, too.
     fn put_inode(&mut self, out: &mut Vec<u8>, word: u32, entry: &Entry) {
         let (dev, ino) = match entry.hard_link {
             Some(HardLink::Device { dev, ino }) => (device_word(dev), ino.cast_signed()),
-            _ => (0, 0),
+            // One of its own on a file system that none has.
+            _ => (-2, i64::from(self.sent).saturating_add(1)),
         };
         let wide = self.opts.protocol.has_wide_flags();
         if !wide || word & flags::SAME_DEV == 0 {
