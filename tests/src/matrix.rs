@@ -70,6 +70,15 @@ pub enum Variant {
 }
 
 impl Variant {
+    fn means(self, scenario: &Scenario) -> bool {
+        match self {
+            Variant::Plain => true,
+            Variant::Protocol(..29) => scenario.older,
+            Variant::Protocol(29) => scenario.old,
+            Variant::Protocol(_) | Variant::NoChroot => scenario.variants,
+        }
+    }
+
     fn suffix(self) -> String {
         match self {
             Variant::Plain => String::new(),
@@ -192,7 +201,7 @@ fn check_in_turn(programs: &Programs, pairing: Pairing, variant: Variant) -> Str
     };
     let scenarios: Vec<Scenario> = scenario::all()
         .into_iter()
-        .filter(|s| pairing.means(s) && wanted(s) && (variant == Variant::Plain || s.variants))
+        .filter(|s| pairing.means(s) && wanted(s) && variant.means(s))
         .collect();
     let (next, found) = (AtomicUsize::new(0), Mutex::new((Vec::new(), Vec::new())));
     std::thread::scope(|threads| {

@@ -10,7 +10,9 @@
 //! - `user`: client and shell server run as user 1000, in no group but 1000;
 //! - `no-daemon`: not where a daemon takes part, which refuses the option;
 //! - `list`: there is no destination; `local`, `remote`: only in these pairings;
-//! - `variants`: also in the variants of the pairings (each protocol version forced ...).
+//! - `variants`: also in the variants of the pairings (each protocol version forced ...);
+//! - `old`: with protocol 29 too; `older`: with 28 and 27 as well, where each line of items comes
+//!   from the process that makes it, and lines of many scenarios cross.
 
 use crate::tree_text;
 
@@ -47,6 +49,10 @@ pub struct Scenario {
     pub remote: bool,
     /// Whether the variants of the pairings are meant too.
     pub variants: bool,
+    /// Whether the variants of old protocols are.
+    pub old: bool,
+    /// Whether those of the oldest are.
+    pub older: bool,
 }
 
 /// All rows.
@@ -87,6 +93,8 @@ fn row(line: &str) -> Scenario {
         local: true,
         remote: true,
         variants: false,
+        old: false,
+        older: false,
     };
     let mut list = false;
     for mark in marks.split_ascii_whitespace() {
@@ -105,6 +113,8 @@ fn row(line: &str) -> Scenario {
             ("local", _) => scenario.remote = false,
             ("remote", _) => scenario.local = false,
             ("variants", _) => scenario.variants = true,
+            ("old", _) => scenario.old = true,
+            ("older", _) => scenario.older = true,
             _ => panic!("unknown mark {mark} in {line}"),
         }
     }

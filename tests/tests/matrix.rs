@@ -29,12 +29,12 @@ fn daemon_pull() {
 
 #[test]
 fn push_with_each_protocol() {
-    check(Pairing::ShellPush, &[30, 31, 32].map(Variant::Protocol));
+    check(Pairing::ShellPush, &[27, 28, 29, 30, 31, 32].map(Variant::Protocol));
 }
 
 #[test]
 fn pull_with_each_protocol() {
-    check(Pairing::ShellPull, &[30, 31, 32].map(Variant::Protocol));
+    check(Pairing::ShellPull, &[27, 28, 29, 30, 31, 32].map(Variant::Protocol));
 }
 
 #[test]

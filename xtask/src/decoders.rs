@@ -66,7 +66,7 @@ fn first(data: &[u8]) -> (u8, &[u8]) {
 }
 
 fn protocol(selector: u8) -> Protocol {
-    Protocol::new(30 + i32::from(selector % 3)).unwrap_or(Protocol::NEWEST)
+    Protocol::new(27 + i32::from(selector % 6)).unwrap_or(Protocol::NEWEST)
 }
 
 /// What is said before the stream: greeting, login, capabilities, compatibility flags, name lists.
@@ -76,8 +76,8 @@ pub fn greeting(data: &[u8]) {
     match greeting::parse_greeting(data) {
         Ok(theirs) => {
             let _ = theirs.negotiate(own);
-            let digest = auth::choose_daemon(theirs.digests.as_deref());
-            let _ = auth::choose_client(theirs.digests.as_deref());
+            let digest = auth::choose_daemon(theirs.digests.as_deref(), own);
+            let _ = auth::choose_client(theirs.digests.as_deref(), own);
             if let Some(digest) = digest {
                 let answer = auth::response(digest, b"password", b"challenge");
                 assert!(auth::verify(digest, b"password", b"challenge", answer.as_bytes()));
@@ -177,6 +177,7 @@ pub(crate) fn flist_options(a: u8, b: u8) -> FlistOptions {
         numeric_ids: bit(b, 5),
         relative: bit(b, 6),
         delete_missing_args: bit(b, 7),
+        recurse: bit(a, 0),
     }
 }
 
@@ -303,34 +304,34 @@ impl Window for InMemory<'_> {
 pub fn request(data: &[u8]) {
     let (selector, data) = first(data);
     let mut src = SliceSource::new(data);
-    let mut reader = NdxReader::new();
-    let mut writer = NdxWriter::new();
+    let protocol = protocol(selector / 16);
+    let mut reader = NdxReader::of(protocol);
+    let mut writer = NdxWriter::of(protocol);
     let Ok(ndx) = reader.get(&mut src) else { return };
     if ndx < 0 {
         let _ = DelStats::decode(&mut src.clone());
-        let _ = Stats::decode(&mut src);
+        let _ = Stats::decode(&mut src, protocol);
         return;
     }
-    let Ok(item) = ItemHead::decode_after_ndx(&mut src, ndx) else { return };
+    let Ok(item) = ItemHead::decode_after_ndx(&mut src, ndx, protocol) else { return };
     let _ = item.check_basis(usize::from(selector >> 4), selector & 8 != 0);
     let mut again = Vec::new();
-    assert!(item.encode(&mut again, &mut writer).is_ok(), "what was read can be written");
+    assert!(item.encode(&mut again, &mut writer, protocol).is_ok(), "what was read can be written");
     let mut echo = SliceSource::new(&again);
-    let ndx = NdxReader::new().get(&mut echo).unwrap_or(-1);
-    assert_eq!(ItemHead::decode_after_ndx(&mut echo, ndx), Ok(item));
+    let ndx = NdxReader::of(protocol).get(&mut echo).unwrap_or(-1);
+    assert_eq!(ItemHead::decode_after_ndx(&mut echo, ndx, protocol), Ok(item));
 
     let kind = [ChecksumKind::Xxh128, ChecksumKind::Md5, ChecksumKind::Xxh64, ChecksumKind::Sha1]
         [usize::from(selector % 4)];
-    let sums = SumContext {
-        kind,
-        seed: i32::from(selector),
-        seed_first: selector & 4 != 0,
-        protocol: Protocol::NEWEST,
-    };
-    let Ok(head) = SumHead::decode(&mut src, sums.digest_len()) else { return };
+    let sums =
+        SumContext { kind, seed: i32::from(selector), seed_first: selector & 4 != 0, protocol };
+    let Ok(head) = SumHead::decode(&mut src, sums.digest_len(), protocol) else { return };
     let mut again = Vec::new();
     head.encode(&mut again);
-    assert_eq!(SumHead::decode(&mut SliceSource::new(&again), sums.digest_len()), Ok(head));
+    assert_eq!(
+        SumHead::decode(&mut SliceSource::new(&again), sums.digest_len(), protocol),
+        Ok(head)
+    );
     let Ok(blocks) = BlockSums::decode(&mut src, head) else { return };
     for k in [0, head.count / 2, head.count.saturating_sub(1)] {
         if let Some((offset, len)) = head.block_range(k) {
@@ -413,7 +414,7 @@ pub fn filter(data: &[u8]) {
         assert!(wire_form::put_rules(&mut again, &rules).is_ok(), "what was read can be written");
         assert_eq!(wire_form::get_rules(&mut SliceSource::new(&again)), Ok(rules.clone()));
         let mut list = FilterList::new();
-        if list.add_from_wire(&rules).is_ok() {
+        if list.add_from_wire(&rules, Protocol::NEWEST).is_ok() {
             judge(&mut list, data);
         }
     }

@@ -164,15 +164,21 @@ fn requests() -> Vec<Vec<u8>> {
         };
         let item = ItemHead {
             ndx: 5,
-            iflags: ItemFlags(flags),
+            iflags: ItemFlags::from_wire(flags),
             basis: Some(0x81),
             xname: Some(b"other".to_vec()),
         };
         let mut out = vec![selector];
-        if item.encode(&mut out, &mut NdxWriter::new()).is_err() {
+        if item.encode(&mut out, &mut NdxWriter::new(), Protocol::NEWEST).is_err() {
             continue;
         }
-        let head = SumHead::for_basis(basis.len() as u64, sums.digest_len(), false, None);
+        let head = SumHead::for_basis(
+            basis.len() as u64,
+            sums.digest_len(),
+            false,
+            None,
+            Protocol::NEWEST,
+        );
         let head = head.unwrap_or_default();
         head.encode(&mut out);
         for block in basis.chunks(head.block_len.max(1) as usize) {

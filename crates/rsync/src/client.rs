@@ -23,7 +23,8 @@ use crate::fatal::Fatal;
 use crate::files_from;
 use crate::items::ItemPrinter;
 use crate::link::{LinkReader, LinkWriter, Traffic};
-use crate::location::{Location, cwd};
+use crate::location::{Location, cwd, local_paths};
+use crate::merge_files::implied_rules;
 use crate::options::Options;
 use crate::problem::Outcome;
 use crate::remove_source::Successes;
@@ -132,9 +133,10 @@ impl Client {
         filters: FilterList,
         names: files_from::NameSource,
     ) -> Result<(), Fatal> {
+        self.opts = crate::old_peer::settle(&self.opts, protocol, false)?;
         let agreed = self.agree(&mut open, protocol, true)?;
         crate::copy_as::take_on(&self.opts)?;
-        self.send_filters(&filters, true, &mut open)?;
+        self.send_filters(&filters, true, &agreed, &mut open)?;
         open.writer.flush()?;
         let names = names.read(&mut open.reader, agreed.protocol)?;
         let args = local_paths(sources);
@@ -243,9 +245,10 @@ impl Client {
         filters: FilterList,
         forward: Option<Vec<u8>>,
     ) -> Result<(), Fatal> {
+        self.opts = crate::old_peer::settle(&self.opts, protocol, false)?;
         let agreed = self.agree(&mut open, protocol, false)?;
         crate::copy_as::take_on(&self.opts)?;
-        self.send_filters(&filters, false, &mut open)?;
+        self.send_filters(&filters, false, &agreed, &mut open)?;
         if let Some(names) = &forward {
             match agreed.protocol.raw_files_from() {
                 true => open.writer.raw(names),
@@ -377,6 +380,7 @@ impl Client {
         filters: FilterList,
     ) -> Result<(), Fatal> {
         let protocol = setup::versions(&self.opts, &mut open.reader, &mut open.writer)?;
+        self.opts = crate::old_peer::settle(&self.opts, protocol, true)?;
         let agreed = self.agree(&mut open, protocol, true)?;
         let names = names.read(&mut open.reader, agreed.protocol)?;
         let start = SourceStart::Operator { cwd: cwd() };
@@ -469,7 +473,7 @@ impl Client {
         let args = crate::options::server_args::daemon_words(&self.opts, words, paths, &module);
         self.show_words("sending daemon args:", &args.outer);
         self.show_secluded(&args.secluded);
-        daemon_login::send_args(&args.outer, &mut open.writer)?;
+        daemon_login::send_args(&args.outer, protocol, &mut open.writer)?;
         open.writer.data.extend_from_slice(&args.secluded);
         open.writer.flush()?;
         Ok(Some((open, protocol)))
@@ -525,14 +529,15 @@ impl Client {
             MessagePolicy::from_sending_server()
         };
         let reporter = self.reporter.clone();
-        open.reader.start_mux(
+        open.reader.begin(
+            true,
             policy,
             Box::new(move |message| {
                 reporter.take_message(&message);
                 Ok(())
             }),
         );
-        open.writer.start_mux();
+        open.writer.begin(agreed.frames_client(&self.opts, !sending), protocol);
         Ok(agreed)
     }
 
@@ -550,12 +555,14 @@ impl Client {
         &self,
         filters: &FilterList,
         sending: bool,
+        agreed: &Agreed,
         open: &mut Open,
     ) -> Result<(), Fatal> {
-        if sending && !self.opts.uses_receiver_rules() {
+        let rules = filters.encode_in(agreed.protocol, sending, &implied_rules(&self.opts));
+        let rules = rules.map_err(|e| Fatal::bare(e.exit_code(), e.to_string()))?;
+        if sending && !agreed.sends_receiver_rules(&self.opts) {
             return Ok(());
         }
-        let rules = filters.encode_for_peer(sending);
         wire::filter::wire_form::put_rules(&mut open.writer.data, &rules)?;
         Ok(())
     }
@@ -567,16 +574,6 @@ impl Client {
         }
         result
     }
-}
-
-fn local_paths(sources: &[Location]) -> Vec<Vec<u8>> {
-    sources
-        .iter()
-        .filter_map(|source| match source {
-            Location::Local(path) => Some(path.clone()),
-            _ => None,
-        })
-        .collect()
 }
 
 /// TLS around a connection.

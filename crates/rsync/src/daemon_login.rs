@@ -44,7 +44,7 @@ pub fn enter(
     loop {
         let line = text_line(reader, "didn't get server startup line")?;
         if let Some(challenge) = line.strip_prefix(b"@RSYNCD: AUTHREQD ") {
-            log_in(opts, user, challenge, &peer, writer)?;
+            log_in(opts, user, challenge, (&peer, protocol), writer)?;
         } else if line == b"@RSYNCD: OK" {
             return Ok(Welcome::Session(protocol));
         } else if line == b"@RSYNCD: EXIT" {
@@ -97,7 +97,7 @@ fn log_in(
     opts: &Options,
     user: Option<&[u8]>,
     challenge: &[u8],
-    peer: &greeting::Greeting,
+    (peer, protocol): (&greeting::Greeting, Protocol),
     writer: &mut LinkWriter,
 ) -> Result<(), Fatal> {
     use std::os::unix::ffi::OsStringExt;
@@ -112,7 +112,7 @@ fn log_in(
         Some(file) => read_password(file)?,
         None => env("RSYNC_PASSWORD").map_or_else(ask_password, Ok)?,
     };
-    let digest = auth::choose_client(peer.digests.as_deref()).ok_or_else(|| {
+    let digest = auth::choose_client(peer.digests.as_deref(), protocol).ok_or_else(|| {
         Fatal::new(ExitCode::Unsupported, "no common digest for the daemon login")
     })?;
     let answer = auth::response(digest, &password, challenge);
@@ -172,12 +172,18 @@ fn ask_password() -> Result<Vec<u8>, Fatal> {
     })
 }
 
-/// Sends the argument list of a daemon session, NUL-terminated words and an empty one.
-pub fn send_args(words: &[Vec<u8>], writer: &mut LinkWriter) -> Result<(), Fatal> {
+/// Sends the argument list of a daemon session: words that end in NULs, or in line ends of an old
+/// protocol, and an empty one.
+pub fn send_args(
+    words: &[Vec<u8>],
+    protocol: Protocol,
+    writer: &mut LinkWriter,
+) -> Result<(), Fatal> {
+    let end = if protocol.has_nul_arguments() { 0 } else { b'\n' };
     for word in words {
         writer.data.extend_from_slice(word);
-        writer.data.push(0);
+        writer.data.push(end);
     }
-    writer.data.push(0);
+    writer.data.push(end);
     writer.flush()
 }

@@ -12,6 +12,7 @@ use tree::meta::Meta;
 use tree::path::{Name, NameBuf, RelPath};
 use wire::filter::Side;
 use wire::flist::list::EntryView;
+use wire::flist::order::Order;
 use wire::message::Message;
 
 use crate::delete_when::{DelayedDeletion, child_name};
@@ -90,7 +91,7 @@ impl Generator {
                 extraneous.push((item.name.clone(), is_dir));
             }
         }
-        sort_for_deletion(&mut extraneous);
+        sort_for_deletion(&mut extraneous, Order::of(self.recv.agreed.protocol));
         if opts.delete == DeleteMode::Delay {
             if !extraneous.is_empty() {
                 self.delayed_dirs.insert(name.clone());
@@ -452,7 +453,7 @@ impl Generator {
                 level.left.push((item.name.clone(), is_dir));
             }
         }
-        sort_for_deletion(&mut level.left);
+        sort_for_deletion(&mut level.left, Order::of(self.recv.agreed.protocol));
         level.left.reverse();
         Some(level)
     }
@@ -460,7 +461,9 @@ impl Generator {
     /// Tells whoever prints that an item was deleted.
     fn tell_deleted(&mut self, name: &[u8], dir: bool) {
         let rel = crate::scan::trim_root(name).to_vec();
-        if self.recv.server {
+        if self.recv.server && !self.recv.agreed.protocol.has_item_flags() {
+            self.printer.deleted_untold(&self.recv.reporter, &rel, dir);
+        } else if self.recv.server {
             self.printer.log_deleted(&self.recv.reporter, &rel, dir);
             self.writer.message(&Message::Deleted { name: rel, dir });
         } else {
@@ -470,6 +473,6 @@ impl Generator {
 }
 
 /// Reverse list order: directories before files, each by name from the last to the first.
-fn sort_for_deletion(items: &mut [(NameBuf, bool)]) {
-    items.sort_by(|a, b| wire::flist::order::compare(b.0.as_bytes(), b.1, a.0.as_bytes(), a.1));
+fn sort_for_deletion(items: &mut [(NameBuf, bool)], order: Order) {
+    items.sort_by(|a, b| order.compare(b.0.as_bytes(), b.1, a.0.as_bytes(), a.1));
 }

@@ -55,6 +55,8 @@ pub struct FirstList {
     pub entries: u64,
     /// Whether the only entry is a directory.
     pub first_is_dir: bool,
+    /// Whether it is the top directory.
+    pub begins_at_top: bool,
 }
 
 impl DestStart {

@@ -32,9 +32,9 @@ impl NameSource {
             NameSource::None => Ok(None),
             NameSource::Names(names) => Ok(Some(names)),
             NameSource::Connection if protocol.raw_files_from() => {
-                reader.set_muxed(false);
+                let framed = reader.set_muxed(false);
                 let names = receive(reader);
-                reader.set_muxed(true);
+                reader.set_muxed(framed);
                 names.map(Some)
             }
             NameSource::Connection => receive(reader).map(Some),

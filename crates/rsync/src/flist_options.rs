@@ -27,5 +27,6 @@ pub fn flist_options(opts: &Options, agreed: &Agreed) -> FlistOptions {
         numeric_ids: opts.numeric_ids,
         relative: opts.relative,
         delete_missing_args: opts.delete_missing_args,
+        recurse: opts.recurse,
     }
 }

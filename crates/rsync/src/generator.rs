@@ -30,7 +30,7 @@ use crate::fatal::Fatal;
 use crate::fuzzy::Shelves;
 use crate::items::ItemPrinter;
 use crate::link::LinkWriter;
-use crate::lists::{Place, Segment};
+use crate::lists::Segment;
 use crate::options::DeleteMode;
 use crate::receiving::{Note, Receiving};
 use crate::report::messages::Role;
@@ -122,9 +122,9 @@ impl Generator {
             cache,
             basis: BasisWalk::new(&recv),
             shelves: Shelves::default(),
+            ndx: NdxWriter::of(recv.agreed.protocol),
             recv,
             writer,
-            ndx: NdxWriter::new(),
             notes,
             walks: VecDeque::new(),
             skip_below: None,
@@ -241,7 +241,9 @@ impl Generator {
         while self.recv.opts.delay_updates && self.answers < 2 {
             self.wait()?;
         }
-        self.mark_done();
+        if self.recv.agreed.protocol.has_third_phase() {
+            self.mark_done();
+        }
         if self.deletes_late() {
             while !self.data_ended {
                 self.wait()?;
@@ -525,7 +527,10 @@ impl Generator {
         if head.xname.is_some() {
             head.iflags |= ItemFlags::XNAME_FOLLOWS;
         }
-        self.request_head(&head)
+        match self.recv.agreed.protocol.has_item_flags() {
+            true => self.request_head(&head),
+            false => self.tell_untold(&head),
+        }
     }
 
     /// Writes an item record if there is anything to say of an item that needs no data.
@@ -553,20 +558,10 @@ impl Generator {
         Ok(())
     }
 
-    /// What `-vv` says of a file that needs no data; directories are passed over.
-    fn untouched_line(&self, index: i32, changed: bool) -> Option<Vec<u8>> {
-        let lists = self.recv.lists.lock().ok()?;
-        let (segment, Place::Entry(pos)) = lists.find(index).ok()? else { return None };
-        let entry = segment.list.get(pos);
-        (!entry.is_dir()).then(|| {
-            let end: &[u8] = if changed { b"\n" } else { b" is uptodate\n" };
-            [crate::scan::trim_root(&entry.name()), end].concat()
-        })
-    }
-
     /// Writes a record; of a request the sum head follows by the caller.
     pub fn request_head(&mut self, head: &ItemHead) -> Result<(), Fatal> {
-        head.encode(&mut self.writer.data, &mut self.ndx)?;
+        self.keep_untold(head);
+        head.encode(&mut self.writer.data, &mut self.ndx, self.recv.agreed.protocol)?;
         self.put_xattr_request(head.iflags);
         Ok(())
     }

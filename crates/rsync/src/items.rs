@@ -113,6 +113,13 @@ impl ItemPrinter {
         }
     }
 
+    /// A server's printer for what the protocol has no records of, so that only this side can tell
+    /// it: names, where they are told.
+    pub fn for_untold(&self) -> ItemPrinter {
+        let names = || Arc::new(OutFormat::parse(b"%n%L"));
+        ItemPrinter { format: (self.opts.info.name > 0).then(names), ..self.clone() }
+    }
+
     /// Learns which sums the two sides agreed on.
     pub fn set_sums(&mut self, agreed: &Agreed) {
         self.sum = if self.opts.checksum { agreed.list_sum } else { agreed.transfer_sum.kind };
@@ -181,8 +188,8 @@ impl ItemPrinter {
             (Place::Dir, None) => return,
         };
         if let Some(format) = &self.format {
-            let show = self.is_significant(&view, head, self.opts.shows_letters())
-                || self.opts.info.name > 1 && self.opts.shows_letters();
+            let show = self.is_significant(&view, head, format.uses(b'i'))
+                || self.opts.info.name > 1 && format.uses(b'i');
             if show {
                 let line = format.render(&self.render_item(&view, head, done, given));
                 reporter.say(&line);
@@ -202,7 +209,8 @@ impl ItemPrinter {
         let made = head.iflags.contains(ItemFlags::TRANSFER)
             || head.iflags.contains(ItemFlags::LOCAL_CHANGE);
         let changed = head.iflags.is_reportable() || linked;
-        let all = self.opts.itemize > 1 && self.opts.shows_letters();
+        let all =
+            self.opts.itemize > 1 && self.opts.shows_letters() && (letters || !self.opts.server);
         changed && (made || view.is_dir() || letters) || all
     }
 
@@ -272,6 +280,12 @@ impl ItemPrinter {
         if self.opts.info.del > 0 || format.is_some_and(OutFormat::shows_deletions) {
             reporter.say(&deletion_line(format, name, dir));
         }
+    }
+
+    /// Shows a deletion that the protocol has no message for, from a server.
+    pub fn deleted_untold(&self, reporter: &Reporter, name: &[u8], dir: bool) {
+        let format = self.opts.out_format.as_ref().map(|text| Arc::new(OutFormat::parse(text)));
+        ItemPrinter { format, ..self.clone() }.deleted(reporter, name, dir);
     }
 
     /// Notes one in the log of the run.

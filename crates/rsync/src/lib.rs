@@ -46,6 +46,7 @@ pub mod lists;
 pub mod location;
 pub mod merge_files;
 pub mod munge;
+pub mod old_peer;
 pub mod options;
 pub mod pace;
 pub mod partial;

@@ -11,7 +11,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,6 +19,7 @@ use wire::codec::ByteSource;
 use wire::exit::ExitCode;
 use wire::message::{Message, MessagePolicy};
 use wire::mux;
+use wire::version::Protocol;
 
 use crate::batch::BatchCopy;
 use crate::control::Control;
@@ -180,11 +181,13 @@ impl Traffic {
 pub struct Posts {
     queue: Mutex<Vec<u8>>,
     wake: Wake,
+    /// Of the session, once it is known.
+    protocol: OnceLock<Protocol>,
 }
 
 /// Called after each post, for a writer that waits for something else.
 #[derive(Default)]
-struct Wake(std::sync::OnceLock<Box<dyn Fn() + Send + Sync>>);
+struct Wake(OnceLock<Box<dyn Fn() + Send + Sync>>);
 
 impl std::fmt::Debug for Wake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -196,10 +199,18 @@ impl Posts {
     /// Queues one message.
     pub fn post(&self, message: &Message) {
         if let Ok(mut queue) = self.queue.lock() {
-            message.encode(&mut queue);
+            self.encode(message, &mut queue);
         }
         if let Some(wake) = self.wake.0.get() {
             wake();
+        }
+    }
+
+    /// Appends a message as the session's protocol has it.
+    fn encode(&self, message: &Message, out: &mut Vec<u8>) {
+        let protocol = self.protocol.get().copied().unwrap_or(Protocol::NEWEST);
+        if let Some(message) = message.clone().in_protocol(protocol) {
+            message.encode(out);
         }
     }
 
@@ -269,9 +280,10 @@ impl LinkReader {
         }
     }
 
-    /// Starts demultiplexing; messages go to `on_message` when `policy` allows them.
-    pub fn start_mux(&mut self, policy: MessagePolicy, on_message: OnMessage) {
-        self.muxed = true;
+    /// The set-up is over: from now on there are frames, where the peer sends them so; messages go
+    /// to `on_message` when `policy` allows them.
+    pub fn begin(&mut self, framed: bool, policy: MessagePolicy, on_message: OnMessage) {
+        self.muxed = framed;
         let bare = self.traffic.read().saturating_sub(self.available() as u64);
         self.traffic.read_bare.store(bare, Ordering::Relaxed);
         self.policy = policy;
@@ -515,9 +527,9 @@ impl LinkReader {
         }
     }
 
-    /// Suspends or resumes demultiplexing at a frame's border.
-    pub fn set_muxed(&mut self, muxed: bool) {
-        self.muxed = muxed;
+    /// Suspends or resumes demultiplexing at a frame's border; whether it was on.
+    pub fn set_muxed(&mut self, muxed: bool) -> bool {
+        std::mem::replace(&mut self.muxed, muxed)
     }
 }
 
@@ -588,10 +600,12 @@ impl LinkWriter {
         }
     }
 
-    /// Starts multiplexing. Data appended before travels raw.
-    pub fn start_mux(&mut self) {
+    /// The set-up is over: from now on there are frames, where the peer reads them. Data appended
+    /// before travels raw.
+    pub fn begin(&mut self, framed: bool, protocol: Protocol) {
         self.frame();
-        self.muxed = true;
+        self.muxed = framed;
+        let _ = self.posts.protocol.set(protocol);
         self.traffic.written_bare.store(self.written(), Ordering::Relaxed);
     }
 
@@ -624,12 +638,15 @@ impl LinkWriter {
         self.ready.extend_from_slice(bytes);
     }
 
-    /// Queues a message. It overtakes data not yet framed, as it does in the reference: what a
+    /// Queues a message; without frames there is no place for one. It overtakes data not yet framed, as it does in the reference: what a
     /// client prints of deletions comes before the item of their directory.
     pub fn message(&mut self, message: &Message) {
+        if !self.muxed {
+            return;
+        }
         let posts = self.posts.take();
         self.ready.extend_from_slice(&posts);
-        message.encode(&mut self.ready);
+        self.posts.encode(message, &mut self.ready);
     }
 
     /// Moves the data gathered so far into frames, so that later messages come after it.

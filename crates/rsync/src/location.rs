@@ -335,6 +335,17 @@ fn further_source(first: &Location, next: Location, word: &[u8]) -> Result<Locat
     }
 }
 
+/// The paths of this machine among locations.
+pub fn local_paths(sources: &[Location]) -> Vec<Vec<u8>> {
+    sources
+        .iter()
+        .filter_map(|source| match source {
+            Location::Local(path) => Some(path.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
 /// The working directory, as bytes; empty when it cannot be told.
 pub fn cwd() -> Vec<u8> {
     std::env::current_dir().map(|d| d.into_os_string().into_vec()).unwrap_or_default()

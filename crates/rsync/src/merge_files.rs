@@ -54,7 +54,7 @@ pub fn add_cvs(list: &mut FilterList) -> Result<(), Fatal> {
 }
 
 /// Backups beside the files are not extraneous, and partial files are nobody's source.
-fn implied_rules(opts: &Options) -> Vec<Vec<u8>> {
+pub fn implied_rules(opts: &Options) -> Vec<Vec<u8>> {
     let mut rules = Vec::new();
     if opts.backup && opts.deletes() && !opts.delete_excluded && opts.backup_dir.is_none() {
         rules.push([b"P *".as_slice(), &opts.suffix].concat());

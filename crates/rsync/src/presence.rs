@@ -1,10 +1,12 @@
-//! `--existing` and `--ignore-existing`: what is left alone because it is missing or there.
+//! What is left alone: because it is missing or there, as `--existing` and `--ignore-existing` say,
+//! or because nothing is to be done for it.
 
 use tree::meta::Meta;
 use tree::path::RelPath;
 use wire::flist::list::EntryView;
 
 use crate::generator::Generator;
+use crate::lists::Place;
 
 /// The kind of an item, from its mode.
 const KIND: u32 = 0o170_000;
@@ -65,5 +67,16 @@ impl Generator {
         }
         let flags = self.item_flags(path, entry, Some(meta), false);
         if flags == wire::itemize::ItemFlags::NONE { " (uptodate)" } else { " (attr change)" }
+    }
+
+    /// What `-vv` says of a file that needs no data; directories are passed over.
+    pub(crate) fn untouched_line(&self, index: i32, changed: bool) -> Option<Vec<u8>> {
+        let lists = self.recv.lists.lock().ok()?;
+        let (segment, Place::Entry(pos)) = lists.find(index).ok()? else { return None };
+        let entry = segment.list.get(pos);
+        (!entry.is_dir()).then(|| {
+            let end: &[u8] = if changed { b"\n" } else { b" is uptodate\n" };
+            [crate::scan::trim_root(&entry.name()), end].concat()
+        })
     }
 }

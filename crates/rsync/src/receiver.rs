@@ -32,6 +32,7 @@ use wire::exit::ExitCode;
 use wire::filter::Side;
 use wire::flist::decode::Decoder;
 use wire::flist::list::{EntryView, FileList};
+use wire::flist::order::Order;
 use wire::flist::xattrs::{self, Xattrs};
 use wire::itemize::ItemFlags;
 use wire::message::Message;
@@ -149,7 +150,7 @@ impl ReceiverRole {
             }
         }
         if !self.recv.server {
-            self.stats = Some(Stats::decode(&mut self.reader)?);
+            self.stats = Some(Stats::decode(&mut self.reader, self.recv.agreed.protocol)?);
         }
         self.recv.note(Note::DataEnded);
         if self.recv.agreed.protocol.has_final_goodbye() {
@@ -196,7 +197,7 @@ impl ReceiverRole {
             self.printer.whole_progress(&self.recv.reporter, left, lists.bytes);
         }
         self.recv.note(Note::Answer);
-        Ok(*phase > 2)
+        Ok(*phase > self.recv.agreed.last_phase())
     }
 
     fn listed_bytes(&self) -> u64 {
@@ -223,13 +224,15 @@ impl ReceiverRole {
     }
 
     fn item(&mut self, index: i32, phase: u8) -> Result<(), Fatal> {
-        let head = ItemHead::decode_after_ndx(&mut self.reader, index)?;
+        let head = ItemHead::decode_after_ndx(&mut self.reader, index, self.recv.agreed.protocol)?;
+        let head = self.recv.with_basis(head);
         head.check_basis(self.recv.opts.basis_dirs.len(), self.recv.opts.fuzzy > 0)?;
         let (segment, place) = match self.recv.lists.lock() {
             Ok(lists) => lists.find(index)?,
             Err(_) => return Err(Fatal::silent(ExitCode::Crashed)),
         };
-        if head.iflags.contains(ItemFlags::IS_NEW) && phase == 0 {
+        let again = head.iflags.contains(ItemFlags::TRANSFER) && phase > 0;
+        if head.iflags.contains(ItemFlags::IS_NEW) && !again {
             self.counters.created.add(segment.mode(&place));
         }
         let xattrs = match self.recv.agreed.xattrs_follow(&self.recv.opts, head.iflags) {
@@ -280,8 +283,11 @@ impl ReceiverRole {
     }
 
     fn drop_content(&mut self, name: &[u8]) -> Result<(), Fatal> {
-        let sums =
-            SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
+        let sums = SumHead::decode(
+            &mut self.reader,
+            self.recv.agreed.transfer_sum.kind.digest_len(),
+            self.recv.agreed.protocol,
+        )?;
         self.tokens_into(&mut Target::Discard, &sums, 0, name).map(|_| ())
     }
 
@@ -400,8 +406,7 @@ impl ReceiverRole {
         let entry = segment.list.get(pos);
         let name = entry.name();
         let taken = self.reader.taken;
-        let sum_head =
-            SumHead::decode(&mut self.reader, self.recv.agreed.transfer_sum.kind.digest_len())?;
+        let sum_head = self.recv.agreed.sum_head(&mut self.reader)?;
         let mut target = self.open_target(&entry, &name, head, sum_head.count > 0);
         // What cannot be written is not told as an item.
         if !self.printer.after_transfer() && !matches!(target, Target::Discard) {
@@ -884,7 +889,8 @@ pub fn read_segment(
     let parent_name = recv.lists.lock().ok().and_then(|l| l.dirs.name(number));
     decoder.begin_segment(start);
     let taken = reader.taken;
-    let mut list = FileList::new(start, (number >= 0).then_some(number));
+    let order = Order::of(recv.agreed.protocol);
+    let mut list = FileList::new(start, (number >= 0).then_some(number)).in_order(order);
     while let Some(mut entry) = decoder.next(reader)? {
         if let Some(parent) = &parent_name {
             crate::accept::check_parent(&entry, parent)?;
@@ -903,9 +909,7 @@ pub fn read_segment(
             entry.xattrs = number.map(Xattrs::Number);
         }
         recv.control.listed.fetch_add(1, Ordering::Relaxed);
-        if let Ok(mut listed) = recv.listed.lock() {
-            listed.add(entry.mode);
-        }
+        let _ = recv.listed.lock().map(|mut listed| listed.add(entry.mode));
         if entry.is_reg() || entry.is_link() {
             recv.listed_size.fetch_add(entry.len, Ordering::Relaxed);
         }

@@ -1,5 +1,6 @@
 //! What the generator and the receiver of one run share.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -85,6 +86,8 @@ pub struct SideDirs {
 pub struct Receiving {
     /// Options of the run.
     pub opts: Arc<Options>,
+    /// Which bases requests were made with, by index, where a protocol's records do not tell.
+    pub untold_bases: Mutex<HashMap<i32, u8>>,
     /// What was negotiated.
     pub agreed: Agreed,
     /// Clock and counters of the connection.

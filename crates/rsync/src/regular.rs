@@ -303,7 +303,8 @@ impl Generator {
     /// How a basis of `len` bytes is cut into blocks; empty where it has too many.
     fn sum_head(&self, len: u64, redo: bool) -> SumHead {
         let digest_len = self.recv.agreed.transfer_sum.kind.digest_len();
-        SumHead::for_basis(len, digest_len, redo, self.recv.opts.block_size).unwrap_or_default()
+        let (size, protocol) = (self.recv.opts.block_size, self.recv.agreed.protocol);
+        SumHead::for_basis(len, digest_len, redo, size, protocol).unwrap_or_default()
     }
 
     /// Reads the basis once and writes its sum head and block sums.

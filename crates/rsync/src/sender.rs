@@ -19,17 +19,18 @@ use wire::delta::search::{MatchStats, Token};
 use wire::delta::table::SumTable;
 use wire::error::Error;
 use wire::exchange::goodbye::{DelStats, Stats};
-use wire::exchange::request::ItemHead;
+use wire::exchange::request::{BASIS_DEST, ItemHead};
 use wire::exit::ExitCode;
 use wire::flist::encode::Encoder;
 use wire::flist::entry::Entry;
 use wire::flist::ids::IdKind;
 use wire::flist::list::FileList;
+use wire::flist::order::Order;
 use wire::flist::xattrs::{self, XattrValue, Xattrs};
 use wire::itemize::ItemFlags;
 use wire::message::Message;
 use wire::ndx::{self, NdxReader, NdxWriter};
-use wire::sum::{BlockSums, SumHead};
+use wire::sum::BlockSums;
 use wire::token::TokenWriter;
 
 use crate::control::Control;
@@ -113,8 +114,8 @@ impl Sender {
         Ok(Sender {
             encoder: Encoder::new(options),
             lists: Lists::new(setup.agreed.inc()),
-            ndx_out: NdxWriter::new(),
-            ndx_in: NdxReader::new(),
+            ndx_out: NdxWriter::of(setup.agreed.protocol),
+            ndx_in: NdxReader::of(setup.agreed.protocol),
             tokens: TokenWriter::new(
                 setup.agreed.tokens,
                 opts.compress_level,
@@ -210,6 +211,8 @@ impl Sender {
                 IdKind::Group => owners.group_name(id),
             });
         }
+        let io_error = if self.opts.ignore_errors { 0 } else { self.reporter.io_error() };
+        self.encoder.last_word(&mut self.writer.data, io_error);
         self.unless_stopped(before)?;
         self.counters.flist_size += (self.writer.data.len() - before) as u64;
         self.flush()?;
@@ -235,7 +238,7 @@ impl Sender {
         let before = self.writer.data.len();
         let start = self.lists.next_start();
         let parent = (number >= 0).then_some(number);
-        let mut list = FileList::new(start, parent);
+        let mut list = FileList::new(start, parent).in_order(Order::of(self.agreed.protocol));
         self.encoder.begin_segment(start);
         for entry in &mut entries {
             let xattrs = self.encoder.entry(&mut self.writer.data, entry)?;
@@ -409,7 +412,7 @@ impl Sender {
         *phase += 1;
         let left = self.lists.left_ahead();
         self.printer.whole_progress(&self.reporter, left, self.lists.bytes);
-        if *phase > 2 {
+        if *phase > self.agreed.last_phase() {
             return Ok(true);
         }
         self.ndx_out.put(&mut self.writer.data, ndx::DONE);
@@ -427,13 +430,13 @@ impl Sender {
     }
 
     fn item(&mut self, index: i32, phase: u8) -> Result<(), Fatal> {
-        let head = ItemHead::decode_after_ndx(&mut self.reader, index)?;
+        let head = ItemHead::decode_after_ndx(&mut self.reader, index, self.agreed.protocol)?;
         let (segment, place) = self.lists.find(index)?;
         let wanted = self.xattr_request(&segment, &place, &head)?;
         if !head.iflags.contains(ItemFlags::TRANSFER) {
             self.count_created(&segment, &place, &head);
             self.print(&segment, &place, &head, None);
-            head.encode(&mut self.writer.data, &mut self.ndx_out)?;
+            head.encode(&mut self.writer.data, &mut self.ndx_out, self.agreed.protocol)?;
             self.xattr_answer(&segment, &place, wanted);
             return Ok(());
         }
@@ -446,12 +449,11 @@ impl Sender {
         if self.opts.dry_run {
             self.printer.pass_progress(segment.list.get(pos).len());
             self.print(&segment, &place, &head, None);
-            head.encode(&mut self.writer.data, &mut self.ndx_out)?;
+            head.encode(&mut self.writer.data, &mut self.ndx_out, self.agreed.protocol)?;
             return Ok(());
         }
         let taken = self.reader.taken;
-        let sum_head =
-            SumHead::decode(&mut self.reader, self.agreed.transfer_sum.kind.digest_len())?;
+        let sum_head = self.agreed.sum_head(&mut self.reader)?;
         let appends = self.opts.append != Append::Off && phase == 0 && self.sent.insert(index);
         let sums = match appends {
             true => BlockSums { head: sum_head, ..BlockSums::default() },
@@ -497,7 +499,7 @@ impl Sender {
         if !self.printer.after_transfer() {
             self.print(segment, &Place::Entry(pos), &head, None);
         }
-        head.encode(&mut self.writer.data, &mut self.ndx_out)?;
+        head.encode(&mut self.writer.data, &mut self.ndx_out, self.agreed.protocol)?;
         self.xattr_answer(segment, &Place::Entry(pos), wanted);
         // For a batch alone, content is not sent.
         if self.opts.batch.only {
@@ -700,7 +702,11 @@ impl Sender {
     ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
         let mut window =
             SourceWindow::new(file).map_err(|e| Fatal::new(ExitCode::FileIo, e.to_string()))?;
-        let in_place = self.opts.inplace && head.basis.unwrap_or(0x80) == 0x80;
+        let own = match self.agreed.protocol.has_item_flags() {
+            true => head.basis.unwrap_or(BASIS_DEST) == BASIS_DEST,
+            false => !self.opts.backup,
+        };
+        let in_place = self.opts.inplace && own;
         let table = SumTable::new(sums);
         let work = wire::delta::search::work_limit(window.size(), table.head());
         let sum = self.agreed.transfer_sum;
@@ -754,7 +760,7 @@ impl Sender {
             if batch {
                 self.writer.set_aside(true);
             }
-            stats.encode(&mut self.writer.data);
+            stats.encode(&mut self.writer.data, self.agreed.protocol);
             if batch {
                 self.writer.set_aside(false);
             }

@@ -175,6 +175,9 @@ impl Server {
         };
         let names = NameLists::from_env();
         let seed = random_seed();
+        let role = if self.opts.sender { Role::Sender } else { Role::SoleReceiver };
+        let settled = crate::old_peer::settle(&self.opts, protocol, false);
+        self.opts = settled.map_err(|fatal| fatal.of(role))?;
         let agreed = setup::server(&self.opts, protocol, &names, seed, &mut reader, &mut writer)?;
         let policy = if self.opts.sender {
             MessagePolicy::from_receiving_client()
@@ -182,16 +185,17 @@ impl Server {
             MessagePolicy::from_sending_client()
         };
         let reporter = self.reporter.clone();
-        reader.start_mux(
+        reader.begin(
+            agreed.frames_client(&self.opts, self.opts.sender),
             policy,
             Box::new(move |message| {
                 reporter.take_message(&message);
                 Ok(())
             }),
         );
-        writer.start_mux();
-        self.role = if self.opts.sender { Role::Sender } else { Role::SoleReceiver };
-        self.choose_outlet(&writer, daemon.is_some());
+        writer.begin(true, protocol);
+        self.role = role;
+        self.choose_outlet(&writer, daemon.is_some() || protocol.frames_all_texts());
         if let Some(daemon) = &daemon
             && let Err(fatal) = self.greet(daemon, &agreed, &mut writer)
         {
@@ -209,11 +213,11 @@ impl Server {
         result
     }
 
-    fn choose_outlet(&self, writer: &LinkWriter, daemon: bool) {
+    fn choose_outlet(&self, writer: &LinkWriter, framed: bool) {
         let posts = writer.posts();
         self.reporter.set_outlet(match self.opts.stderr {
             StderrMode::Client => Outlet::Framed(posts),
-            _ if daemon => Outlet::Framed(posts),
+            _ if framed => Outlet::Framed(posts),
             StderrMode::Errors => Outlet::Split(posts),
             StderrMode::All => Outlet::Errors,
         });
@@ -256,7 +260,7 @@ impl Server {
     ) -> Result<(), Fatal> {
         self.role = Role::Sender;
         let mut filters = FilterList::new();
-        read_filters(&mut reader, &mut filters)?;
+        read_filters(&mut reader, &mut filters, agreed.protocol)?;
         if self.opts.cvs_exclude {
             // The client sends nothing for the option itself.
             crate::merge_files::add_cvs(&mut filters)?;
@@ -331,9 +335,9 @@ impl Server {
     ) -> Result<(), Fatal> {
         self.role = Role::Receiver;
         let mut filters = FilterList::new();
-        if self.opts.uses_receiver_rules() {
+        if agreed.sends_receiver_rules(&self.opts) {
             filters.set_delete_excluded(self.opts.delete_excluded);
-            read_filters(&mut reader, &mut filters)?;
+            read_filters(&mut reader, &mut filters, agreed.protocol)?;
         }
         let mut writer = writer;
         let place = match &daemon {
@@ -466,9 +470,13 @@ fn open_list(start: &SourceStart, path: &[u8]) -> std::io::Result<std::fs::File>
 }
 
 /// Reads the client's rules off the connection.
-pub fn read_filters(reader: &mut LinkReader, filters: &mut FilterList) -> Result<(), Fatal> {
+pub fn read_filters(
+    reader: &mut LinkReader,
+    filters: &mut FilterList,
+    protocol: Protocol,
+) -> Result<(), Fatal> {
     let rules = wire::filter::wire_form::get_rules(reader)?;
-    filters.add_from_wire(&rules).map_err(|e| Fatal::bare(e.exit_code(), e.text()))
+    filters.add_from_wire(&rules, protocol).map_err(|e| Fatal::bare(e.exit_code(), e.text()))
 }
 
 fn random_seed() -> i32 {
@@ -509,8 +517,10 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
     let protocol = setup::versions(&opts, &mut reader, &mut writer)?;
     let names = NameLists::from_env();
     let agreed = setup::server(&opts, protocol, &names, random_seed(), &mut reader, &mut writer)?;
-    reader.start_mux(MessagePolicy::from_sending_client(), Box::new(|_| Ok(())));
-    writer.start_mux();
+    let framed = agreed.frames_client(&opts, false);
+    reader.begin(framed, MessagePolicy::from_sending_client(), Box::new(|_| Ok(())));
+    writer.begin(true, protocol);
+    let opts = crate::old_peer::settle(&opts, protocol, true)?;
     let mut reporter = Reporter::server(half.console, &opts);
     crate::run_log::open(&opts, &mut reporter, Role::SoleReceiver.word());
     crate::run_log::begin(&reporter, false);

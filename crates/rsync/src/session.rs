@@ -89,7 +89,7 @@ pub fn receive(setup: ReceivingSetup) -> ReceiveEnd {
         Err(failed) => return ReceiveEnd::not_started(failed.0, Err(failed.1)),
     };
     let mut decoder = Decoder::new(flist_options(&recv.opts, &recv.agreed));
-    let mut ndx_in = NdxReader::new();
+    let mut ndx_in = NdxReader::of(recv.agreed.protocol);
     let started = first_lists(&recv, &mut reader, &mut decoder, &mut ndx_in, &printer);
     let empty = match started.and_then(|()| prepare(&mut recv, &dest)) {
         Ok(empty) => empty,
@@ -172,6 +172,7 @@ fn parts(
         listed_size: AtomicU64::new(0),
         literal: AtomicU64::new(0),
         matched: AtomicU64::new(0),
+        untold_bases: Mutex::default(),
         agreed,
         opts,
     };
@@ -294,6 +295,8 @@ fn first_lists(
             }
             recv.control.stopped()?;
         }
+        decoder.last_word(reader)?;
+        recv.reporter.add_io_error(decoder.take_io_error());
         recv.control.list_complete.store(true, Ordering::Release);
         recv.note(Note::Segment(segment));
         return Ok(());
@@ -333,6 +336,9 @@ fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
         let list = lists.oldest().cloned();
         FirstList {
             entries: lists.total,
+            begins_at_top: list
+                .as_ref()
+                .is_some_and(|s| !s.list.is_empty() && s.list.get(0).base_name() == b"."),
             first_is_dir: list.is_some_and(|s| !s.list.is_empty() && s.list.get(0).is_dir()),
         }
     };
@@ -356,7 +362,7 @@ fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
     recv.shown = chosen.shown;
     recv.rename = chosen.rename;
     recv.dest_missing = chosen.missing;
-    recv.dest_made = chosen.made;
+    recv.dest_made = chosen.made && first.begins_at_top;
     recv.side = side_dirs(recv, &start)?;
     recv.side.basis = crate::basis::open_all(recv, dest)?;
     Ok(false)

@@ -13,6 +13,7 @@ use wire::exit::ExitCode;
 use wire::handshake::CompatFlags;
 use wire::itemize::ItemFlags;
 use wire::negotiate;
+use wire::sum::SumHead;
 use wire::token::TokenKind;
 use wire::version::Protocol;
 
@@ -20,7 +21,7 @@ use crate::control::Control;
 use crate::fatal::Fatal;
 use crate::items::ItemPrinter;
 use crate::link::{LinkReader, LinkWriter};
-use crate::options::Options;
+use crate::options::{Options, RemoveSource};
 use crate::report::messages::Reporter;
 
 /// What the two sides agreed on.
@@ -42,6 +43,30 @@ impl Agreed {
     /// Whether incremental recursion is used.
     pub fn inc(&self) -> bool {
         self.compat.contains(CompatFlags::INC_RECURSE)
+    }
+
+    /// Whether what the client sends is framed. Old protocols frame it only for a client that has
+    /// something to confirm.
+    pub fn frames_client(&self, opts: &Options, client_receives: bool) -> bool {
+        self.protocol.client_frames()
+            || client_receives && opts.remove_source != RemoveSource::Nothing
+    }
+
+    /// Whether a client that sends gives its server rules: some keep from deletion, some keep
+    /// directories from being pruned.
+    pub fn sends_receiver_rules(&self, opts: &Options) -> bool {
+        let marked = self.protocol.has_rule_modifiers() || !opts.delete_excluded;
+        opts.prune_empty_dirs || opts.deletes() && marked
+    }
+
+    /// The last phase, counted from 0.
+    pub fn last_phase(&self) -> u8 {
+        if self.protocol.has_third_phase() { 2 } else { 1 }
+    }
+
+    /// Reads the head of a basis's sums.
+    pub fn sum_head(&self, reader: &mut LinkReader) -> Result<SumHead, Fatal> {
+        SumHead::decode(reader, self.transfer_sum.digest_len(), self.protocol)
     }
 
     /// Whether a request for long values of extended attributes, or its answer, follows a record.
@@ -126,21 +151,22 @@ pub fn client(
     reader: &mut LinkReader,
     writer: &mut LinkWriter,
 ) -> Result<Agreed, Fatal> {
-    let compat = CompatFlags::decode(reader)?;
+    let compat = match protocol.has_compat_flags() {
+        true => CompatFlags::decode(reader)?,
+        false => CompatFlags::default(),
+    };
     if compat.contains(CompatFlags::INC_RECURSE) && !opts.may_recurse_in_segments(!sending) {
         return Err(Fatal::new(
             ExitCode::Syntax,
             "Incompatible options specified for inc-recursive connection.",
         ));
     }
-    let (checksum, tokens) = agree_names(
-        opts,
-        names,
-        compat.contains(CompatFlags::VARINT_FLIST),
-        false,
-        reader,
-        writer,
-    )?;
+    let ask = Ask {
+        strings: compat.contains(CompatFlags::VARINT_FLIST),
+        implied: implied_sum(protocol),
+        server: false,
+    };
+    let (checksum, tokens) = agree_names(opts, names, &ask, reader, writer)?;
     let seed = get_i32(reader)?;
     Ok(finish(opts, protocol, compat, checksum, tokens, seed))
 }
@@ -155,13 +181,20 @@ pub fn server(
     writer: &mut LinkWriter,
 ) -> Result<Agreed, Fatal> {
     let capabilities = opts.capabilities.clone().unwrap_or_default();
-    let compat = wire::handshake::flags_for_client(
-        &capabilities,
-        opts.may_recurse_in_segments(!opts.sender),
-    );
-    compat.encode_for(&capabilities, &mut writer.data);
-    let strings = wire::handshake::negotiates_strings(&capabilities);
-    let (checksum, tokens) = agree_names(opts, names, strings, true, reader, writer)?;
+    let mut compat = CompatFlags::default();
+    if protocol.has_compat_flags() {
+        compat = wire::handshake::flags_for_client(
+            &capabilities,
+            opts.may_recurse_in_segments(!opts.sender),
+        );
+        compat.encode_for(&capabilities, &mut writer.data);
+    }
+    let ask = Ask {
+        strings: protocol.has_compat_flags() && wire::handshake::negotiates_strings(&capabilities),
+        implied: implied_sum(protocol),
+        server: true,
+    };
+    let (checksum, tokens) = agree_names(opts, names, &ask, reader, writer)?;
     let seed = if opts.checksum_seed != 0 { opts.checksum_seed } else { seed };
     put_i32(&mut writer.data, seed);
     writer.flush()?;
@@ -193,13 +226,26 @@ fn finish(
     Agreed { protocol, compat, transfer_sum, list_sum, tokens }
 }
 
+/// How names are agreed on.
+struct Ask {
+    /// Lists of names are exchanged.
+    strings: bool,
+    /// The sum where nothing is said.
+    implied: ChecksumKind,
+    /// This side is the server.
+    server: bool,
+}
+
+fn implied_sum(protocol: Protocol) -> ChecksumKind {
+    if protocol.implies_md5() { ChecksumKind::Md5 } else { ChecksumKind::Md4 }
+}
+
 /// Chooses checksum and compression: explicit choices stand, the rest is negotiated when the
 /// client can, and falls back to the names implied by the protocol when it cannot.
 fn agree_names(
     opts: &Options,
     names: &NameLists,
-    strings: bool,
-    server: bool,
+    &Ask { strings, implied, server }: &Ask,
     reader: &mut LinkReader,
     writer: &mut LinkWriter,
 ) -> Result<(ChecksumKind, TokenKind), Fatal> {
@@ -221,7 +267,7 @@ fn agree_names(
             negotiate::choose_client(own, peer)
         }
     };
-    let mut sum = opts.checksum_choice.map_or(ChecksumKind::Md5, |(transfer, _)| transfer);
+    let mut sum = opts.checksum_choice.map_or(implied, |(transfer, _)| transfer);
     if ask_sum {
         let peer = get_vstring(reader, wire::limits::NEGOTIATION_MAX)?;
         let name = choose(&own_sums, &peer).ok_or_else(|| no_common("checksum"))?;

@@ -204,7 +204,7 @@ fn names_that_were_not_asked_for_end_the_run() {
 fn transfer(index: i32, iflags: ItemFlags, basis: Option<u8>, rest: &[u8]) -> Vec<u8> {
     let mut out = list(&[entry(".", DIR), entry("f", REG)], false);
     ItemHead { ndx: index, iflags, basis, xname: None }
-        .encode(&mut out, &mut NdxWriter::new())
+        .encode(&mut out, &mut NdxWriter::new(), Protocol::NEWEST)
         .unwrap();
     out.extend_from_slice(rest);
     framed(&out)

@@ -8,9 +8,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use md5::digest::Digest;
 
+use crate::version::Protocol;
+
 /// A digest of the login, ordered by strength.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum AuthDigest {
+    /// MD4 after four zero bytes: that of an old peer, whose greeting lists none.
+    OldMd4,
     /// MD4.
     Md4,
     /// MD5, also the digest of a peer whose greeting lists none.
@@ -41,7 +45,7 @@ impl AuthDigest {
     /// Its name in a greeting.
     pub fn name(self) -> &'static str {
         match self {
-            AuthDigest::Md4 => "md4",
+            AuthDigest::Md4 | AuthDigest::OldMd4 => "md4",
             AuthDigest::Md5 => "md5",
             AuthDigest::Sha1 => "sha1",
             AuthDigest::Sha256 => "sha256",
@@ -50,16 +54,21 @@ impl AuthDigest {
     }
 }
 
+/// What a peer without a list of digests means.
+fn unlisted(protocol: Protocol) -> Option<AuthDigest> {
+    Some(if protocol.implies_md5() { AuthDigest::Md5 } else { AuthDigest::OldMd4 })
+}
+
 /// As client: our first digest that the daemon's greeting lists. None where there is none.
-pub fn choose_client(daemon: Option<&[String]>) -> Option<AuthDigest> {
-    let Some(names) = daemon else { return Some(AuthDigest::Md5) };
+pub fn choose_client(daemon: Option<&[String]>, protocol: Protocol) -> Option<AuthDigest> {
+    let Some(names) = daemon else { return unlisted(protocol) };
     let listed: Vec<AuthDigest> = names.iter().filter_map(|name| AuthDigest::parse(name)).collect();
     AuthDigest::PREFERENCE.into_iter().find(|digest| listed.contains(digest))
 }
 
 /// As daemon: the first digest of the client's greeting that we know. None where there is none.
-pub fn choose_daemon(client: Option<&[String]>) -> Option<AuthDigest> {
-    let Some(names) = client else { return Some(AuthDigest::Md5) };
+pub fn choose_daemon(client: Option<&[String]>, protocol: Protocol) -> Option<AuthDigest> {
+    let Some(names) = client else { return unlisted(protocol) };
     names.iter().find_map(|name| AuthDigest::parse(name))
 }
 
@@ -71,6 +80,7 @@ pub fn challenge(random: &[u8]) -> String {
 /// The response to a challenge.
 pub fn response(digest: AuthDigest, password: &[u8], challenge: &[u8]) -> String {
     match digest {
+        AuthDigest::OldMd4 => encoded::<md4::Md4>(&[&[0; 4], password].concat(), challenge),
         AuthDigest::Md4 => encoded::<md4::Md4>(password, challenge),
         AuthDigest::Md5 => encoded::<md5::Md5>(password, challenge),
         AuthDigest::Sha1 => encoded::<sha1::Sha1>(password, challenge),
@@ -116,11 +126,19 @@ mod tests {
             (None, "ytRNcJUV7RyhS5WdCOZWQw"),
             (Some("md4"), "wvULsQeRjBup/AekvLVpHQ"),
         ] {
-            let digest = choose_client(list.map(names).as_deref()).unwrap();
+            let digest = choose_client(list.map(names).as_deref(), Protocol::NEWEST).unwrap();
             assert_eq!(response(digest, b"s3cret", CHALLENGE), want, "{list:?}");
             assert!(verify(digest, b"s3cret", CHALLENGE, want.as_bytes()));
             assert!(!verify(digest, b"s3cret2", CHALLENGE, want.as_bytes()));
         }
+    }
+
+    #[test]
+    fn an_old_peer_has_its_own_digest() {
+        let old = Protocol::new(29).unwrap();
+        assert_eq!(choose_daemon(None, old), Some(AuthDigest::OldMd4));
+        let digest = choose_client(None, old).unwrap();
+        assert_eq!(response(digest, b"s3cret", CHALLENGE), "vmhKczFyzf63OpPrwUvAGQ");
     }
 
     #[test]
@@ -135,10 +153,13 @@ mod tests {
 
     #[test]
     fn a_daemon_follows_the_client_order() {
-        assert_eq!(choose_daemon(Some(&names("x MD5 sha512"))), Some(AuthDigest::Md5));
-        assert_eq!(choose_daemon(Some(&names("crc32"))), None);
-        assert_eq!(choose_daemon(None), Some(AuthDigest::Md5));
-        assert_eq!(choose_client(Some(&names("crc32"))), None);
+        assert_eq!(
+            choose_daemon(Some(&names("x MD5 sha512")), Protocol::NEWEST),
+            Some(AuthDigest::Md5)
+        );
+        assert_eq!(choose_daemon(Some(&names("crc32")), Protocol::NEWEST), None);
+        assert_eq!(choose_daemon(None, Protocol::NEWEST), Some(AuthDigest::Md5));
+        assert_eq!(choose_client(Some(&names("crc32")), Protocol::NEWEST), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::limits::VSTRING_WIRE_MAX;
+use crate::version::Protocol;
 
 /// Bytes that [`ByteSource::read_vec`] allocates at once, so that a count alone costs no memory.
 const READ_STEP: usize = 64 * 1024;
@@ -170,6 +171,20 @@ pub fn get_longint<S: ByteSource>(src: &mut S) -> Result<i64, S::Error> {
     }
 }
 
+/// Reads a number of a list: a varint, or an i32 of an old protocol.
+pub fn get_number<S: ByteSource>(src: &mut S, protocol: Protocol) -> Result<i32, S::Error> {
+    if protocol.has_varints() { get_varint(src) } else { get_i32(src) }
+}
+
+/// Reads a long number: a varlong of at least `min` bytes, or a longint of an old protocol.
+pub fn get_long<S: ByteSource>(
+    src: &mut S,
+    protocol: Protocol,
+    min: usize,
+) -> Result<i64, S::Error> {
+    if protocol.has_varints() { get_varlong(src, min) } else { get_longint(src) }
+}
+
 /// Reads a vstring of at most `max_len` bytes; a longer one exits 2.
 pub fn get_vstring<S: ByteSource>(src: &mut S, max_len: usize) -> Result<Vec<u8>, S::Error> {
     get_vstring_or(src, max_len, ExitCode::Protocol)
@@ -250,6 +265,16 @@ pub fn put_longint(out: &mut Vec<u8>, value: i64) {
             out.extend_from_slice(&value.to_le_bytes());
         }
     }
+}
+
+/// Appends a number as [`get_number`] reads it.
+pub fn put_number(out: &mut Vec<u8>, protocol: Protocol, value: i32) {
+    if protocol.has_varints() { put_varint(out, value) } else { put_i32(out, value) }
+}
+
+/// Appends a long number as [`get_long`] reads it.
+pub fn put_long(out: &mut Vec<u8>, protocol: Protocol, value: i64, min: usize) {
+    if protocol.has_varints() { put_varlong(out, value, min) } else { put_longint(out, value) }
 }
 
 /// Appends a vstring. More than 32767 bytes have no form.

@@ -113,9 +113,10 @@ mod tests {
         let old = |version, sub| Ok(Greeting { version, sub, digests: None });
         assert_eq!(parse_greeting(b"@RSYNCD: 31.0"), old(31, Some(0)));
         assert_eq!(parse_greeting(b"@RSYNCD: 30.0"), old(30, Some(0)));
-        // Too old to talk to, but well-formed: that is said in other words.
         assert_eq!(parse_greeting(b"@RSYNCD: 29"), old(29, None));
-        let error = parse_greeting(b"@RSYNCD: 29").unwrap().negotiate(Protocol::NEWEST);
+        // Too old to talk to, but well-formed: that is said in other words.
+        assert_eq!(parse_greeting(b"@RSYNCD: 26"), old(26, None));
+        let error = parse_greeting(b"@RSYNCD: 26").unwrap().negotiate(Protocol::NEWEST);
         assert!(matches!(error, Err(Error::Incompatible { .. })));
     }
 

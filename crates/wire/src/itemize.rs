@@ -7,7 +7,7 @@ use std::ops::{BitOr, BitOrAssign};
 
 /// What an item record says of an item. Bits without a name are kept, so that an echo is exact.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
-pub struct ItemFlags(pub u16);
+pub struct ItemFlags(pub u32);
 
 impl ItemFlags {
     /// Nothing.
@@ -45,8 +45,21 @@ impl ItemFlags {
     /// The content is wanted.
     pub const TRANSFER: ItemFlags = ItemFlags(0x8000);
 
+    /// The protocol does not tell what differs. Beyond the bits that travel.
+    pub const UNTOLD: ItemFlags = ItemFlags(0x1_0000);
+
     /// The bits that tell of a difference.
-    const REPORT_ALL: u16 = 0x05ff;
+    const REPORT_ALL: u32 = 0x05ff;
+
+    /// The flags as they came.
+    pub fn from_wire(bits: u16) -> ItemFlags {
+        ItemFlags(u32::from(bits))
+    }
+
+    /// The flags as they travel.
+    pub fn wire(self) -> u16 {
+        self.0 as u16
+    }
 
     /// Whether all flags of `other` are set.
     pub fn contains(self, other: ItemFlags) -> bool {
@@ -120,6 +133,9 @@ pub fn itemize_string(flags: ItemFlags, view: &ItemView) -> [u8; 11] {
 fn attribute_letters(flags: ItemFlags, is_link: bool, times: bool) -> [u8; 9] {
     if flags.contains(ItemFlags::IS_NEW) {
         return [b'+'; 9];
+    }
+    if flags.contains(ItemFlags::UNTOLD) {
+        return [b'?'; 9];
     }
     let letter = |flag, shown| if flags.contains(flag) { shown } else { b'.' };
     let unsettable = is_link && flags.contains(ItemFlags::REPORT_TIMEFAIL);

@@ -148,6 +148,9 @@ pub const XATTR_FULL_MAX: usize = 32;
 /// windows and the receiver's buffers hold one block. Beyond: exit 2.
 pub const BLOCK_LEN_MAX: u32 = 131_072;
 
+/// The same below protocol 30. Beyond: exit 2.
+pub const OLD_BLOCK_LEN_MAX: u32 = 1 << 29;
+
 /// Longest piece of literal data we send, in bytes; older readers reserve no more.
 pub const LITERAL_SEND_MAX: usize = 32_768;
 

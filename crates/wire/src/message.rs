@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::limits::{IO_ERROR_MASK, MESSAGE_TEXT_MAX};
 use crate::mux::{header, unexpected_tag};
+use crate::version::Protocol;
 
 /// Tag of the farewell; empty it is the answer to one.
 pub const ERROR_EXIT_TAG: u8 = 86;
@@ -148,6 +149,20 @@ impl Message {
             }
             _ => Message::NoSend(number()?),
         })
+    }
+
+    /// The message as a protocol has it; none where it has nothing of the kind.
+    pub fn in_protocol(self, protocol: Protocol) -> Option<Message> {
+        match self {
+            Message::Error(text) if !protocol.has_failure_messages() => {
+                Some(Message::ErrorXfer(text))
+            }
+            Message::Warning(text) if !protocol.has_failure_messages() => Some(Message::Info(text)),
+            Message::IoError(_) | Message::NoSend(_) if !protocol.has_failure_messages() => None,
+            Message::ErrorExit(_) if !protocol.has_error_exit() => None,
+            Message::IoTimeout(_) if !protocol.has_io_timeout() => None,
+            told => Some(told),
+        }
     }
 
     /// Appends header and payload. A text longer than [`MESSAGE_TEXT_MAX`] goes in several frames.

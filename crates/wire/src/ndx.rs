@@ -1,13 +1,15 @@
-//! The file index as it travels (`[ndx]`): mostly the difference to the index before.
+//! The file index as it travels (`[ndx]`): mostly the difference to the index before, in old
+//! protocols four bytes.
 //!
 //! Each direction of a connection has one writer state and one reader state. Both remember the
 //! last index of the list, and apart from it the last negative value other than [`DONE`].
 //!
 //! Not checked here: whether an index names an entry, or a negative value means anything.
 
-use crate::codec::ByteSource;
+use crate::codec::{ByteSource, get_i32, put_i32};
 use crate::error::Error;
 use crate::exit::ExitCode;
+use crate::version::Protocol;
 
 /// End of a segment or of a phase.
 pub const DONE: i32 = -1;
@@ -42,6 +44,7 @@ impl Default for Last {
 #[derive(Clone, Debug, Default)]
 pub struct NdxWriter {
     last: Last,
+    plain: bool,
 }
 
 impl NdxWriter {
@@ -50,8 +53,17 @@ impl NdxWriter {
         NdxWriter::default()
     }
 
+    /// The state at the start of a stream of that protocol.
+    pub fn of(protocol: Protocol) -> NdxWriter {
+        NdxWriter { plain: !protocol.has_varints(), ..NdxWriter::default() }
+    }
+
     /// Appends an index, 1 to 6 bytes.
     pub fn put(&mut self, out: &mut Vec<u8>, index: i32) {
+        if self.plain {
+            put_i32(out, index);
+            return;
+        }
         if index == DONE {
             out.push(0);
             return;
@@ -79,6 +91,7 @@ impl NdxWriter {
 #[derive(Clone, Debug, Default)]
 pub struct NdxReader {
     last: Last,
+    plain: bool,
 }
 
 impl NdxReader {
@@ -87,8 +100,16 @@ impl NdxReader {
         NdxReader::default()
     }
 
+    /// The state at the start of a stream of that protocol.
+    pub fn of(protocol: Protocol) -> NdxReader {
+        NdxReader { plain: !protocol.has_varints(), ..NdxReader::default() }
+    }
+
     /// Reads an index. One beyond 2^31 - 1 exits 2.
     pub fn get<S: ByteSource>(&mut self, src: &mut S) -> Result<i32, S::Error> {
+        if self.plain {
+            return get_i32(src);
+        }
         let mut first = src.byte()?;
         if first == 0 {
             return Ok(DONE);

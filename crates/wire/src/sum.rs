@@ -12,7 +12,8 @@ use crate::checksum::{rolling, strong::SumContext};
 use crate::codec::{ByteSource, get_i32, put_u32};
 use crate::error::Error;
 use crate::exit::ExitCode;
-use crate::limits::{BLOCK_LEN_MAX, object_max};
+use crate::limits::object_max;
+use crate::version::Protocol;
 
 /// Block length of files up to [`SMALL_BASIS`] bytes, and the least one chosen for any file.
 const BLOCK_LEN_DEFAULT: u32 = 700;
@@ -28,7 +29,7 @@ const S2_LEN_MIN: usize = 2;
 ///
 /// Shape: four signed 4-byte ints: count, block length, strong sum length, remainder. All zero
 /// means that there is no basis. Invariants after [`SumHead::decode`]: count below 2^31, block
-/// length 1..=131072 if count > 0, remainder <= block length.
+/// length 1..=[`Protocol::block_len_max`] if count > 0, remainder <= block length.
 /// Source: [sum-count], [sum-block-length], [sum-s2-length], [sum-remainder].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SumHead {
@@ -51,7 +52,8 @@ impl SumHead {
     /// Chooses the geometry for a basis of `len` bytes.
     ///
     /// `redo` asks for full-length strong sums, after short ones let a wrong match pass.
-    /// `block_size` is the operator's `--block-size`, cut to 1..=131072; 0 means not given.
+    /// `block_size` is the operator's `--block-size`, cut to what the protocol allows; 0 means not
+    /// given.
     /// An empty basis gives [`SumHead::empty`]. `None`: more blocks than the count field can hold;
     /// the caller warns and sends the empty head.
     pub fn for_basis(
@@ -59,13 +61,15 @@ impl SumHead {
         digest_len: usize,
         redo: bool,
         block_size: Option<u32>,
+        protocol: Protocol,
     ) -> Option<SumHead> {
+        let most = protocol.block_len_max();
         if len == 0 {
             return Some(SumHead::empty());
         }
         let block_len = match block_size {
-            Some(n) if n > 0 => n.min(BLOCK_LEN_MAX),
-            _ => chosen_block_len(len),
+            Some(n) if n > 0 => n.min(most),
+            _ => chosen_block_len(len, most),
         };
         let count = len.div_ceil(u64::from(block_len));
         let count = u32::try_from(count).ok().filter(|&n| n <= i32::MAX as u32)?;
@@ -91,12 +95,17 @@ impl SumHead {
     /// Errors, all the peer's fault and the end of the session: a negative or out of range field,
     /// or blocks of length 0 (exit 2); sums that would take more than [`object_max`] (exit 22).
     /// `digest_len` is the full length of the session's digest.
-    pub fn decode<S: ByteSource>(src: &mut S, digest_len: usize) -> Result<SumHead, S::Error> {
+    pub fn decode<S: ByteSource>(
+        src: &mut S,
+        digest_len: usize,
+        protocol: Protocol,
+    ) -> Result<SumHead, S::Error> {
         let count = get_i32(src)?;
         let block_len = get_i32(src)?;
         let s2_len = get_i32(src)?;
         let remainder = get_i32(src)?;
-        Ok(checked_head(count, block_len, s2_len, remainder, digest_len)?)
+        let shape = (digest_len, protocol.block_len_max());
+        Ok(checked_head(count, block_len, s2_len, remainder, shape)?)
     }
 
     /// Place of block `k` in the basis: its offset and its length in bytes.
@@ -131,14 +140,14 @@ impl SumHead {
     }
 }
 
-fn chosen_block_len(len: u64) -> u32 {
+fn chosen_block_len(len: u64, most: u32) -> u32 {
     if len <= SMALL_BASIS {
         return BLOCK_LEN_DEFAULT;
     }
     // The greatest power of two whose square does not exceed the length.
     let power = 1u64 << (len.ilog2() / 2);
-    if power >= u64::from(BLOCK_LEN_MAX) {
-        return BLOCK_LEN_MAX;
+    if power >= u64::from(most) {
+        return most;
     }
     // Below twice that power, so it fits.
     ((len.isqrt() / 8 * 8) as u32).max(BLOCK_LEN_DEFAULT)
@@ -157,15 +166,15 @@ fn checked_head(
     block_len: i32,
     s2_len: i32,
     remainder: i32,
-    digest_len: usize,
+    (digest_len, most): (usize, u32),
 ) -> Result<SumHead, Error> {
     let refuse = |field, text: String| Error::malformed(ExitCode::Protocol, field, text);
     let head = SumHead {
         count: u32::try_from(count)
             .map_err(|_| refuse("sum-count", format!("Invalid checksum count {count}")))?,
-        block_len: u32::try_from(block_len).ok().filter(|&n| n <= BLOCK_LEN_MAX).ok_or_else(
-            || refuse("sum-block-length", format!("Invalid block length {block_len}")),
-        )?,
+        block_len: u32::try_from(block_len).ok().filter(|&n| n <= most).ok_or_else(|| {
+            refuse("sum-block-length", format!("Invalid block length {block_len}"))
+        })?,
         s2_len: u32::try_from(s2_len)
             .ok()
             .filter(|&n| n as usize <= digest_len)

@@ -40,7 +40,9 @@ fn request_equals_the_captured_one() {
         seed_first: false,
         protocol: Protocol::NEWEST,
     };
-    let head = SumHead::for_basis(BASIS_LEN as u64, ctx.digest_len(), false, None).unwrap();
+    let head =
+        SumHead::for_basis(BASIS_LEN as u64, ctx.digest_len(), false, None, Protocol::NEWEST)
+            .unwrap();
     let mut bytes = Vec::new();
     head.encode(&mut bytes);
     for block in basis().chunks(700) {
@@ -53,7 +55,7 @@ fn request_equals_the_captured_one() {
          2e21f59964c9e10e67a35c0e94fd72902c3b"
     );
     let mut src = SliceSource::new(&bytes);
-    assert_eq!(SumHead::decode(&mut src, 16).unwrap(), head);
+    assert_eq!(SumHead::decode(&mut src, 16, Protocol::NEWEST).unwrap(), head);
     let sums = BlockSums::decode(&mut src, head).unwrap();
     assert_eq!(sums, sums_of(&basis(), head, &ctx));
     assert_eq!(sums.strong_of(2), Some(&[0x2c, 0x3b][..]));
@@ -75,18 +77,24 @@ fn geometry_follows_the_formulas() {
         (1 << 40, 131_072, 6),
     ];
     for (len, block_len, s2_len) in rows {
-        let head = SumHead::for_basis(len, 16, false, None).unwrap();
+        let head = SumHead::for_basis(len, 16, false, None, Protocol::NEWEST).unwrap();
         assert_eq!((head.block_len, head.s2_len), (block_len, s2_len), "basis of {len}");
         assert_eq!(head.basis_len(), len);
     }
-    assert_eq!(SumHead::for_basis(0, 16, true, None), Some(SumHead::empty()));
-    assert_eq!(SumHead::for_basis(5000, 16, true, Some(1000)).unwrap().s2_len, 16);
-    assert_eq!(SumHead::for_basis(5000, 20, true, None).unwrap().s2_len, 16);
-    assert_eq!(SumHead::for_basis(5000, 8, true, None).unwrap().s2_len, 8);
-    assert_eq!(SumHead::for_basis(5000, 1, false, None).unwrap().s2_len, 1);
-    assert_eq!(SumHead::for_basis(5000, 16, false, Some(1000)).unwrap().remainder, 0);
-    assert_eq!(SumHead::for_basis(1 << 31, 16, false, Some(1)), None);
-    assert_eq!(SumHead::for_basis(u64::MAX, 16, false, None), None);
+    assert_eq!(SumHead::for_basis(0, 16, true, None, Protocol::NEWEST), Some(SumHead::empty()));
+    assert_eq!(
+        SumHead::for_basis(5000, 16, true, Some(1000), Protocol::NEWEST).unwrap().s2_len,
+        16
+    );
+    assert_eq!(SumHead::for_basis(5000, 20, true, None, Protocol::NEWEST).unwrap().s2_len, 16);
+    assert_eq!(SumHead::for_basis(5000, 8, true, None, Protocol::NEWEST).unwrap().s2_len, 8);
+    assert_eq!(SumHead::for_basis(5000, 1, false, None, Protocol::NEWEST).unwrap().s2_len, 1);
+    assert_eq!(
+        SumHead::for_basis(5000, 16, false, Some(1000), Protocol::NEWEST).unwrap().remainder,
+        0
+    );
+    assert_eq!(SumHead::for_basis(1 << 31, 16, false, Some(1), Protocol::NEWEST), None);
+    assert_eq!(SumHead::for_basis(u64::MAX, 16, false, None, Protocol::NEWEST), None);
 }
 
 #[test]
@@ -117,7 +125,8 @@ fn hostile_heads_are_refused() {
     ];
     for (fields, code, why) in rows {
         let bytes = fields.map(i32::to_le_bytes).concat();
-        let err = SumHead::decode(&mut SliceSource::new(&bytes), 16).expect_err(why);
+        let err =
+            SumHead::decode(&mut SliceSource::new(&bytes), 16, Protocol::NEWEST).expect_err(why);
         assert_eq!(err.exit_code(), code, "{why}");
     }
     let truncated = SumHead { count: 1 << 20, block_len: 700, s2_len: 16, remainder: 0 };

@@ -5,15 +5,15 @@
 
 use crate::error::Error;
 use crate::exit::ExitCode;
-use crate::limits::{PEER_PROTOCOL_MAX, PEER_PROTOCOL_MIN};
+use crate::limits::{BLOCK_LEN_MAX, OLD_BLOCK_LEN_MAX, PEER_PROTOCOL_MAX, PEER_PROTOCOL_MIN};
 
-/// A protocol number that this program speaks: 30, 31 or 32.
+/// A protocol number that this program speaks: 27 to 32.
 #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Protocol(u8);
 
 impl Protocol {
     /// Oldest protocol spoken.
-    pub const OLDEST: Protocol = Protocol(30);
+    pub const OLDEST: Protocol = Protocol(27);
     /// Newest protocol spoken, and the default.
     pub const NEWEST: Protocol = Protocol(32);
 
@@ -26,6 +26,109 @@ impl Protocol {
     /// The number as it travels.
     pub fn number(self) -> i32 {
         i32::from(self.0)
+    }
+
+    /// Whether numbers of lists and statistics have their short forms, and indices travel as
+    /// differences; before, all had four bytes.
+    pub fn has_varints(self) -> bool {
+        self.0 >= 30
+    }
+
+    /// Whether a server grants compatibility flags, and a client asks for them.
+    pub fn has_compat_flags(self) -> bool {
+        self.0 >= 30
+    }
+
+    /// Whether what a client sends is framed.
+    pub fn client_frames(self) -> bool {
+        self.0 >= 30
+    }
+
+    /// Whether a sender tells which requests it cannot answer, and its errors after the list; and
+    /// whether messages tell errors from warnings. Before, errors followed the list alone.
+    pub fn has_failure_messages(self) -> bool {
+        self.0 >= 30
+    }
+
+    /// Whether the sums implied without a choice are MD5; before, they were MD4.
+    pub fn implies_md5(self) -> bool {
+        self.0 >= 30
+    }
+
+    /// Whether hard links travel as indices of groups; before, as device and inode.
+    pub fn has_link_groups(self) -> bool {
+        self.0 >= 30
+    }
+
+    /// Whether the file list marks directories whose contents are not in it.
+    pub fn marks_contents(self) -> bool {
+        self.0 >= 30
+    }
+
+    /// Whether plain `--delete` deletes as directories are met; before, ahead of the transfer.
+    pub fn deletes_during(self) -> bool {
+        self.0 >= 30
+    }
+
+    /// Whether access control lists and extended attributes travel.
+    pub fn has_acls(self) -> bool {
+        self.0 >= 30
+    }
+
+    /// Whether a rule can be marked perishable.
+    pub fn has_perishable_rules(self) -> bool {
+        self.0 >= 30
+    }
+
+    /// Whether a daemon's arguments end in NULs; before, in line ends.
+    pub fn has_nul_arguments(self) -> bool {
+        self.0 >= 30
+    }
+
+    /// Whether `--append` leaves what it builds on out of the digest.
+    pub fn appends_blindly(self) -> bool {
+        self.0 >= 30
+    }
+
+    /// Longest block of a basis, in bytes.
+    pub fn block_len_max(self) -> u32 {
+        if self.0 >= 30 { BLOCK_LEN_MAX } else { OLD_BLOCK_LEN_MAX }
+    }
+
+    /// Whether records of items have flags, and deletions messages; before, an index was a request,
+    /// and all that was told.
+    pub fn has_item_flags(self) -> bool {
+        self.0 >= 29
+    }
+
+    /// Whether a phase without transfers follows the one of repeated transfers.
+    pub fn has_third_phase(self) -> bool {
+        self.0 >= 29
+    }
+
+    /// Whether lists are sorted by components; before, by the bytes of names.
+    pub fn sorts_components(self) -> bool {
+        self.0 >= 29
+    }
+
+    /// Whether filter rules carry modifiers; before, a rule was an exclusion or an inclusion.
+    pub fn has_rule_modifiers(self) -> bool {
+        self.0 >= 29
+    }
+
+    /// Whether the statistics tell how long the list took, and a summary what was created.
+    pub fn has_list_times(self) -> bool {
+        self.0 >= 29
+    }
+
+    /// Whether all of a server's texts go through the connection unless options say otherwise.
+    pub fn frames_all_texts(self) -> bool {
+        self.0 < 29
+    }
+
+    /// Whether flag words of the file list can have a second byte.
+    pub fn has_wide_flags(self) -> bool {
+        self.0 >= 28
     }
 
     /// Whether file times carry nanoseconds.
@@ -123,7 +226,9 @@ mod tests {
 
     #[test]
     fn smaller_number_wins() {
-        for (own, peer, want) in [(32, 32, 32), (32, 31, 31), (30, 32, 30), (31, 40, 31)] {
+        for (own, peer, want) in
+            [(32, 32, 32), (32, 31, 31), (30, 32, 30), (31, 40, 31), (32, 27, 27)]
+        {
             let own = Protocol::new(own).unwrap();
             assert_eq!(negotiated(own, peer).unwrap().number(), want, "{own:?} and {peer}");
         }
@@ -140,9 +245,9 @@ mod tests {
 
     #[test]
     fn an_old_peer_is_named() {
-        let error = negotiated(Protocol::NEWEST, 29).unwrap_err();
+        let error = negotiated(Protocol::NEWEST, 26).unwrap_err();
         assert!(matches!(error, Error::Incompatible { .. }));
-        assert!(error.to_string().contains("29"));
+        assert!(error.to_string().contains("26"));
         assert_eq!(error.exit_code(), ExitCode::Protocol);
     }
 
@@ -153,12 +258,13 @@ mod tests {
         assert_eq!(sub(32, 3), Ok(31));
         assert_eq!(sub(31, 14), Ok(30));
         assert_eq!(sub(33, 1), Ok(32));
-        assert!(sub(30, 1).is_err());
+        assert_eq!(sub(30, 1), Ok(29));
+        assert!(sub(27, 1).is_err());
     }
 
     #[test]
     fn only_spoken_numbers_make_a_protocol() {
-        for number in [29, 33, -30, 30 + 256] {
+        for number in [26, 33, -30, 30 + 256] {
             assert_eq!(Protocol::new(number), None);
         }
     }

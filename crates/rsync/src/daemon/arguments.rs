@@ -7,6 +7,7 @@
 //! the module. That cleaning is convenience: confinement is the business of `tree::root`.
 
 use wire::limits::{DAEMON_ARG_LEN_MAX, DAEMON_ARGS_MAX};
+use wire::version::Protocol;
 
 use super::deadline::{PhaseError, TextStream};
 use super::glob;
@@ -23,25 +24,28 @@ pub struct Arguments {
     pub paths: Vec<Vec<u8>>,
 }
 
-/// Reads the list or lists.
-pub fn read(stream: &mut TextStream) -> Result<Arguments, PhaseError> {
-    let outer = read_list(stream)?;
+/// Reads the list or lists. The words of the first end as the protocol says, those of the second
+/// always in NULs.
+pub fn read(stream: &mut TextStream, protocol: Protocol) -> Result<Arguments, PhaseError> {
+    let end = if protocol.has_nul_arguments() { 0 } else { b'\n' };
+    let outer = read_list(stream, end)?;
     let (mut options, mut paths) = split_at_dot(outer);
     options.iter_mut().for_each(|word| *word = without_escapes(word));
     if has_letter(&options, b's', &["--secluded-args", "--protect-args"]) {
         // The first word of the second list is the program's name.
-        let (inner, inner_paths) = split_at_dot(read_list(stream)?.into_iter().skip(1).collect());
+        let (inner, inner_paths) =
+            split_at_dot(read_list(stream, 0)?.into_iter().skip(1).collect());
         options.extend(inner);
         paths = inner_paths;
     }
     Ok(Arguments { options, paths })
 }
 
-fn read_list(stream: &mut TextStream) -> Result<Vec<Vec<u8>>, PhaseError> {
+fn read_list(stream: &mut TextStream, end: u8) -> Result<Vec<Vec<u8>>, PhaseError> {
     let mut words = Vec::new();
     let mut total = 0usize;
     loop {
-        let word = stream.word(0, DAEMON_ARG_LEN_MAX)?;
+        let word = stream.word(end, DAEMON_ARG_LEN_MAX)?;
         if word.is_empty() {
             return Ok(words);
         }
@@ -209,11 +213,15 @@ mod tests {
     }
 
     fn reading(bytes: &[u8]) -> Arguments {
+        reading_in(Protocol::NEWEST, bytes)
+    }
+
+    fn reading_in(protocol: Protocol, bytes: &[u8]) -> Arguments {
         let (mut theirs, ours) = UnixStream::pair().unwrap();
         theirs.write_all(bytes).unwrap();
         let output = ours.try_clone().unwrap();
         let mut stream = TextStream::new(ours.into(), output.into(), true);
-        read(&mut stream).unwrap()
+        read(&mut stream, protocol).unwrap()
     }
 
     #[test]
@@ -232,6 +240,10 @@ mod tests {
         let read = reading(b"--server\0--suffix=a\\ b\\\\\0.\0mod/a\\b\0\0");
         assert_eq!(read.options, [&b"--server"[..], b"--suffix=a b\\"]);
         assert_eq!(read.paths, [b"mod/a\\b"]);
+        let old = Protocol::new(29).unwrap();
+        let read = reading_in(old, b"--server\n--sender\n-logDtpr\n.\nmod/a.txt\nmod/sub\n\n");
+        assert_eq!(read.options, words("--server --sender -logDtpr"));
+        assert_eq!(read.paths, words("mod/a.txt mod/sub"));
     }
 
     #[test]

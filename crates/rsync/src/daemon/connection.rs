@@ -218,7 +218,7 @@ impl Connection<'_> {
         let slot = self.take_slot(&before)?;
         self.stream.lower_limit(before.timeout_s);
         self.standing.at(Step::Login);
-        let admitted = login::login(self, &before, &greeting)?;
+        let admitted = login::login(self, &before, (&greeting, protocol))?;
         self.standing.tell(|standing| {
             standing.step = Step::Entry;
             standing.host = self.peer.host.clone();
@@ -253,7 +253,7 @@ impl Connection<'_> {
         self.standing.at(Step::Arguments);
         self.stream.begin_phase();
         self.stream.write(b"@RSYNCD: OK\n")?;
-        let arguments = arguments::read(&mut self.stream)?;
+        let arguments = arguments::read(&mut self.stream, protocol)?;
         self.stream.end_phase();
         let paths = module_paths(&arguments, &module.name, &entered)?;
         let user = admitted.user;

@@ -9,6 +9,7 @@ use wire::auth::{self, AuthDigest};
 use wire::exit::ExitCode;
 use wire::greeting::Greeting;
 use wire::limits;
+use wire::version::Protocol;
 
 use super::connection::{Connection, End};
 use super::files;
@@ -32,12 +33,12 @@ pub(crate) struct LoggedIn {
 pub(crate) fn login(
     connection: &mut Connection<'_>,
     module: &Module,
-    greeting: &Greeting,
+    (greeting, protocol): (&Greeting, Protocol),
 ) -> Result<LoggedIn, End> {
     if secrets::entries(&module.auth_users).is_empty() {
         return Ok(LoggedIn { user: Vec::new(), read_only: None });
     }
-    let digest = choose_digest(connection, module, greeting)?;
+    let digest = choose_digest(connection, module, (greeting, protocol))?;
     let mut random = [0u8; CHALLENGE_BYTES];
     getrandom::fill(&mut random)
         .map_err(|error| End::dropped(format!("no random numbers: {error}"), ExitCode::Ipc))?;
@@ -62,9 +63,9 @@ pub(crate) fn login(
 fn choose_digest(
     connection: &Connection<'_>,
     module: &Module,
-    greeting: &Greeting,
+    (greeting, protocol): (&Greeting, Protocol),
 ) -> Result<AuthDigest, End> {
-    let Some(digest) = auth::choose_daemon(greeting.digests.as_deref()) else {
+    let Some(digest) = auth::choose_daemon(greeting.digests.as_deref(), protocol) else {
         let names = AuthDigest::PREFERENCE.map(AuthDigest::name).join(" ");
         let text = "your client does not support one of our daemon-auth checksums";
         let client = format!("{text}: {names}").into_bytes();

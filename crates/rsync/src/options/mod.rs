@@ -555,12 +555,6 @@ impl Options {
         }
     }
 
-    /// Whether rules of the receiving side have a use: some keep from deletion, some keep
-    /// directories from being pruned.
-    pub fn uses_receiver_rules(&self) -> bool {
-        self.deletes() || self.prune_empty_dirs
-    }
-
     /// Whether these options allow file lists in segments.
     pub fn may_recurse_in_segments(&self, receiving: bool) -> bool {
         let whole = matches!(self.delete, DeleteMode::Before | DeleteMode::After)

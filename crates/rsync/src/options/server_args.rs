@@ -158,6 +158,9 @@ fn bundle(o: &Options, sending: bool) -> Vec<u8> {
     letters(o.one_file_system.min(2), b'x');
     letters(o.sparse.into(), b'S');
     letters(o.given.plain_compress.into(), b'z');
+    if !o.protocol.has_compat_flags() {
+        return word;
+    }
     let capabilities = wire::handshake::client_capabilities(o.may_recurse_in_segments(!sending));
     word.extend_from_slice(capabilities.as_bytes());
     word

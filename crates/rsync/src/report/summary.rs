@@ -37,7 +37,9 @@ fn block(text: &mut String, c: &Counters, options: &Options, protocol: Protocol)
     let size = |value| number(value, human);
     let mut line = |label: &str, value: String| text.push_str(&format!("{label}: {value}\n"));
     line("\nNumber of files", kinds(&c.listed, &count));
-    line("Number of created files", kinds(&c.created, &count));
+    if protocol.has_item_flags() {
+        line("Number of created files", kinds(&c.created, &count));
+    }
     if protocol.has_del_stats() {
         line("Number of deleted files", kinds(&c.deleted, &count));
     }

@@ -1,11 +1,10 @@
 //! Strong digests: block sums, whole-file sums and the `--checksum` field.
 //!
 //! The generator and the sender call [`SumContext::block_sum`]; the sender and the receiver run a
-//! [`FileHasher`] over everything that passes. Only block sums depend on the session's seed, and
+//! [`FileHasher`] over everything that passes. Block sums depend on the session's seed, and
 //! each algorithm mixes it in its own way; the rules live in [`SumContext::block_sum`] alone.
 //!
-//! Not covered: the implied MD4 of protocols below 30, whose trailer is seeded too. Such a peer is
-//! refused at the greeting.
+//! The MD4 of protocols below 30 has its trailer seeded too.
 
 use crate::version::Protocol;
 use md4::Md4;
@@ -109,7 +108,7 @@ impl ChecksumKind {
         }
     }
 
-    /// A hasher for file content. It never uses the session's seed. Source: [file-digest].
+    /// A hasher for file content, without the session's seed. Source: [file-digest].
     pub fn file_hasher(self) -> FileHasher {
         FileHasher(match self {
             ChecksumKind::Xxh128 => State::Xxh128(Box::default()),
@@ -133,7 +132,7 @@ pub struct SumContext {
     /// MD5 only: the seed comes before the data. True if compatibility bit 5 is set or MD5 was
     /// negotiated by name.
     pub seed_first: bool,
-    /// The session's version. The rules are the same for 30 to 32.
+    /// The session's version.
     pub protocol: Protocol,
 }
 
@@ -170,7 +169,11 @@ impl SumContext {
 
     /// A hasher for the whole-file trailer. Source: [file-digest].
     pub fn file_hasher(&self) -> FileHasher {
-        self.kind.file_hasher()
+        let mut hasher = self.kind.file_hasher();
+        if self.kind == ChecksumKind::Md4 && !self.protocol.implies_md5() {
+            hasher.update(&self.seed.to_le_bytes());
+        }
+        hasher
     }
 
     /// Length of the whole-file digest in bytes.

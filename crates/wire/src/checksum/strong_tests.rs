@@ -73,3 +73,20 @@ fn digests_hold_at_most_twenty_bytes() {
     assert_eq!(Digest::from_slice(&[]).unwrap().as_bytes(), b"");
     assert!(Digest::from_slice(&[7; 21]).is_none());
 }
+
+/// The captured sums of a session of protocol 29, which seeds the digest of a file as well.
+#[test]
+fn the_implied_sum_of_old_protocols_seeds_both() {
+    let protocol = Protocol::new(29).unwrap();
+    let basis: Vec<u8> = (0..1500_u32).map(|j| ((j * j + 31 * (j / 700)) % 251) as u8).collect();
+    let context = SumContext { kind: ChecksumKind::Md4, seed: 1, seed_first: false, protocol };
+    for (block, want) in basis.chunks(700).zip([[0xb7, 0x60], [0xae, 0x1f], [0x05, 0xb5]]) {
+        assert_eq!(context.block_sum(block).as_bytes()[..2], want);
+    }
+    let mut hasher = context.file_hasher();
+    hasher.update(&basis[..700]);
+    hasher.update(b"INSERT");
+    hasher.update(&basis[700..]);
+    let hex: String = hasher.finish().as_bytes().iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(hex, "ddbc58aa2550e990d8ccbd83b827b764");
+}

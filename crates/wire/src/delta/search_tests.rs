@@ -42,7 +42,8 @@ pub(crate) fn context(kind: ChecksumKind) -> SumContext {
 
 pub(crate) fn head_for(basis: &[u8], ctx: &SumContext, block_len: Option<u32>) -> SumHead {
     // Full-length strong sums: a chance match would make a property test fail.
-    SumHead::for_basis(basis.len() as u64, ctx.digest_len(), true, block_len).unwrap()
+    SumHead::for_basis(basis.len() as u64, ctx.digest_len(), true, block_len, Protocol::NEWEST)
+        .unwrap()
 }
 
 #[derive(Clone, PartialEq, Debug)]

@@ -1,14 +1,16 @@
 //! What travels at the end of a session: deletion counts and the server's statistics.
 
-use crate::codec::{ByteSource, get_varint, get_varlong, put_varint, put_varlong};
+use crate::codec::{ByteSource, get_long, get_varint, put_long, put_varint};
 use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::limits::DEL_COUNT_MAX;
+use crate::version::Protocol;
 
 /// Least bytes of each number of the statistics.
 const STATS_BYTES_MIN: usize = 3;
 
-/// The statistics (`[stats]`) that a sending server writes before it ends. Five varlongs.
+/// The statistics (`[stats]`) that a sending server writes before it ends. Five long
+/// numbers; old protocols lack the last two.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stats {
     /// Raw bytes that the server read.
@@ -24,24 +26,27 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Appends the five numbers.
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        for value in [self.read, self.written, self.size, self.build_ms, self.xfer_ms] {
-            put_varlong(out, i64::try_from(value).unwrap_or(i64::MAX), STATS_BYTES_MIN);
+    /// Appends the numbers.
+    pub fn encode(&self, out: &mut Vec<u8>, protocol: Protocol) {
+        let values = [self.read, self.written, self.size, self.build_ms, self.xfer_ms];
+        for value in values.into_iter().take(if protocol.has_list_times() { 5 } else { 3 }) {
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            put_long(out, protocol, value, STATS_BYTES_MIN);
         }
     }
 
-    /// Reads the five numbers. They are only shown, so a negative one counts as 0.
-    pub fn decode<S: ByteSource>(src: &mut S) -> Result<Stats, S::Error> {
-        let mut next =
-            || get_varlong(src, STATS_BYTES_MIN).map(|value| u64::try_from(value).unwrap_or(0));
-        Ok(Stats {
-            read: next()?,
-            written: next()?,
-            size: next()?,
-            build_ms: next()?,
-            xfer_ms: next()?,
-        })
+    /// Reads the numbers. They are only shown, so a negative one counts as 0.
+    pub fn decode<S: ByteSource>(src: &mut S, protocol: Protocol) -> Result<Stats, S::Error> {
+        let mut next = || {
+            let value = get_long(src, protocol, STATS_BYTES_MIN);
+            value.map(|value| u64::try_from(value).unwrap_or(0))
+        };
+        let mut stats =
+            Stats { read: next()?, written: next()?, size: next()?, ..Stats::default() };
+        if protocol.has_list_times() {
+            (stats.build_ms, stats.xfer_ms) = (next()?, next()?);
+        }
+        Ok(stats)
     }
 }
 
@@ -93,19 +98,19 @@ impl DelStats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::SliceSource;
+    use crate::codec::{SliceSource, put_varlong};
     use crate::ndx::{self, NdxReader};
 
     #[test]
     fn the_captured_tail_of_a_pull() {
         let payload = [0, 0x2e, 0, 0, 0x82, 0, 0, 0x11, 0, 0, 1, 0, 0, 0, 0, 0];
         let mut src = SliceSource::new(&payload);
-        let stats = Stats::decode(&mut src).unwrap();
+        let stats = Stats::decode(&mut src, Protocol::NEWEST).unwrap();
         assert_eq!(stats, Stats { read: 46, written: 130, size: 17, build_ms: 1, xfer_ms: 0 });
         assert_eq!(NdxReader::new().get(&mut src), Ok(ndx::DONE));
         assert!(src.is_empty());
         let mut out = Vec::new();
-        stats.encode(&mut out);
+        stats.encode(&mut out, Protocol::NEWEST);
         assert_eq!(out, payload.split_last().unwrap().1);
     }
 
@@ -147,6 +152,23 @@ mod tests {
         for _ in 0..5 {
             put_varlong(&mut bytes, -1, 3);
         }
-        assert_eq!(Stats::decode(&mut SliceSource::new(&bytes)), Ok(Stats::default()));
+        let decoded = Stats::decode(&mut SliceSource::new(&bytes), Protocol::NEWEST);
+        assert_eq!(decoded, Ok(Stats::default()));
+    }
+
+    #[test]
+    fn old_statistics_have_four_bytes_each_and_once_were_three() {
+        let stats = Stats { read: 44, written: 144, size: 17, build_ms: 1, xfer_ms: 0 };
+        for (number, fields) in [(29, 5), (28, 3), (27, 3)] {
+            let protocol = Protocol::new(number).unwrap();
+            let mut out = Vec::new();
+            stats.encode(&mut out, protocol);
+            assert_eq!(out.len(), 4 * fields);
+            let build_ms = if fields == 5 { 1 } else { 0 };
+            let want = Ok(Stats { build_ms, ..stats });
+            assert_eq!(Stats::decode(&mut SliceSource::new(&out), protocol), want);
+            let end: Result<_, Error> = Stats::decode(&mut SliceSource::new(&out[1..]), protocol);
+            assert!(end.is_err());
+        }
     }
 }

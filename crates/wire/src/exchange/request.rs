@@ -10,6 +10,7 @@ use crate::exit::ExitCode;
 use crate::itemize::ItemFlags;
 use crate::limits::NAME_MAX_LEN;
 use crate::ndx::NdxWriter;
+use crate::version::Protocol;
 
 /// Basis type: the destination file itself. Smaller numbers are alternate basis directories.
 pub const BASIS_DEST: u8 = 0x80;
@@ -35,10 +36,22 @@ pub struct ItemHead {
 }
 
 impl ItemHead {
-    /// Appends the record.
-    pub fn encode(&self, out: &mut Vec<u8>, ndx: &mut NdxWriter) -> Result<(), Error> {
+    /// Appends the record. In a protocol without flags it is the index alone, which says that the
+    /// content is wanted; any other record has no form there, and nothing is appended.
+    pub fn encode(
+        &self,
+        out: &mut Vec<u8>,
+        ndx: &mut NdxWriter,
+        protocol: Protocol,
+    ) -> Result<(), Error> {
+        if !protocol.has_item_flags() {
+            if self.iflags.contains(ItemFlags::TRANSFER) {
+                ndx.put(out, self.ndx);
+            }
+            return Ok(());
+        }
         ndx.put(out, self.ndx);
-        put_u16(out, self.iflags.0);
+        put_u16(out, self.iflags.wire());
         if self.iflags.contains(ItemFlags::BASIS_TYPE_FOLLOWS) {
             out.push(self.basis.unwrap_or(BASIS_DEST));
         }
@@ -50,8 +63,15 @@ impl ItemHead {
 
     /// Reads what follows the index, which the caller has read since it can be an end mark. An
     /// over-long extra name exits 2.
-    pub fn decode_after_ndx<S: ByteSource>(src: &mut S, ndx: i32) -> Result<ItemHead, S::Error> {
-        let iflags = ItemFlags(get_u16(src)?);
+    pub fn decode_after_ndx<S: ByteSource>(
+        src: &mut S,
+        ndx: i32,
+        protocol: Protocol,
+    ) -> Result<ItemHead, S::Error> {
+        let iflags = match protocol.has_item_flags() {
+            true => ItemFlags::from_wire(get_u16(src)?),
+            false => ItemFlags::TRANSFER | ItemFlags::UNTOLD,
+        };
         let mut head = ItemHead { ndx, iflags, basis: None, xname: None };
         if iflags.contains(ItemFlags::BASIS_TYPE_FOLLOWS) {
             head.basis = Some(src.byte()?);
@@ -89,10 +109,10 @@ mod tests {
 
     fn both_ways(head: &ItemHead) -> Vec<u8> {
         let mut out = Vec::new();
-        head.encode(&mut out, &mut NdxWriter::new()).unwrap();
+        head.encode(&mut out, &mut NdxWriter::new(), Protocol::NEWEST).unwrap();
         let mut src = SliceSource::new(&out);
         let ndx = NdxReader::new().get(&mut src).unwrap();
-        assert_eq!(ItemHead::decode_after_ndx(&mut src, ndx).as_ref(), Ok(head));
+        assert_eq!(ItemHead::decode_after_ndx(&mut src, ndx, Protocol::NEWEST).as_ref(), Ok(head));
         assert!(src.is_empty());
         out
     }
@@ -117,7 +137,8 @@ mod tests {
     #[test]
     fn an_overlong_name_is_refused() {
         let bytes = [&[0x00, 0x10, 0x90, 0x00][..], &[b'x'; 4096]].concat();
-        let error = ItemHead::decode_after_ndx(&mut SliceSource::new(&bytes), 0).unwrap_err();
+        let error = ItemHead::decode_after_ndx(&mut SliceSource::new(&bytes), 0, Protocol::NEWEST)
+            .unwrap_err();
         assert_eq!(error.exit_code(), ExitCode::Protocol);
     }
 
@@ -143,5 +164,22 @@ mod tests {
         ] {
             assert_eq!(check(Some(basis), dirs, fuzzy), fine, "{basis:02x} {dirs} {fuzzy}");
         }
+    }
+
+    #[test]
+    fn a_record_without_flags_is_a_request() {
+        let protocol = Protocol::new(28).unwrap();
+        let mut head = ItemHead { ndx: 7, iflags: ItemFlags::TRANSFER, basis: None, xname: None };
+        let (mut out, mut ndx) = (Vec::new(), NdxWriter::of(protocol));
+        head.encode(&mut out, &mut ndx, protocol).unwrap();
+        assert_eq!(out, [7, 0, 0, 0]);
+        let mut src = SliceSource::new(&out);
+        let index = NdxReader::of(protocol).get(&mut src).unwrap();
+        let read = ItemHead::decode_after_ndx(&mut src, index, protocol).unwrap();
+        assert_eq!(read.iflags, ItemFlags::TRANSFER | ItemFlags::UNTOLD);
+        // What asks for nothing has no form.
+        head.iflags = ItemFlags::IS_NEW | ItemFlags::LOCAL_CHANGE;
+        head.encode(&mut out, &mut ndx, protocol).unwrap();
+        assert_eq!(out.len(), 4);
     }
 }

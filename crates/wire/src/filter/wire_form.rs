@@ -5,8 +5,8 @@
 //!
 //! `[filter-list]` is a run of records, each `[filter-rule-len]` (int32, below 5120) and
 //! `[filter-rule]`, ended by a length of 0. The text of a rule is its kind (`-`, `+`, `:`),
-//! modifiers in the order `/ ! C n w - + x s r p`, a blank, the pattern. The form is the same in
-//! all protocols this program speaks.
+//! modifiers in the order `/ ! C n w - + x s r p`, a blank, the pattern. Protocol 29 has no `p`;
+//! older ones have no modifiers: a rule is `+ ` and the pattern, or the bare pattern of an exclusion.
 
 use super::list::{FilterList, Item};
 use super::parse::{Flaw, Modifiers, Origin, Parsed, parse_rule};
@@ -17,6 +17,7 @@ use crate::codec::{ByteSource, get_i32, put_i32};
 use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::limits::{FILTER_RULE_MAX, FILTER_RULES_BYTES_MAX};
+use crate::version::Protocol;
 
 /// Appends the records and their end mark. [filter-list]
 pub fn put_rules(out: &mut Vec<u8>, rules: &[Vec<u8>]) -> Result<(), Error> {
@@ -58,31 +59,98 @@ pub fn get_rules<S: ByteSource>(src: &mut S) -> Result<Vec<Vec<u8>>, S::Error> {
     }
 }
 
+/// A rule's text in an old form. `given`: the user wrote it, rather than `-C` brought it.
+///
+/// # Errors
+/// It says what that form cannot. Exits 2.
+fn in_protocol(
+    rule: Vec<u8>,
+    protocol: Protocol,
+    am_sender: bool,
+    given: bool,
+) -> Result<Vec<u8>, Error> {
+    let prefix = rule.iter().position(|&b| b == b' ').map_or(rule.len(), |at| at + 1);
+    let (letters, pattern) = rule.split_at(prefix);
+    let modern = || {
+        let text = "filter rules are too modern for remote rsync.";
+        Error::incompatible(ExitCode::Protocol, "filter-rule", text.to_string())
+    };
+    if protocol.has_perishable_rules() {
+        return Ok(rule);
+    }
+    if letters.contains(&b'p') && am_sender && given {
+        return Err(modern());
+    }
+    // Only the side that a rule acts on is sent it, so that an old form does without the marks.
+    let dropped: &[u8] = if protocol.has_rule_modifiers() { b"p" } else { b"psr" };
+    let kept: Vec<u8> =
+        letters.iter().copied().filter(|letter| !dropped.contains(letter)).collect();
+    let rule = [kept.as_slice(), pattern].concat();
+    if protocol.has_rule_modifiers() {
+        return Ok(rule);
+    }
+    let ambiguous = pattern.starts_with(b"+ ") || pattern.starts_with(b"- ");
+    match kept.as_slice() {
+        b"- " if !ambiguous => Ok(pattern.to_vec()),
+        b"- " | b"+ " => Ok(rule),
+        _ => Err(modern()),
+    }
+}
+
 impl FilterList {
+    /// [`Self::encode_for_peer`] in the form of a protocol. `implied`: rules that options brought
+    /// along, which lose what an old form cannot say.
+    ///
+    /// # Errors
+    /// A rule says what that form cannot. Exits 2.
+    pub fn encode_in(
+        &self,
+        protocol: Protocol,
+        am_sender: bool,
+        implied: &[Vec<u8>],
+    ) -> Result<Vec<Vec<u8>>, Error> {
+        let mut texts = Vec::new();
+        for (at, item) in self.items.iter().enumerate() {
+            // What `-C` stands for has its own rules in an old form, and no file in each directory.
+            let cvs = |item: Option<&Item>| matches!(item, Some(Item::Cvs { .. }));
+            let given = !cvs(Some(item)) && !cvs(self.items.get(at.saturating_add(1)));
+            let merges = matches!(item, Item::DirMerge(_));
+            if merges && !given && !protocol.has_rule_modifiers() {
+                continue;
+            }
+            for text in self.encode_item(item, am_sender) {
+                let given = given && !implied.contains(&text);
+                texts.push(in_protocol(text, protocol, am_sender, given)?);
+            }
+        }
+        Ok(texts)
+    }
+
     /// The texts of the rules that the server needs: a sending client gives it the rules that
     /// protect, a receiving client those that hide. [filter-rule]
     ///
     /// Called before the scan, while the list holds just what the user gave. A list made by
     /// [`FilterList::for_module`] never travels.
     pub fn encode_for_peer(&self, am_sender: bool) -> Vec<Vec<u8>> {
-        let mut texts = Vec::new();
-        for item in &self.items {
-            match item {
-                Item::Rule(rule) => texts.extend(self.encode_rule(rule, am_sender)),
-                Item::Cvs { rules, .. } if am_sender => {
-                    texts.extend(rules.iter().filter_map(|rule| self.encode_rule(rule, true)));
-                }
-                // The sending server has its own home and environment to complete the list from.
-                Item::Cvs { include, mods, .. } => {
-                    texts.extend(self.encode_cvs(*include, mods));
-                }
-                Item::DirMerge(at) => {
-                    let merge = self.merges.get(*at);
-                    texts.extend(merge.and_then(|merge| self.encode_dir_merge(merge, am_sender)));
-                }
+        self.items.iter().flat_map(|item| self.encode_item(item, am_sender)).collect()
+    }
+
+    fn encode_item(&self, item: &Item, am_sender: bool) -> Vec<Vec<u8>> {
+        match item {
+            Item::Rule(rule) => self.encode_rule(rule, am_sender).into_iter().collect(),
+            Item::Cvs { rules, .. } if am_sender => {
+                rules.iter().filter_map(|rule| self.encode_rule(rule, true)).collect()
+            }
+            // The sending server has its own home and environment to complete the list from.
+            Item::Cvs { include, mods, .. } => {
+                self.encode_cvs(*include, mods).into_iter().collect()
+            }
+            Item::DirMerge(at) => {
+                let merge = self.merges.get(*at);
+                let text = merge.and_then(|merge| self.encode_dir_merge(merge, am_sender));
+                text.into_iter().collect()
             }
         }
-        texts
     }
 
     /// All rules, as lines that say the same again.
@@ -160,8 +228,16 @@ impl FilterList {
     ///
     /// No file is read: a rule that names a file to be read at once is refused, because a client
     /// merges such files itself and would only learn about files of the server.
-    pub fn add_from_wire(&mut self, rules: &[Vec<u8>]) -> Result<(), FilterError> {
+    pub fn add_from_wire(
+        &mut self,
+        rules: &[Vec<u8>],
+        protocol: Protocol,
+    ) -> Result<(), FilterError> {
         for rule in rules {
+            let old = !protocol.has_rule_modifiers();
+            let bare = old && !rule.starts_with(b"+ ") && !rule.starts_with(b"- ");
+            let modern = [if bare { b"- ".as_slice() } else { b"" }, rule].concat();
+            let rule = &modern;
             let parsed = parse_rule(rule, &Modifiers::default(), false);
             if matches!(parsed, Ok((Parsed::Merge { per_dir: false, .. }, _))) {
                 return Err(Flaw::Unknown.error(&Origin::Argument, rule));

@@ -76,7 +76,7 @@ fn rules_survive_the_wire() {
     let got = get_rules(&mut source).unwrap();
     assert!(source.is_empty());
     let mut server = FilterList::new();
-    server.add_from_wire(&got).unwrap();
+    server.add_from_wire(&got, Protocol::NEWEST).unwrap();
     // The server's own notion of the same rules is the same.
     assert_eq!(server.encode_for_peer(false), texts);
 }
@@ -97,6 +97,35 @@ fn lengths_out_of_range_are_refused() {
 #[test]
 fn a_client_cannot_have_a_file_read() {
     for rule in [". /etc/shadow", "merge /etc/shadow", ".- x"] {
-        assert!(FilterList::new().add_from_wire(&[rule.as_bytes().to_vec()]).is_err(), "{rule}");
+        assert!(
+            FilterList::new().add_from_wire(&[rule.as_bytes().to_vec()], Protocol::NEWEST).is_err(),
+            "{rule}"
+        );
     }
+}
+
+/// What old forms can say, and that the rest is refused rather than left out.
+#[test]
+fn old_protocols_have_their_own_forms() {
+    let [modern, plain] = [29, 28].map(|number| Protocol::new(number).unwrap());
+    let texts = |rules: &[&str], protocol, am_sender| {
+        let implied = [b"-p .partial/".to_vec()];
+        list(&rules.join("|")).encode_in(protocol, am_sender, &implied).map_err(|e| e.exit_code())
+    };
+    let refused = Err(ExitCode::Protocol);
+    assert_eq!(texts(&["-p x"], modern, true), refused);
+    assert_eq!(texts(&["-p x", "-! y"], modern, false).unwrap(), [&b"- x"[..], b"-! y"]);
+    assert_eq!(texts(&["-p .partial/"], modern, true).unwrap(), [b"- .partial/"]);
+    let simple = ["- x", "+ y/", "- + z", "+ - z", "-r gone"];
+    let want = [&b"x"[..], b"+ y/", b"- + z", b"+ - z", b"gone"];
+    assert_eq!(texts(&simple, plain, true).unwrap(), want);
+    for rule in ["-! x", ": .rules", "-/ x"] {
+        assert_eq!(texts(&[rule], plain, true), refused, "{rule}");
+    }
+    let mut server = FilterList::new();
+    server.add_from_wire(&want.map(<[u8]>::to_vec), plain).unwrap();
+    assert_eq!(
+        server.encode_for_peer(false),
+        [&b"- x"[..], b"+ y/", b"- + z", b"+ - z", b"- gone"]
+    );
 }

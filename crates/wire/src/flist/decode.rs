@@ -3,13 +3,16 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::checksum::strong::Digest;
-use crate::codec::{ByteSource, get_i32, get_varint, get_varlong};
+use crate::codec::{
+    ByteSource, get_i32, get_long, get_longint, get_number, get_u32, get_varint, get_varlong,
+};
 use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::flist::acls::{self, Acl, AclEntry, AclRef, Acls};
 use crate::flist::entry::{Entry, HardLink};
 use crate::flist::flags::{self, Flags, FlistOptions, Previous};
 use crate::flist::ids::{self, IdNames};
+use crate::flist::rdev;
 use crate::flist::xattrs::{self, Xattrs};
 use crate::limits::{LINK_TARGET_MAX, NAME_MAX_LEN, too_big};
 
@@ -30,6 +33,10 @@ pub struct Decoder {
     leaders: HashMap<i32, Entry>,
     /// First members of groups in all lists.
     declared: HashSet<i32>,
+    /// First members by file system and inode, where those travel.
+    inodes: HashMap<(i64, i64), i32>,
+    /// Directories that the user named, where only these are marked.
+    tops: HashSet<Vec<u8>>,
     /// Access lists and default lists so far, and what they take in memory.
     acl_lists: [u32; 2],
     acl_bytes: usize,
@@ -50,6 +57,8 @@ impl Decoder {
             io_error: 0,
             leaders: HashMap::new(),
             declared: HashSet::new(),
+            inodes: HashMap::new(),
+            tops: HashSet::new(),
             acl_lists: [0; 2],
             acl_bytes: 0,
             xattr_lists: 0,
@@ -88,6 +97,7 @@ impl Decoder {
         entry.name = self.last.name.clone();
         if word & flags::HLINKED != 0
             && self.opts.hard_links
+            && self.opts.protocol.has_link_groups()
             && !entry.is_dir()
             && word & flags::HLINK_FIRST != 0
         {
@@ -97,7 +107,10 @@ impl Decoder {
         }
         if entry.is_dir() {
             entry.top_dir = word & flags::TOP_DIR != 0;
-            entry.content_dir = word & flags::NO_CONTENT_DIR == 0;
+            entry.content_dir = match self.opts.protocol.marks_contents() {
+                true => word & flags::NO_CONTENT_DIR == 0,
+                false => self.is_in_transfer(&entry),
+            };
         }
         entry.acls = None;
         if self.opts.acls && !entry.is_link() {
@@ -117,10 +130,23 @@ impl Decoder {
         Ok(Some(entry))
     }
 
+    /// Whether a directory of a list that marks only the named ones belongs to the transfer.
+    fn is_in_transfer(&mut self, entry: &Entry) -> bool {
+        if entry.top_dir {
+            self.tops.insert(entry.name.clone());
+            return true;
+        }
+        let name = &entry.name;
+        let mut ends = (0..name.len()).filter(|at| name.get(*at) == Some(&b'/'));
+        self.opts.recurse
+            && (self.tops.contains(&b"."[..])
+                || ends.any(|end| name.get(..end).is_some_and(|above| self.tops.contains(above))))
+    }
+
     fn read_name<S: ByteSource>(&mut self, src: &mut S, word: u32) -> Result<(), S::Error> {
         let prefix = if word & flags::SAME_NAME != 0 { usize::from(src.byte()?) } else { 0 };
         let suffix = if word & flags::LONG_NAME != 0 {
-            usize::try_from(get_varint(src)?).unwrap_or(usize::MAX)
+            usize::try_from(get_number(src, self.opts.protocol)?).unwrap_or(usize::MAX)
         } else {
             usize::from(src.byte()?)
         };
@@ -145,7 +171,8 @@ impl Decoder {
         word: u32,
         own: i32,
     ) -> Result<Option<Entry>, S::Error> {
-        if word & flags::HLINKED == 0 || word & flags::HLINK_FIRST != 0 || !self.opts.hard_links {
+        let first = word & flags::HLINK_FIRST != 0 || !self.opts.protocol.has_link_groups();
+        if word & flags::HLINKED == 0 || first || !self.opts.hard_links {
             return Ok(None);
         }
         let index = get_varint(src)?;
@@ -171,7 +198,8 @@ impl Decoder {
 
     fn read_fields<S: ByteSource>(&mut self, src: &mut S, word: u32) -> Result<Entry, S::Error> {
         let has = |flag: u32| word & flag != 0;
-        let len = get_varlong(src, 3)?;
+        let protocol = self.opts.protocol;
+        let len = get_long(src, protocol, 3)?;
         let len = u64::try_from(len).map_err(|_| {
             Error::misbehaved(
                 ExitCode::Unsupported,
@@ -180,7 +208,10 @@ impl Decoder {
             )
         })?;
         if !has(flags::SAME_TIME) {
-            self.last.mtime = get_varlong(src, 4)?;
+            self.last.mtime = match protocol.has_varints() {
+                true => get_varlong(src, 4)?,
+                false => i64::from(get_u32(src)?),
+            };
         }
         let mut entry = Entry { len, mtime: self.last.mtime, ..Entry::default() };
         if has(flags::MOD_NSEC) && self.opts.protocol.has_nsec() {
@@ -204,40 +235,59 @@ impl Decoder {
             entry.atime = self.last.atime;
         }
         if self.opts.owner && !has(flags::SAME_UID) {
-            self.last.uid = get_varint(src)?.cast_unsigned();
-            if has(flags::USER_NAME_FOLLOWS) {
+            self.last.uid = get_number(src, protocol)?.cast_unsigned();
+            if has(flags::USER_NAME_FOLLOWS) && protocol.has_varints() {
                 entry.user_name = Some(ids::get_name(src)?);
             }
         }
         entry.uid = self.last.uid;
         if self.opts.group && !has(flags::SAME_GID) {
-            self.last.gid = get_varint(src)?.cast_unsigned();
-            if has(flags::GROUP_NAME_FOLLOWS) {
+            self.last.gid = get_number(src, protocol)?.cast_unsigned();
+            if has(flags::GROUP_NAME_FOLLOWS) && protocol.has_varints() {
                 entry.group_name = Some(ids::get_name(src)?);
             }
         }
         entry.gid = self.last.gid;
         if self.opts.has_rdev(entry.mode) {
-            if !has(flags::SAME_RDEV_MAJOR) {
-                self.last.rdev_major = get_varint(src)?.cast_unsigned();
-            }
-            let minor = get_varint(src)?.cast_unsigned();
+            let rdev = rdev::get(src, &self.opts, &mut self.last, word)?;
             if entry.is_device() {
-                entry.rdev = (self.last.rdev_major, minor);
+                entry.rdev = rdev;
             }
         }
         if entry.is_link() && self.opts.links {
             entry.link_target = Some(self.read_target(src)?);
         }
-        if let Some(len) = self.opts.checksum_len.filter(|_| entry.is_reg()) {
+        if self.opts.has_inode(word, entry.is_reg()) {
+            entry.hard_link = self.read_inode(src, word)?;
+        }
+        if let Some(len) = self.opts.checksum_len.filter(|_| self.opts.has_digest(entry.is_reg())) {
             let digest = src.read_vec(len)?;
-            entry.digest = Digest::from_slice(&digest);
+            entry.digest = Digest::from_slice(&digest).filter(|_| entry.is_reg());
         }
         Ok(entry)
     }
 
+    /// The group that file system and inode make a member of.
+    fn read_inode<S: ByteSource>(
+        &mut self,
+        src: &mut S,
+        word: u32,
+    ) -> Result<Option<HardLink>, S::Error> {
+        let wide = self.opts.protocol.has_wide_flags();
+        if !wide || word & flags::SAME_DEV == 0 {
+            self.last.dev = get_longint(src)?;
+        }
+        let ino = get_longint(src)?;
+        if self.last.dev == 0 {
+            return Ok(None);
+        }
+        let own = self.start.saturating_add(self.received);
+        let id = *self.inodes.entry((self.last.dev, ino)).or_insert(own);
+        Ok(Some(HardLink::Group { id, first: id == own }))
+    }
+
     fn read_target<S: ByteSource>(&mut self, src: &mut S) -> Result<Vec<u8>, S::Error> {
-        let len = get_varint(src)?;
+        let len = get_number(src, self.opts.protocol)?;
         let size =
             usize::try_from(len).ok().filter(|len| *len <= LINK_TARGET_MAX).ok_or_else(|| {
                 let text = format!("overflow: linkname_len={len}");
@@ -308,6 +358,14 @@ impl Decoder {
             text.extend_from_slice(name);
             let text = format!("ERROR: {}", String::from_utf8_lossy(&text));
             return Err(Error::misbehaved(ExitCode::Protocol, "flist-name", text));
+        }
+        Ok(())
+    }
+
+    /// Reads what follows the lists of ids in protocols whose lists carry no error words.
+    pub fn last_word<S: ByteSource>(&mut self, src: &mut S) -> Result<(), S::Error> {
+        if !self.opts.protocol.has_failure_messages() {
+            self.io_error |= get_i32(src)? & 7;
         }
         Ok(())
     }

@@ -3,13 +3,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::codec::{put_i32, put_varint, put_varlong};
+use crate::codec::{put_i32, put_long, put_longint, put_number, put_u32, put_varint, put_varlong};
 use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::flist::acls::{self, Acl, AclRef, Acls};
 use crate::flist::entry::{Entry, HardLink};
 use crate::flist::flags::{self, FlistOptions, Previous};
 use crate::flist::ids::{self, IdKind};
+use crate::flist::rdev;
 use crate::flist::xattrs::{self, Xattr, Xattrs};
 use crate::limits::{LINK_TARGET_MAX, NAME_MAX_LEN};
 
@@ -79,7 +80,7 @@ impl Encoder {
         if group_name.is_some() {
             word |= flags::GROUP_NAME_FOLLOWS;
         }
-        self.put_name(out, &mut word, entry);
+        let word = self.put_name(out, word, entry);
         if let Some(index) = group {
             put_varint(out, index);
         }
@@ -160,6 +161,10 @@ impl Encoder {
         if entry.is_dir() {
             return (None, 0);
         }
+        if !self.opts.protocol.has_link_groups() {
+            let same = !self.first && self.last.dev == device_word(dev);
+            return (None, flags::HLINKED | if same { flags::SAME_DEV } else { 0 });
+        }
         let own = self.start.saturating_add(self.sent);
         match *self.groups.entry((dev, ino)).or_insert(own) {
             index if index == own => (None, flags::HLINKED | flags::HLINK_FIRST),
@@ -189,8 +194,10 @@ impl Encoder {
             }
         };
         let later = !self.first;
-        set(entry.is_dir() && entry.top_dir, flags::TOP_DIR);
-        set(entry.is_dir() && !entry.content_dir, flags::NO_CONTENT_DIR);
+        let named = entry.content_dir || self.opts.protocol.marks_contents();
+        set(entry.is_dir() && entry.top_dir && named, flags::TOP_DIR);
+        let bare = entry.is_dir() && !entry.content_dir;
+        set(bare && self.opts.protocol.marks_contents(), flags::NO_CONTENT_DIR);
         set(later && entry.mode == self.last.mode, flags::SAME_MODE);
         set(!self.opts.owner || later && entry.uid == self.last.uid, flags::SAME_UID);
         set(!self.opts.group || later && entry.gid == self.last.gid, flags::SAME_GID);
@@ -199,34 +206,37 @@ impl Encoder {
         set(timed && later && entry.atime == self.last.atime, flags::SAME_ATIME);
         set(entry.mtime_nsec != 0 && self.opts.protocol.has_nsec(), flags::MOD_NSEC);
         if self.opts.has_rdev(entry.mode) {
-            let same = entry.is_special() || entry.rdev.0 == self.last.rdev_major;
-            set(same, flags::SAME_RDEV_MAJOR);
+            word |= rdev::flags(&self.opts, &self.last, entry);
         }
         word
     }
 
-    fn put_name(&mut self, out: &mut Vec<u8>, word: &mut u32, entry: &Entry) {
+    /// Appends flags and name; gives the flags as they went out.
+    fn put_name(&mut self, out: &mut Vec<u8>, word: u32, entry: &Entry) -> u32 {
+        let mut word = word;
         let shared = self.last.name.iter().zip(&entry.name).take_while(|(a, b)| a == b).count();
         let shared = shared.min(PREFIX_MAX);
         let suffix = &entry.name[shared..];
         if shared > 0 {
-            *word |= flags::SAME_NAME;
+            word |= flags::SAME_NAME;
         }
         if suffix.len() > 255 {
-            *word |= flags::LONG_NAME;
+            word |= flags::LONG_NAME;
         }
-        flags::put(out, &self.opts, *word, entry.is_dir());
+        word = flags::fitting(&self.opts, word, entry.is_dir());
+        flags::put(out, &self.opts, word, entry.is_dir());
         if shared > 0 {
             out.push(shared as u8);
         }
-        if suffix.len() > 255 {
-            put_varint(out, suffix.len() as i32);
+        if word & flags::LONG_NAME != 0 {
+            put_number(out, self.opts.protocol, suffix.len() as i32);
         } else {
             out.push(suffix.len() as u8);
         }
         out.extend_from_slice(suffix);
         self.last.name.truncate(shared);
         self.last.name.extend_from_slice(suffix);
+        word
     }
 
     fn put_fields(
@@ -238,9 +248,14 @@ impl Encoder {
         group_name: Option<&[u8]>,
     ) {
         let has = |flag: u32| word & flag != 0;
-        put_varlong(out, i64::try_from(entry.len).unwrap_or(i64::MAX), 3);
+        let protocol = self.opts.protocol;
+        put_long(out, protocol, i64::try_from(entry.len).unwrap_or(i64::MAX), 3);
         if !has(flags::SAME_TIME) {
-            put_varlong(out, entry.mtime, 4);
+            match protocol.has_varints() {
+                true => put_varlong(out, entry.mtime, 4),
+                // Such a protocol knows no times but those of 32 bits.
+                false => put_u32(out, entry.mtime as u32),
+            }
         }
         if has(flags::MOD_NSEC) {
             put_varint(out, entry.mtime_nsec.cast_signed());
@@ -252,34 +267,55 @@ impl Encoder {
             put_varlong(out, entry.atime, 4);
         }
         if !has(flags::SAME_UID) {
-            put_varint(out, entry.uid.cast_signed());
+            put_number(out, protocol, entry.uid.cast_signed());
             if let Some(name) = user_name {
                 ids::put_name(out, name);
             }
         }
         if !has(flags::SAME_GID) {
-            put_varint(out, entry.gid.cast_signed());
+            put_number(out, protocol, entry.gid.cast_signed());
             if let Some(name) = group_name {
                 ids::put_name(out, name);
             }
         }
         if self.opts.has_rdev(entry.mode) {
-            if !has(flags::SAME_RDEV_MAJOR) {
-                put_varint(out, entry.rdev.0.cast_signed());
-                self.last.rdev_major = entry.rdev.0;
-            }
-            put_varint(out, if entry.is_special() { 0 } else { entry.rdev.1.cast_signed() });
+            rdev::put(out, &self.opts, &mut self.last, word, entry);
         }
         if entry.is_link() && self.opts.links {
             let target = entry.link_target.as_deref().unwrap_or(b"");
-            put_varint(out, target.len() as i32);
+            put_number(out, protocol, target.len() as i32);
             out.extend_from_slice(target);
         }
-        if let Some(len) = self.opts.checksum_len.filter(|_| entry.is_reg()) {
+        if self.opts.has_inode(word, entry.is_reg()) {
+            self.put_inode(out, word, entry);
+        }
+        if let Some(len) = self.opts.checksum_len.filter(|_| self.opts.has_digest(entry.is_reg())) {
             let digest = entry.digest.as_ref().map_or(&b""[..], |digest| digest.as_bytes());
             let at = out.len();
             out.extend_from_slice(&digest[..digest.len().min(len)]);
             out.resize(at + len, 0);
+        }
+    }
+
+    /// The numbers that tell which entries are one file; a file of one name has numbers, too.
+    fn put_inode(&mut self, out: &mut Vec<u8>, word: u32, entry: &Entry) {
+        let (dev, ino) = match entry.hard_link {
+            Some(HardLink::Device { dev, ino }) => (device_word(dev), ino.cast_signed()),
+            // One of its own on a file system that none has.
+            _ => (-2, i64::from(self.sent).saturating_add(1)),
+        };
+        let wide = self.opts.protocol.has_wide_flags();
+        if !wide || word & flags::SAME_DEV == 0 {
+            put_longint(out, dev);
+            self.last.dev = dev;
+        }
+        put_longint(out, ino);
+    }
+
+    /// Appends what follows the lists of ids in protocols whose lists carry no error words.
+    pub fn last_word(&self, out: &mut Vec<u8>, io_error: i32) {
+        if !self.opts.protocol.has_failure_messages() {
+            put_i32(out, io_error);
         }
     }
 
@@ -303,4 +339,9 @@ impl Encoder {
             ids::put_list(out, &self.opts, ids, &mut |id| names(IdKind::Group, id));
         }
     }
+}
+
+/// The number of a file system as it travels: 0 is none.
+fn device_word(dev: u64) -> i64 {
+    dev.cast_signed().wrapping_add(1)
 }

@@ -8,6 +8,8 @@ use crate::version::Protocol;
 pub(crate) const TOP_DIR: u32 = 1;
 pub(crate) const SAME_MODE: u32 = 2;
 pub(crate) const EXTENDED: u32 = 4;
+/// In one-byte words, where nothing extends them.
+pub(crate) const SAME_RDEV: u32 = 4;
 pub(crate) const SAME_UID: u32 = 8;
 pub(crate) const SAME_GID: u32 = 0x10;
 pub(crate) const SAME_NAME: u32 = 0x20;
@@ -17,7 +19,11 @@ pub(crate) const SAME_RDEV_MAJOR: u32 = 0x100;
 pub(crate) const NO_CONTENT_DIR: u32 = 0x100;
 pub(crate) const HLINKED: u32 = 0x200;
 pub(crate) const USER_NAME_FOLLOWS: u32 = 0x400;
+/// Before names of owners travelled inline.
+pub(crate) const SAME_DEV: u32 = 0x400;
 pub(crate) const GROUP_NAME_FOLLOWS: u32 = 0x800;
+/// Before names of groups travelled inline.
+pub(crate) const RDEV_MINOR_8: u32 = 0x800;
 pub(crate) const HLINK_FIRST: u32 = 0x1000;
 pub(crate) const MOD_NSEC: u32 = 0x2000;
 pub(crate) const SAME_ATIME: u32 = 0x4000;
@@ -64,6 +70,8 @@ pub struct FlistOptions {
     pub relative: bool,
     /// Entries of mode 0 are allowed.
     pub delete_missing_args: bool,
+    /// What lies below a named directory belongs to the transfer.
+    pub recurse: bool,
 }
 
 impl FlistOptions {
@@ -89,6 +97,7 @@ impl FlistOptions {
             numeric_ids: false,
             relative: false,
             delete_missing_args: false,
+            recurse: true,
         }
     }
 
@@ -99,6 +108,21 @@ impl FlistOptions {
             0o010_000 | 0o140_000 => self.specials && self.protocol.specials_have_rdev(),
             _ => false,
         }
+    }
+
+    /// Whether a digest travels with an entry, under `--checksum`.
+    pub(crate) fn has_digest(&self, is_reg: bool) -> bool {
+        is_reg || !self.protocol.has_wide_flags()
+    }
+
+    /// Whether the numbers of its file system and inode travel with an entry.
+    pub(crate) fn has_inode(&self, word: u32, is_reg: bool) -> bool {
+        self.hard_links
+            && !self.protocol.has_link_groups()
+            && match self.protocol.has_wide_flags() {
+                true => word & HLINKED != 0,
+                false => is_reg,
+            }
     }
 
     /// Whether the end of a list can carry an error word in this session.
@@ -117,6 +141,21 @@ pub(crate) struct Previous {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) rdev_major: u32,
+    /// Device number as a whole.
+    pub(crate) rdev: u32,
+    /// File system of a member of a group of hard links.
+    pub(crate) dev: i64,
+}
+
+/// What a flag word is in the form that it travels in: in one byte without a second, nothing that
+/// would read as the end of the list.
+pub(crate) fn fitting(opts: &FlistOptions, flags: u32, is_dir: bool) -> u32 {
+    match flags & 0xff {
+        _ if opts.protocol.has_wide_flags() => flags,
+        0 if is_dir => LONG_NAME,
+        0 => TOP_DIR,
+        byte => byte,
+    }
 }
 
 /// Appends a flag word.
@@ -126,6 +165,10 @@ pub(crate) fn put(out: &mut Vec<u8>, opts: &FlistOptions, flags: u32, is_dir: bo
         return;
     }
     let flags = if flags == 0 && !is_dir { TOP_DIR } else { flags };
+    if !opts.protocol.has_wide_flags() {
+        out.push(flags as u8);
+        return;
+    }
     if flags & 0xff00 != 0 || flags == 0 {
         put_u16(out, (flags | EXTENDED) as u16);
     } else {
@@ -165,7 +208,7 @@ pub(crate) fn get<S: ByteSource>(src: &mut S, opts: &FlistOptions) -> Result<Fla
     if flags == 0 {
         return Ok(Flags::End { io_error: 0 });
     }
-    if flags & EXTENDED != 0 {
+    if flags & EXTENDED != 0 && opts.protocol.has_wide_flags() {
         flags |= u32::from(src.byte()?) << 8;
         if flags == END_WITH_ERROR {
             if !opts.end_carries_error() {

@@ -299,3 +299,189 @@ proptest! {
         }
     }
 }
+
+/// A list of one file in an old protocol, as it was captured, and what is hostile in its place.
+#[test]
+fn old_lists_are_those_of_the_captures() {
+    let dir = Entry {
+        name: b".".to_vec(),
+        mode: 0o040_755,
+        len: 4096,
+        mtime: 0x6593_7d25,
+        top_dir: true,
+        content_dir: true,
+        ..Entry::default()
+    };
+    let link = Entry {
+        name: b"ln".to_vec(),
+        mode: 0o120_777,
+        len: 5,
+        mtime: dir.mtime,
+        link_target: Some(b"a.txt".to_vec()),
+        ..Entry::default()
+    };
+    let file = Entry {
+        name: b"a.txt".to_vec(),
+        mode: 0o100_644,
+        len: 12,
+        mtime: dir.mtime,
+        ..Entry::default()
+    };
+    let captured = [
+        &b"\x19\x01.\x00\x10\x00\x00\x25\x7d\x93\x65\xed\x41\x00\x00"[..],
+        b"\x98\x02ln\x05\x00\x00\x00\xff\xa1\x00\x00\x05\x00\x00\x00a.txt",
+        b"\x98\x05a.txt\x0c\x00\x00\x00\xa4\x81\x00\x00",
+        b"\x00\x00\x00\x00\x00",
+    ]
+    .concat();
+    for number in [27, 28, 29] {
+        let opts = old_options(number);
+        let mut encoder = Encoder::new(opts.clone());
+        let mut out = Vec::new();
+        for entry in [&dir, &link, &file] {
+            encoder.entry(&mut out, entry).unwrap();
+        }
+        encoder.end(&mut out, 0);
+        encoder.last_word(&mut out, 0);
+        assert_eq!(out, captured, "{number}");
+        let mut src = SliceSource::new(&captured);
+        let mut decoder = Decoder::new(opts.clone());
+        for entry in [&dir, &link, &file] {
+            assert_eq!(decoder.next(&mut src).unwrap().as_ref(), Some(entry), "{number}");
+        }
+        assert_eq!(decoder.next(&mut src), Ok(None));
+        decoder.last_word(&mut src).unwrap();
+        assert!(src.is_empty());
+        for len in 0..captured.len() {
+            let mut src = SliceSource::new(&captured[..len]);
+            let mut decoder = Decoder::new(opts.clone());
+            let end = loop {
+                match decoder.next(&mut src) {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break decoder.last_word(&mut src),
+                    Err(error) => break Err(error),
+                }
+            };
+            assert!(end.is_err(), "{len} bytes");
+        }
+    }
+}
+
+fn old_options(number: i32) -> FlistOptions {
+    FlistOptions {
+        varint_flags: false,
+        safe_flist: false,
+        id0_names: false,
+        ..FlistOptions::plain(Protocol::new(number).unwrap())
+    }
+}
+
+/// Devices, fifos, members of groups of hard links, digests of all kinds of entries, names beyond
+/// a byte's length: both ways in each old form.
+#[test]
+fn old_forms_go_both_ways() {
+    let file = |name: &[u8], link| Entry {
+        name: name.to_vec(),
+        mode: 0o100_600,
+        len: 1 << 33,
+        mtime: 1_000_000_000,
+        uid: 1000,
+        hard_link: link,
+        digest: crate::checksum::strong::Digest::from_slice(&[7; 16]),
+        ..Entry::default()
+    };
+    let node =
+        |name: &[u8], mode, rdev| Entry { name: name.to_vec(), mode, rdev, ..Entry::default() };
+    let member = |dev, ino| Some(HardLink::Device { dev, ino });
+    let given = [
+        node(b"c", 0o020_600, (1, 300)),
+        node(b"b", 0o060_600, (7, 3)),
+        node(b"b2", 0o060_600, (7, 4)),
+        node(b"fifo", 0o010_600, (0, 0)),
+        file(&[b'x'; 300], None),
+        file(b"one", member(5, 9)),
+        file(b"other", member(5, 10)),
+        file(b"two", member(5, 9)),
+        file(b"elsewhere", member(u64::MAX >> 1, u64::MAX)),
+    ];
+    let group = |id, first| Some(HardLink::Group { id, first });
+    let groups = [group(5, true), group(6, true), group(5, false), group(8, true)];
+    for number in [27, 28, 29] {
+        let opts = FlistOptions {
+            devices: true,
+            specials: true,
+            hard_links: true,
+            owner: true,
+            checksum_len: Some(16),
+            ..old_options(number)
+        };
+        let mut encoder = Encoder::new(opts.clone());
+        let mut out = Vec::new();
+        for entry in &given {
+            encoder.entry(&mut out, entry).unwrap();
+        }
+        encoder.end(&mut out, 1);
+        encoder.last_word(&mut out, 1);
+        let mut decoder = Decoder::new(opts);
+        let mut src = SliceSource::new(&out);
+        for (at, entry) in given.iter().enumerate() {
+            let hard_link = at.checked_sub(5).and_then(|at| groups[at]);
+            // In the oldest form each regular file makes a group.
+            let alone = (number, at) == (27, 4);
+            let hard_link = if alone { group(4, true) } else { hard_link };
+            let want = Entry { hard_link, ..entry.clone() };
+            assert_eq!(decoder.next(&mut src).unwrap(), Some(want), "{number}");
+        }
+        assert_eq!(decoder.next(&mut src), Ok(None));
+        decoder.last_word(&mut src).unwrap();
+        assert_eq!(decoder.take_io_error(), 1);
+        assert!(src.is_empty());
+    }
+}
+
+/// Only named directories are marked in an old list: what lies below one belongs to it.
+#[test]
+fn contents_follow_from_the_named_directories() {
+    let dir = |name: &[u8], top_dir| Entry {
+        name: name.to_vec(),
+        mode: 0o040_755,
+        top_dir,
+        content_dir: true,
+        ..Entry::default()
+    };
+    for recurse in [true, false] {
+        let opts = FlistOptions { recurse, ..old_options(29) };
+        let mut encoder = Encoder::new(opts.clone());
+        let mut out = Vec::new();
+        let names = [(&b"a"[..], false), (b"a/b", true), (b"a/b/c", false), (b"a/bc", false)];
+        for (name, top) in names {
+            encoder.entry(&mut out, &dir(name, top)).unwrap();
+        }
+        let mut decoder = Decoder::new(opts);
+        let mut src = SliceSource::new(&out);
+        let contents = names.map(|_| decoder.next(&mut src).unwrap().unwrap().content_dir);
+        assert_eq!(contents, [false, true, recurse, false]);
+    }
+}
+
+/// Old lists are in the order of bytes, in which a directory and a file can be twins.
+#[test]
+fn old_lists_are_sorted_by_bytes() {
+    let order = super::order::Order::of(Protocol::new(28).unwrap());
+    let mut list = FileList::new(0, None).in_order(order);
+    for (name, mode) in [
+        (&b"foo/x"[..], 0o100_644),
+        (b"foo", 0o100_644),
+        (b"foo.bar", 0o100_644),
+        (b"foo", 0o040_755),
+        (b".", 0o040_755),
+    ] {
+        list.push(Entry { name: name.to_vec(), mode, ..Entry::default() });
+    }
+    list.finish(true);
+    let names: Vec<_> = (0..list.len()).map(|at| list.get(at).name()).collect();
+    assert_eq!(names, [&b"."[..], b"foo", b"foo", b"foo.bar", b"foo/x"]);
+    let found = list.find(b"foo").unwrap();
+    assert!(list.get(found).is_dir());
+    assert_eq!((0..list.len()).filter(|&at| list.is_active(at)).count(), 4);
+}

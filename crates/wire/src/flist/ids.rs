@@ -1,9 +1,9 @@
 //! User and group names: inline with incremental recursion, else in lists after the file list.
 //!
-//! Shape: { varint id, byte length, name }, a 0, and with the flag for it the name of id 0.
+//! Shape: { number id, byte length, name }, a 0, and with the flag for it the name of id 0.
 //! Source: [flist-ids].
 
-use crate::codec::{ByteSource, get_varint, put_varint};
+use crate::codec::{ByteSource, get_number, put_number};
 use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::flist::flags::FlistOptions;
@@ -49,11 +49,11 @@ pub(crate) fn put_list(
 ) {
     for id in ids.filter(|id| *id != 0) {
         if let Some(name) = name_of(id).filter(|name| !name.is_empty()) {
-            put_varint(out, id.cast_signed());
+            put_number(out, opts.protocol, id.cast_signed());
             put_name(out, &name);
         }
     }
-    put_varint(out, 0);
+    put_number(out, opts.protocol, 0);
     if opts.id0_names {
         put_name(out, &name_of(0).unwrap_or_default());
     }
@@ -65,7 +65,7 @@ pub(crate) fn get_list<S: ByteSource>(
 ) -> Result<Vec<(u32, Vec<u8>)>, S::Error> {
     let mut names = Vec::new();
     loop {
-        let id = get_varint(src)?.cast_unsigned();
+        let id = get_number(src, opts.protocol)?.cast_unsigned();
         if id == 0 {
             break;
         }

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::exit::ExitCode;
 use crate::flist::acls::{AclRef, Acls};
 use crate::flist::entry::{Entry, HardLink};
-use crate::flist::order::compare;
+use crate::flist::order::Order;
 use crate::flist::xattrs::Xattrs;
 use crate::limits::object_max;
 
@@ -60,6 +60,7 @@ const SLOTS_FIRST: usize = 32_768;
 pub struct FileList {
     start: i32,
     parent: Option<i32>,
+    sorting: Order,
     arena: Vec<u8>,
     /// Offset and length of each distinct directory name.
     dirs: Vec<(u32, u16)>,
@@ -74,11 +75,17 @@ impl FileList {
         FileList {
             start,
             parent,
+            sorting: Order::Components,
             arena: Vec::new(),
             dirs: Vec::new(),
             entries: Vec::new(),
             extras: Vec::new(),
         }
+    }
+
+    /// The same list, to be sorted so.
+    pub fn in_order(self, sorting: Order) -> FileList {
+        FileList { sorting, ..self }
     }
 
     /// Fails if one entry more would be more than may lie in memory: as at the reference, whose
@@ -192,7 +199,11 @@ impl FileList {
                 continue;
             }
             let survivor = (0..at).rev().find(|&i| self.entries[i].marks & INACTIVE == 0);
-            if let Some(survivor) = survivor {
+            if let Some(survivor) = survivor.filter(|&i| is_dir && !self.get(i).is_dir()) {
+                self.entries[survivor].marks |= INACTIVE;
+                continue;
+            }
+            if let Some(survivor) = survivor.filter(|_| is_dir) {
                 let marks = self.entries[at].marks;
                 let kept = &mut self.entries[survivor].marks;
                 // Implied only if both were; content if either has it.
@@ -202,7 +213,7 @@ impl FileList {
             }
             self.entries[at].marks |= INACTIVE;
         }
-        if receiving {
+        if receiving && self.sorting == Order::Components {
             self.drop_files_named_as_directories();
         }
     }
@@ -266,9 +277,10 @@ impl FileList {
         let (left, right) =
             (EntryView { list: self, packed: a }, EntryView { list: self, packed: b });
         if a.dir == b.dir {
-            return compare(left.base_name(), left.is_dir(), right.base_name(), right.is_dir());
+            let (a, b) = (left.base_name(), right.base_name());
+            return self.sorting.compare(a, left.is_dir(), b, right.is_dir());
         }
-        compare(&left.name(), left.is_dir(), &right.name(), right.is_dir())
+        self.sorting.compare(&left.name(), left.is_dir(), &right.name(), right.is_dir())
     }
 
     /// Index of the first entry.
@@ -306,11 +318,11 @@ impl FileList {
         // A peer may list a directory and something else of one name; only one of them is active.
         [false, true].into_iter().find_map(|is_dir| {
             let found = self.search(name, is_dir).ok()?;
-            // Of equal entries the first is the active one.
-            let first = (0..=found).rev().take_while(|&i| {
-                self.order(&self.entries[i], &self.entries[found]) == Ordering::Equal
-            });
-            first.last().filter(|&at| self.is_active(at))
+            // Of equal entries one is active, most often the first.
+            let equal =
+                |&i: &usize| self.order(&self.entries[i], &self.entries[found]) == Ordering::Equal;
+            let first = (0..=found).rev().take_while(equal).last()?;
+            (first..self.entries.len()).take_while(equal).find(|&at| self.is_active(at))
         })
     }
 
@@ -320,7 +332,7 @@ impl FileList {
             let view = EntryView { list: self, packed };
             probe.clear();
             view.write_name(&mut probe);
-            compare(&probe, view.is_dir(), name, is_dir)
+            self.sorting.compare(&probe, view.is_dir(), name, is_dir)
         })
     }
 }

@@ -12,6 +12,7 @@ pub mod flags;
 pub mod ids;
 pub mod list;
 pub mod order;
+mod rdev;
 pub mod segment;
 pub mod xattrs;
 

@@ -2,11 +2,38 @@
 //!
 //! Names are compared component by component. A last component that is no directory sorts before
 //! any directory; within a class bytes decide, a directory's component counting its slash. So a
-//! directory is followed by its contents, files first. Source: [flist-order].
+//! directory is followed by its contents, files first. Old protocols compare whole names byte by
+//! byte, whatever they name. Source: [flist-order].
 
 use std::cmp::Ordering;
 
-/// Compares two names; `*_dir` tells whether each is a directory.
+use crate::version::Protocol;
+
+/// What a list is sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Component by component, as [`compare`] does.
+    Components,
+    /// The bytes of whole names.
+    Bytes,
+}
+
+impl Order {
+    /// The order of lists in a protocol.
+    pub fn of(protocol: Protocol) -> Order {
+        if protocol.sorts_components() { Order::Components } else { Order::Bytes }
+    }
+
+    /// Compares two names; `*_dir` tells whether each is a directory.
+    pub fn compare(self, a: &[u8], a_dir: bool, b: &[u8], b_dir: bool) -> Ordering {
+        match self {
+            Order::Components => compare(a, a_dir, b, b_dir),
+            Order::Bytes => a.cmp(b),
+        }
+    }
+}
+
+/// Compares two names by components; `*_dir` tells whether each is a directory.
 pub fn compare(a: &[u8], a_dir: bool, b: &[u8], b_dir: bool) -> Ordering {
     let common = a.iter().zip(b).take_while(|(x, y)| x == y).count();
     let start = a[..common].iter().rposition(|&byte| byte == b'/').map_or(0, |at| at + 1);

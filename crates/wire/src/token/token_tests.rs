@@ -80,7 +80,7 @@ fn streams_equal_the_captured_ones() {
         (TokenKind::Zstd, "80 400f 28b52ffd00583000 00494e53455254 c1 0100 00", false),
         (TokenKind::Lz4, "80 4007 60494e53455254 c1 0100 00", true),
     ];
-    let head = SumHead::for_basis(1500, 16, false, None).unwrap();
+    let head = SumHead::for_basis(1500, 16, false, None, Protocol::NEWEST).unwrap();
     for (kind, captured, exact) in rows {
         if TokenKind::parse(kind.name().as_bytes()).is_none() {
             continue;
