@@ -195,7 +195,7 @@ fn a_crowd_of_clients_is_served_and_leaves_nothing_behind() {
     }
     let clients: Vec<(usize, Child)> = (0..crowd)
         .map(|at| {
-            let side = if at / 2 % 2 == 0 { Side::Ours } else { Side::Theirs };
+            let side = if (at / 2).is_multiple_of(2) { Side::Ours } else { Side::Theirs };
             let own = format!("clients/{at}/");
             let (from, to) = match at % 2 {
                 0 => ("MODULE/shared/".to_owned(), own),
@@ -275,7 +275,7 @@ fn a_killed_connection_disturbs_no_other() {
         plant(&dir, 30, at);
     }
     let start = |at: usize, words: &[&str]| {
-        let side = if at % 2 == 0 { Side::Ours } else { Side::Theirs };
+        let side = if at.is_multiple_of(2) { Side::Ours } else { Side::Theirs };
         daemon.client(side, words, &format!("clients/{at}/"), &format!("MODULE/pushed{at}/"))
     };
     let slow = |at| (at, start(at, &["--bwlimit=100"]));

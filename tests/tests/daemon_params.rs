@@ -377,3 +377,50 @@ fn fake_super(programs: &Programs, side: Side) -> Vec<(String, Vec<String>)> {
 fn fake_super_keeps_what_only_the_super_user_may_set() {
     same(fake_super);
 }
+
+const SIDES: &str = "use chroot = no
+uid = 0
+gid = 0
+log file = PLACE/log
+read only = no
+path = PLACE/tree
+[protect]
+filter = P keep
+[hide]
+filter = H keep
+[sender]
+filter = -s keep
+[receiver]
+filter = -r keep
+[names]
+exclude = *.o /hidden/
+";
+
+fn sides(programs: &Programs, side: Side) -> Vec<(String, Vec<String>)> {
+    let mut story = DaemonStory::start(programs, side, "sides", SIDES, |dir| {
+        for name in ["tree", "push", "got"] {
+            fs::create_dir(dir.join(name)).unwrap();
+        }
+        fs::write(dir.join("push/c.o"), "pushed").unwrap();
+    });
+    for module in ["protect", "hide", "sender", "receiver"] {
+        for args in [
+            ["-r", &format!("HOST/{module}/"), "got/"],
+            ["-r", "push/c.o", &format!("HOST/{module}/keep")],
+        ] {
+            fs::write(story.dir.join("tree/keep"), "kept").unwrap();
+            let _ = fs::remove_file(story.dir.join("got/keep"));
+            story.client(&args, &["got", "tree"]);
+        }
+    }
+    // A file that takes another name on the way is judged by that.
+    for name in ["named", "new.o", "hidden/c"] {
+        story.client(&["-r", "push/c.o", &format!("HOST/names/{name}")], &["tree"]);
+    }
+    story.end()
+}
+
+#[test]
+fn a_modules_filter_acts_the_same_in_both_directions() {
+    same(sides);
+}

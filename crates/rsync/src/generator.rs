@@ -490,7 +490,7 @@ impl Generator {
     /// Whether the daemon's rules hide an entry; nothing is said.
     pub fn refuses_silently(&self, entry: &EntryView<'_>, name: &[u8]) -> bool {
         let rel = crate::scan::trim_root(name);
-        rel != b"." && self.recv.hidden_by_daemon(rel, entry.is_dir())
+        rel != b"." && self.recv.hides_entry(rel, entry.is_dir())
     }
 
     fn refused_by_daemon(&mut self, entry: &EntryView<'_>, name: &[u8]) -> bool {

@@ -344,7 +344,7 @@ impl ReceiverRole {
     fn set_xattrs_of(&mut self, number: u32, name: &[u8], mode: u32) {
         let rel = crate::scan::trim_root(name);
         let is_dir = mode & 0o170_000 == 0o040_000;
-        if self.recv.hidden_by_daemon(rel, is_dir) || self.recv.opts.list_only {
+        if self.recv.hides_entry(rel, is_dir) || self.recv.opts.list_only {
             return;
         }
         let Some(place) = self.recv.dest_path(name) else { return };
@@ -372,7 +372,7 @@ impl ReceiverRole {
     fn refuse_unwanted(&self, entry: &EntryView<'_>) -> Result<(), Fatal> {
         let name = entry.name();
         let rel = crate::scan::trim_root(&name);
-        let text = if self.recv.hidden_by_daemon(rel, false) {
+        let text = if self.recv.hides_entry(rel, false) {
             b"ERROR: rejecting file transfer request for daemon excluded file: ".as_slice()
         } else if self.recv.opts.list_only {
             b"ERROR: rejecting file transfer into a listing: "

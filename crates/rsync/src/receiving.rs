@@ -229,6 +229,11 @@ impl Receiving {
         })
     }
 
+    /// The same of an entry, which a rename gives another name.
+    pub fn hides_entry(&self, rel: &[u8], is_dir: bool) -> bool {
+        self.hidden_by_daemon(self.rename.as_deref().unwrap_or(rel), is_dir)
+    }
+
     /// Whether what stands at the destination can be given the content of a file: a file, or with
     /// `--write-devices` a device.
     pub fn takes_content(&self, found: &Meta) -> bool {

@@ -112,9 +112,11 @@ impl FilterList {
         }
     }
 
-    /// The list of a daemon's module. It stays apart from the client's list and acts on both
-    /// sides. Its patterns with a `/` name places below the module's root, whatever the transfer
-    /// root; an excluded directory takes its contents with it even where nobody scans downwards.
+    /// The list of a daemon's module. It stays apart from the client's list and acts the same
+    /// whichever side asks: a rule for the receiver only hides from downloads too, one for the
+    /// sender only hides nothing. Its patterns with a `/` name places below the module's root,
+    /// whatever the transfer root; an excluded directory takes its contents with it even where
+    /// nobody scans downwards.
     pub fn for_module(
         texts: &ModuleFilters<'_>,
         read: &mut ReadRules<'_>,
@@ -288,6 +290,7 @@ impl FilterList {
         side: Side,
         ignore_perishable: bool,
     ) -> bool {
+        let side = if self.module { Side::Receiver } else { side };
         rule.marks.acts_for(side, self.delete_excluded && !self.module)
             && !(ignore_perishable && rule.perishable)
             && rule.matches(subject)
