@@ -268,7 +268,8 @@ impl Ends<'_> {
                 shown(user),
                 shown(&module.secrets_file)
             );
-            let finding = self.about(&["password_file", "rsync.password_file"], text);
+            let finding = self
+                .about(&["password_file", "rsync.password_file", "rsync._extra", "options"], text);
             self.found.push(finding.fix("write the same password into both").fatal());
         }
         Some(read_only)

@@ -135,7 +135,8 @@ impl Judge<'_> {
     }
 
     fn password(&mut self) {
-        const KEYS: &[&str] = &["password_file", "rsync.password_file", "passwordfile"];
+        const KEYS: &[&str] =
+            &["password_file", "rsync.password_file", "passwordfile", "rsync._extra", "options"];
         let Some(file) = &self.config.options.password_file else { return };
         let shown = shown(file);
         let Ok(Location::Daemon { user, .. }) = self.location() else {
@@ -189,7 +190,8 @@ impl Judge<'_> {
             && mode & 0o077 != 0
         {
             let text = format!("{key} has mode {mode:o}: ssh passes over a key others may read");
-            let finding = self.about(&["ssh.identityFile", "rsync.rsh", "rsh"], text);
+            let finding = self
+                .about(&["ssh.identityFile", "rsync.rsh", "rsh", "rsync._extra", "options"], text);
             let finding = finding.fix(format!("chmod 600 {key}")).fatal();
             self.found.push(finding.with_repair(Repair::OwnerOnly(key.as_bytes().to_vec())));
         }
@@ -197,13 +199,14 @@ impl Judge<'_> {
             && words.iter().any(|word| word.starts_with("-p"));
         if given {
             let text = "everybody on this machine can read the password in the list of processes";
-            let finding = self.about(&["rsync.rsh", "rsh"], text);
+            let finding = self.about(&["rsync.rsh", "rsh", "rsync._extra", "options"], text);
             self.found.push(finding.fix("use a key, or sshpass -f FILE"));
         }
     }
 
     fn rules(&mut self) {
-        const KEYS: &[&str] = &["exclude", "filter", "excludeFrom", "exclude_from"];
+        const KEYS: &[&str] =
+            &["exclude", "filter", "excludeFrom", "exclude_from", "rsync._extra", "options"];
         let (_, prefix) = self.config.base_and_prefix();
         let exclude = match Exclude::new(&self.config.options.filters, &prefix) {
             Ok(exclude) => exclude,
@@ -260,7 +263,8 @@ impl Judge<'_> {
                 format!("at {speed} each GB takes {time}")
             };
             let text = format!("{text}, and later changes wait behind them");
-            let finding = self.about(&["bwlimit", "rsync.bwlimit"], text);
+            let finding =
+                self.about(&["bwlimit", "rsync.bwlimit", "rsync._extra", "options"], text);
             self.found.push(finding.fix("raise it, or remove it for the first copy"));
         }
         let by_directory = !tree::owner::am_root() || self.config.backend == BackendChoice::Inotify;

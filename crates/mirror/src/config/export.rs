@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 
+use rsync::options::batch::BatchFile;
 use rsync::options::info::InfoLevels;
 use rsync::options::{FilterArg, Options};
 
@@ -83,6 +84,7 @@ fn plain(sync: &SyncConfig) -> SyncConfig {
         out_format: None,
         secluded_args: false,
         recurse: false,
+        batch: BatchFile::default(),
         filters: sync.options.filters.iter().map(rule).collect(),
         given: Default::default(),
         ..sync.options.clone()
