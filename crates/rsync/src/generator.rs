@@ -66,6 +66,8 @@ pub struct Generator {
     skip_below: Option<Vec<u8>>,
     /// Directories made ahead of their own list, by name.
     pub made_early: HashSet<Vec<u8>>,
+    /// The directory last met, if it was made then.
+    pub fresh: Option<tree::path::RelPathBuf>,
     /// Directories whose attributes could not be set.
     pub unsettable: HashSet<Vec<u8>>,
     /// Directories that keep their owner out and were opened to work in, with the bits they get.
@@ -129,6 +131,7 @@ impl Generator {
             walks: VecDeque::new(),
             skip_below: None,
             made_early: HashSet::new(),
+            fresh: None,
             unsettable: HashSet::new(),
             opened_up: HashMap::new(),
             finished_dirs: Vec::new(),

@@ -54,6 +54,8 @@ const AHEAD_MIN: u64 = 1000;
 const AHEAD_IDLE: u64 = 10_000;
 /// Bytes read from a file at once when no basis is searched.
 const COPY_CHUNK: usize = 256 * 1024;
+/// Largest file, in bytes, that is read on opening, before its size is asked for.
+const AHEAD: usize = 64 * 1024;
 
 /// What was asked for of one file.
 struct Asked {
@@ -487,7 +489,11 @@ impl Sender {
         let Asked { head, sums, appends, sum_bytes, xattrs: wanted } = asked;
         let entry = segment.list.get(pos);
         let name = entry.name();
-        let (file, size) = match self.scanner.open_content(entry.root(), &name) {
+        let whole = appends || sums.head.count == 0;
+        let expected = usize::try_from(entry.len()).unwrap_or(usize::MAX);
+        let ahead = if whole && !appends && expected <= AHEAD { expected } else { 0 };
+        let opened = self.scanner.open_ahead(entry.root(), &name, ahead, &mut self.buffer);
+        let (file, size) = match opened {
             Ok(opened) => opened,
             Err(error) => return self.no_send(head.ndx, entry.root(), &name, &error),
         };
@@ -508,7 +514,7 @@ impl Sender {
         sums.head.encode(&mut self.writer.data);
         self.printer.begin_progress(entry.len(), self.lists.bytes);
         let mut hasher = self.agreed.transfer_sum.file_hasher();
-        let (damaged, stats) = if appends || sums.head.count == 0 {
+        let (damaged, stats) = if whole {
             let size = match self.opts.rights.copy_devices {
                 true => crate::symlinks::device_len(&self.reporter, &file, &name),
                 false => size,
@@ -645,7 +651,8 @@ impl Sender {
     }
 
     /// A range up to the end as literal data; reads ahead of the writer in large pieces. What
-    /// comes before counts for the digest where `--append-verify` says so.
+    /// comes before counts for the digest where `--append-verify` says so. The buffer holds what
+    /// was read on opening.
     fn send_whole(
         &mut self,
         file: std::fs::File,
@@ -654,6 +661,7 @@ impl Sender {
     ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
         let mut stats = MatchStats::default();
         let mut buffer = std::mem::take(&mut self.buffer);
+        let mut held = buffer.len();
         let mut damaged = match self.opts.append {
             Append::Verified => crate::hash::hash_start(&file, start, hasher, &mut buffer).err(),
             Append::Off | Append::Blindly => None,
@@ -666,14 +674,15 @@ impl Sender {
         let mut left = size.saturating_sub(start);
         while left > 0 {
             let want = usize::try_from(left).unwrap_or(COPY_CHUNK).min(COPY_CHUNK);
+            held = held.min(want);
             buffer.resize(want, 0);
-            let got = match crate::hash::read_full(&file, &mut buffer) {
-                Ok(n) => n,
-                Err(error) => {
+            let rest = buffer.get_mut(held..).unwrap_or_default();
+            let got = held
+                + crate::hash::read_full(&file, rest).unwrap_or_else(|error| {
                     damaged = Some(error);
                     0
-                }
-            };
+                });
+            held = 0;
             if got < want {
                 // A file that shrank is sent as it is read; the digest covers what was sent.
                 buffer.truncate(got);
