@@ -105,7 +105,7 @@ pub struct Generator {
     pub root_device: Option<u64>,
     /// Rules that protect from deletion; follows the directories.
     pub filters: FilterList,
-    zone: jiff::tz::TimeZone,
+    zone: Option<jiff::tz::TimeZone>,
     /// Shows deletions on a client.
     pub printer: ItemPrinter,
 }
@@ -153,7 +153,7 @@ impl Generator {
             wanted_xattrs: None,
             root_device: None,
             filters,
-            zone: jiff::tz::TimeZone::system(),
+            zone: None,
             printer,
         }
     }
@@ -581,7 +581,8 @@ impl Generator {
     }
 
     fn list_line(&mut self, entry: &EntryView<'_>) {
-        let line = crate::items::list_line(&self.recv.opts, entry, &self.zone);
+        let zone = self.zone.get_or_insert_with(jiff::tz::TimeZone::system);
+        let line = crate::items::list_line(&self.recv.opts, entry, zone);
         self.recv.reporter.listing(&line);
     }
 
