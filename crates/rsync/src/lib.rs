@@ -34,6 +34,7 @@ pub mod files_from;
 pub mod flist_options;
 pub mod fuzzy;
 pub mod generator;
+pub mod handover;
 pub mod hardlink;
 pub mod hash;
 pub mod heading;

@@ -63,6 +63,8 @@ struct Asked {
     sums: BlockSums,
     /// Only what comes after the basis that the sums describe.
     appends: bool,
+    /// Asked for the first time.
+    first: bool,
     /// What the sums cost.
     sum_bytes: u64,
     /// Long values of extended attributes that are wanted with it.
@@ -462,7 +464,8 @@ impl Sender {
             false => BlockSums::decode(&mut self.reader, sum_head)?,
         };
         let sum_bytes = self.reader.taken - taken;
-        let asked = Asked { head, sums, appends, sum_bytes, xattrs: wanted };
+        let first = phase == 0;
+        let asked = Asked { head, sums, appends, first, sum_bytes, xattrs: wanted };
         self.send_file(&segment, pos, asked)
     }
 
@@ -486,7 +489,7 @@ impl Sender {
 
     /// Sends one file's content, or says that it will not come.
     fn send_file(&mut self, segment: &Arc<Segment>, pos: usize, asked: Asked) -> Result<(), Fatal> {
-        let Asked { head, sums, appends, sum_bytes, xattrs: wanted } = asked;
+        let Asked { head, sums, appends, first, sum_bytes, xattrs: wanted } = asked;
         let entry = segment.list.get(pos);
         let name = entry.name();
         let whole = appends || sums.head.count == 0;
@@ -514,14 +517,12 @@ impl Sender {
         sums.head.encode(&mut self.writer.data);
         self.printer.begin_progress(entry.len(), self.lists.bytes);
         let mut hasher = self.agreed.transfer_sum.file_hasher();
-        let (damaged, stats) = if whole {
-            let size = match self.opts.rights.copy_devices {
-                true => crate::symlinks::device_len(&self.reporter, &file, &name),
-                false => size,
-            };
-            self.send_whole(file, sums.head.basis_len()..size, &mut hasher)?
-        } else {
-            self.send_delta(file, &head, sums, &mut hasher)?
+        let (damaged, stats) = match whole {
+            true => {
+                let start = sums.head.basis_len();
+                self.send_content(file, start..size, first && !appends, &name, &mut hasher)?
+            }
+            false => self.send_delta(file, &head, sums, &mut hasher)?,
         };
         self.tokens.end(&mut self.writer.data)?;
         let mut digest = hasher.finish();
@@ -648,6 +649,31 @@ impl Sender {
             [b"skipped diminished file: ".as_slice(), &self.reporter.quoted(&shown)].concat();
         self.reporter.warning(&line);
         self.writer.message(&Message::NoSend(index));
+    }
+
+    /// A file without a basis, or what follows the basis. With `whole` it may go as a handle.
+    fn send_content(
+        &mut self,
+        file: std::fs::File,
+        range: Range<u64>,
+        whole: bool,
+        name: &[u8],
+        hasher: &mut FileHasher,
+    ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
+        let size = match self.opts.rights.copy_devices {
+            true => crate::symlinks::device_len(&self.reporter, &file, name),
+            false => range.end,
+        };
+        if !whole || size <= AHEAD as u64 {
+            return self.send_whole(file, range.start..size, hasher);
+        }
+        match self.writer.hand_over(file, size) {
+            Ok(()) => {
+                self.tokens.block(&mut self.writer.data, crate::handover::BLOCK, &[])?;
+                Ok((None, MatchStats { literal: size, ..MatchStats::default() }))
+            }
+            Err(file) => self.send_whole(file, range.start..size, hasher),
+        }
     }
 
     /// A range up to the end as literal data; reads ahead of the writer in large pieces. What

@@ -184,7 +184,7 @@ fn what_is_read_on_opening_is_the_start_of_the_file() {
     let s = Scratch::new();
     let dir = s.root().dir(RelPath::top()).unwrap();
     std::fs::write(s.path("f"), b"0123456789").unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, s.path("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    mknodat(rustix::fs::CWD, s.path("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
     // As listed, grown, shrunk, and not to be read.
     for (expected, held) in [(10, 10), (4, 5), (30, 10), (0, 0)] {
         let mut ahead = vec![7; 3];
