@@ -27,6 +27,7 @@ pub mod delayed;
 pub mod delete;
 pub mod delete_when;
 pub mod dest;
+mod digests;
 pub mod ending;
 pub mod farewell;
 pub mod fatal;
