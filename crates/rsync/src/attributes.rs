@@ -37,10 +37,10 @@ impl Wanted {
     }
 }
 
-/// What an entry wants, given what is there (`None` for something just made).
-pub fn wanted(recv: &Receiving, entry: &EntryView<'_>, existing: Option<&Meta>) -> Wanted {
+/// What an entry wants, given the mode of what is there (`None` for something just made).
+pub fn wanted(recv: &Receiving, entry: &EntryView<'_>, existing: Option<u32>) -> Wanted {
     Wanted {
-        perm: (!entry.is_link()).then(|| recv.wanted_perm(entry, existing.map(|m| m.mode))),
+        perm: (!entry.is_link()).then(|| recv.wanted_perm(entry, existing)),
         uid: recv.wanted_uid(entry),
         gid: recv.wanted_gid(entry),
         mtime: recv.keeps_time(entry).then(|| (entry.mtime(), entry.mtime_nsec())),

@@ -224,7 +224,7 @@ impl Generator {
         new: bool,
         name: &[u8],
     ) {
-        let mut wanted = attributes::wanted(&self.recv, entry, (!new).then_some(meta));
+        let mut wanted = attributes::wanted(&self.recv, entry, (!new).then_some(meta.mode));
         if let Some(perm) = &mut wanted.perm {
             // A group bit that a new directory inherited stays.
             if new && !self.recv.opts.perms {
@@ -282,7 +282,7 @@ impl Generator {
             && let Ok(Some(meta)) = self.look(&path)
             && meta.is_dir()
         {
-            let mut wanted = attributes::wanted(&self.recv, &view, Some(&meta));
+            let mut wanted = attributes::wanted(&self.recv, &view, Some(meta.mode));
             wanted.uid = None;
             wanted.gid = None;
             wanted.acls = None;
@@ -357,7 +357,7 @@ impl Generator {
                 let flags = self.item_flags(&path, entry, Some(found), false);
                 self.report_if_changed(index, flags, None)?;
                 if !opts.dry_run {
-                    let wanted = attributes::wanted(&self.recv, entry, Some(found));
+                    let wanted = attributes::wanted(&self.recv, entry, Some(found.mode));
                     self.apply_to(&path, found, &wanted, &name, false);
                 }
                 self.confirm(entry, index, false);

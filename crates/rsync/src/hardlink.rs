@@ -258,7 +258,7 @@ impl Generator {
         if let Ok(Some(meta)) = self.look(&path)
             && !self.recv.opts.dry_run
         {
-            let wanted = attributes::wanted(&self.recv, entry, Some(&meta));
+            let wanted = attributes::wanted(&self.recv, entry, Some(meta.mode));
             self.apply_to(&path, &meta, &wanted, &name, false);
         }
         self.confirm(entry, index, false);

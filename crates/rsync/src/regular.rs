@@ -151,7 +151,7 @@ impl Generator {
         let flags = self.item_flags(path, entry, Some(meta), false);
         self.report_if_changed(index, flags, None)?;
         if !self.recv.opts.dry_run {
-            let mut wanted = attributes::wanted(&self.recv, entry, Some(meta));
+            let mut wanted = attributes::wanted(&self.recv, entry, Some(meta.mode));
             // The window forgives a small difference of times, but not after a comparison of
             // contents, which says that only the times are wrong.
             if !self.recv.opts.checksum
@@ -225,6 +225,9 @@ impl Generator {
             head.xname = basis.as_ref().map(|_| similar.name.as_bytes().to_vec());
         }
         name_basis(&mut head, basis.as_ref().map(|(_, kind, _)| *kind));
+        if !self.sends_no_sums() && meta.is_some() {
+            self.not_similar(path);
+        }
         // For a batch alone nothing is owed: what comes is dropped.
         if !only_asks {
             self.requested_leader(entry, index);
