@@ -1,7 +1,7 @@
 //! Regular files: is the destination good enough, and if not, what is asked for.
 //!
-//! Part of the generator. The order of the tests is the reference's: size limits, update, what
-//! else stands there, partial file, quick check, basis and its sums.
+//! Part of the generator. The order of the tests is the reference's: presence, size limits, update,
+//! what else stands there, partial file, quick check, basis and its sums.
 
 use std::io;
 use std::sync::Arc;
@@ -38,15 +38,13 @@ impl Generator {
         index: i32,
     ) -> Result<(), Fatal> {
         let name = entry.name();
-        if self.outside_size_limits(entry, &name) {
-            return Ok(());
-        }
         let Some(path) = self.path(&name) else { return Ok(()) };
         let Some(mut meta) = self.look_or_tell(&path, &name) else {
             return Ok(());
         };
         self.size_device(&path, meta.as_mut());
         if self.skipped_by_presence(&path, entry, meta.as_ref())
+            || self.outside_size_limits(entry, &name)
             || self.newer(entry, meta.as_ref(), &name)
         {
             return Ok(());
