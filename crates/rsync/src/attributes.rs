@@ -37,6 +37,17 @@ impl Wanted {
     }
 }
 
+/// What became of the attributes of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// All are as they should be.
+    All,
+    /// The owner or group could not be set, so nothing else was tried.
+    NotOwner,
+    /// Something else could not be set.
+    Failed,
+}
+
 /// What an entry wants, given the mode of what is there (`None` for something just made).
 pub fn wanted(recv: &Receiving, entry: &EntryView<'_>, existing: Option<u32>) -> Wanted {
     Wanted {
@@ -51,8 +62,7 @@ pub fn wanted(recv: &Receiving, entry: &EntryView<'_>, existing: Option<u32>) ->
 
 /// The generator's way: applies `wanted` to the item `name` in `dir` (or to `dir` itself), which
 /// now is as `meta` says and which the lists call `path`. Failures are
-/// reported; after one to set the times nothing else is tried, as in the reference. False when
-/// something failed. With `exact`, times are set unless equal to the
+/// reported; after one to set the times nothing else is tried, as in the reference. With `exact`, times are set unless equal to the
 /// nanosecond; else they are compared as the quick check does.
 pub fn apply(
     recv: &Receiving,
@@ -62,7 +72,7 @@ pub fn apply(
     wanted: &Wanted,
     path: &[u8],
     exact: bool,
-) -> bool {
+) -> Applied {
     let mut all = true;
     let trouble = |what: &str, error: &io::Error| {
         failed(recv, Role::Generator, what, &recv.shown_path(path), path, error);
@@ -78,7 +88,7 @@ pub fn apply(
             // Nothing else is tried, but at the end a directory still gets its time.
             Err(error) => {
                 trouble(if uid.is_some() { "chown" } else { "chgrp" }, &error);
-                return true;
+                return Applied::NotOwner;
             }
         }
     }
@@ -94,7 +104,7 @@ pub fn apply(
         let set = on(dir, name, |d, n| d.set_times(n, times), |d| d.set_times_self(times));
         if let Err(error) = set {
             trouble("failed to set times on", &error);
-            return false;
+            return Applied::Failed;
         }
     }
     if let (Some(numbers), Some(perm)) = (wanted.acls, wanted.perm) {
@@ -116,10 +126,10 @@ pub fn apply(
         let set = on(dir, name, |d, n| d.chmod(n, perm), |d| d.chmod_self(perm));
         if let Err(error) = set {
             trouble("failed to set permissions on", &error);
-            return false;
+            return Applied::Failed;
         }
     }
-    all
+    if all { Applied::All } else { Applied::Failed }
 }
 
 fn on(

@@ -13,7 +13,7 @@ use wire::flist::entry::Entry;
 use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
 
-use crate::attributes::{self, Wanted};
+use crate::attributes::{self, Applied, Wanted};
 use crate::dest::DestStart;
 use crate::fatal::Fatal;
 use crate::generator::Generator;
@@ -291,7 +291,7 @@ impl Generator {
         }
     }
 
-    /// Applies attributes to the item at a path.
+    /// Applies attributes to the item at a path. Whether all of them are as they should be.
     pub fn apply_to(
         &mut self,
         path: &RelPath,
@@ -299,7 +299,7 @@ impl Generator {
         wanted: &Wanted,
         name: &[u8],
         exact: bool,
-    ) {
+    ) -> bool {
         let recv = self.recv.clone();
         let applied = match path.name() {
             Some(base) => self
@@ -312,14 +312,14 @@ impl Generator {
                 .map(|dir| attributes::apply(&recv, dir, None, meta, wanted, name, exact)),
         };
         match applied {
-            Ok(true) => {}
             // What could not be set once is not tried again at the end.
-            Ok(false) if meta.is_dir() => {
+            Ok(Applied::Failed) if meta.is_dir() => {
                 self.unsettable.insert(name.to_vec());
             }
-            Ok(false) => {}
-            Err(error) => self.path_error("failed to reach", name, &error),
+            Ok(_) => {}
+            Err(ref error) => self.path_error("failed to reach", name, error),
         }
+        matches!(applied, Ok(Applied::All))
     }
 
     /// Handles a symlink, device, fifo or socket entry.
@@ -355,11 +355,11 @@ impl Generator {
         if let Some(found) = &meta {
             if self.has_value(&path, entry, found) {
                 let flags = self.item_flags(&path, entry, Some(found), false);
-                self.report_if_changed(index, flags, None)?;
-                if !opts.dry_run {
-                    let wanted = attributes::wanted(&self.recv, entry, Some(found.mode));
-                    self.apply_to(&path, found, &wanted, &name, false);
+                let wanted = attributes::wanted(&self.recv, entry, Some(found.mode));
+                if opts.dry_run || self.apply_to(&path, found, &wanted, &name, false) {
+                    self.say_untouched(index, flags);
                 }
+                self.report_flags(index, flags, None)?;
                 self.confirm(entry, index, false);
                 return self.leader_done(entry, index, &name);
             }

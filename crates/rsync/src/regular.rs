@@ -147,7 +147,7 @@ impl Generator {
         name: &[u8],
     ) -> Result<(), Fatal> {
         let flags = self.item_flags(path, entry, Some(meta), false);
-        self.report_if_changed(index, flags, None)?;
+        let mut applied = true;
         if !self.recv.opts.dry_run {
             let mut wanted = attributes::wanted(&self.recv, entry, Some(meta.mode));
             // The window forgives a small difference of times, but not after a comparison of
@@ -161,11 +161,15 @@ impl Generator {
             {
                 wanted.mtime = None;
             }
-            self.apply_to(path, meta, &wanted, name, self.recv.opts.checksum);
+            applied = self.apply_to(path, meta, &wanted, name, self.recv.opts.checksum);
             if let Partial::Dir(_) = self.recv.opts.partial {
                 crate::partial::forget(&self.recv, &mut self.cache, path);
             }
         }
+        if applied {
+            self.say_untouched(index, flags);
+        }
+        self.report_flags(index, flags, None)?;
         self.confirm(entry, index, false);
         self.leader_done(entry, index, name)
     }
