@@ -312,7 +312,7 @@ impl Generator {
         let recv = self.recv.clone();
         let dir = self.parent_made(path)?;
         let source = recv.opts.opened(found.dir.open_read(base)?)?;
-        let wanted = attributes::wanted(&recv, entry, None);
+        let wanted = attributes::wanted(&recv, entry, recv.before_new(Some(&dir)));
         let mut stage = self.new_stage(&dir, base, wanted.perm.unwrap_or(0o600))?;
         if recv.opts.sparse {
             stage.set_sparse();

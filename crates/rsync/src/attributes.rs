@@ -10,7 +10,7 @@ use tree::path::Name;
 use tree::xattr::XattrHolder;
 use wire::flist::list::{AclNumbers, EntryView};
 
-use crate::receiving::Receiving;
+use crate::receiving::{Before, Receiving};
 use crate::report::messages::Role;
 
 /// Attributes an item should have; `None` leaves one alone.
@@ -48,10 +48,10 @@ pub enum Applied {
     Failed,
 }
 
-/// What an entry wants, given the mode of what is there (`None` for something just made).
-pub fn wanted(recv: &Receiving, entry: &EntryView<'_>, existing: Option<u32>) -> Wanted {
+/// What an entry wants, given what its permissions start from.
+pub fn wanted(recv: &Receiving, entry: &EntryView<'_>, before: Before) -> Wanted {
     Wanted {
-        perm: (!entry.is_link()).then(|| recv.wanted_perm(entry, existing)),
+        perm: (!entry.is_link()).then(|| recv.wanted_perm(entry, before)),
         uid: recv.wanted_uid(entry),
         gid: recv.wanted_gid(entry),
         mtime: recv.keeps_time(entry).then(|| (entry.mtime(), entry.mtime_nsec())),

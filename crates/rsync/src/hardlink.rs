@@ -17,6 +17,7 @@ use crate::attributes;
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::lists::Segment;
+use crate::receiving::Before;
 
 /// A member that waits for its leader.
 struct Waiting {
@@ -258,7 +259,7 @@ impl Generator {
         if let Ok(Some(meta)) = self.look(&path)
             && !self.recv.opts.dry_run
         {
-            let wanted = attributes::wanted(&self.recv, entry, Some(meta.mode));
+            let wanted = attributes::wanted(&self.recv, entry, Before::Mode(meta.mode));
             self.apply_to(&path, &meta, &wanted, &name, false);
         }
         self.confirm(entry, index, false);

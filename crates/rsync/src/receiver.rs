@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -50,7 +50,7 @@ use crate::link::LinkReader;
 use crate::lists::{Place, Segment};
 use crate::options::{Append, Partial};
 use crate::problem::ProblemKind;
-use crate::receiving::{Note, Receiving};
+use crate::receiving::{Before, Note, Receiving};
 use crate::regular::{BASIS_FILE, BASIS_PARTIAL};
 use crate::report::messages::Role;
 
@@ -80,12 +80,11 @@ enum Target {
     Discard,
 }
 
-/// Where a file's content ends up, and the mode of its basis, which it keeps where modes are not
-/// preserved.
+/// Where a file's content ends up, and what its permissions start from: those of its basis.
 struct Landing {
     dir: Dir,
     place: RelPathBuf,
-    mode: Option<u32>,
+    before: Before,
 }
 
 impl ReceiverRole {
@@ -465,7 +464,7 @@ impl ReceiverRole {
         if self.recv.opts.relative
             && self.cache.parent(&place).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
         {
-            let _ = make_parents(&mut self.cache, &place, self.recv.privileges.umask);
+            let _ = make_parents(&mut self.cache, &place);
         }
         let dir = match self.cache.parent(&place) {
             Ok(dir) => dir.clone(),
@@ -486,15 +485,18 @@ impl ReceiverRole {
             self.back_up_copy(&dir, base, &place, again)
                 .and_then(|()| self.stage_in_place(&dir, base))
         } else {
-            let mode = self.recv.wanted_perm(entry, None) | 0o200;
+            let mode = self.recv.wanted_perm(entry, Before::Allowed(0o777)) | 0o200;
             self.recv.temp_dir().and_then(|temp| Stage::temp(dir.clone(), base, temp, mode & 0o700))
         };
         match opened {
             Ok(mut stage) => {
                 self.lay_out(&mut stage, entry, name);
-                let mode = basis.as_ref().and_then(|file| file.metadata().ok());
-                let mode = mode.map(|meta| std::os::unix::fs::MetadataExt::mode(&meta));
-                Target::Stage { stage, at: Landing { dir, place, mode }, basis, own }
+                let found = basis.as_ref().and_then(|file| file.metadata().ok());
+                let before = match found {
+                    Some(meta) => Before::Mode(meta.mode()),
+                    None => self.recv.before_new(Some(&dir)),
+                };
+                Target::Stage { stage, at: Landing { dir, place, before }, basis, own }
             }
             Err(error) => {
                 let what = if self.recv.opts.inplace { "open" } else { "mkstemp" };
@@ -689,7 +691,7 @@ impl ReceiverRole {
                 return Ok(Some(false));
             }
         }
-        self.set_attributes(&mut stage, (dir, base), entry, at.mode, name);
+        self.set_attributes(&mut stage, (dir, base), entry, at.before, name);
         if let Err(error) = stage.commit(waits.as_ref().unwrap_or(dir), base) {
             let mut line = b"rsync: [receiver] rename ".to_vec();
             line.extend_from_slice(&self.recv.reporter.quoted(&self.recv.shown_temp(name)));
@@ -718,10 +720,10 @@ impl ReceiverRole {
         stage: &mut Stage,
         (dir, base): (&Dir, &Name),
         entry: &EntryView<'_>,
-        mode: Option<u32>,
+        before: Before,
         name: &[u8],
     ) {
-        let wanted = attributes::wanted(&self.recv, entry, mode);
+        let wanted = attributes::wanted(&self.recv, entry, before);
         let mut failed = Vec::new();
         let (acls, attributes) = (wanted.acls, entry.xattrs());
         if acls.is_some() || attributes.is_some() {
@@ -809,7 +811,7 @@ impl ReceiverRole {
             return;
         }
         let to_dir = self.recv.opts.partial != Partial::Keep;
-        let wanted = attributes::wanted(&self.recv, entry, at.mode);
+        let wanted = attributes::wanted(&self.recv, entry, at.before);
         // A partial file under the final name must not pass for the whole one.
         let mtime = if to_dir { wanted.mtime } else { Some((0, 0)) };
         let times = Times { mtime, ..wanted.times() };
@@ -841,7 +843,7 @@ fn copy_block(target: &mut Target, block: &mut Vec<u8>, offset: u64, len: u32) -
 }
 
 /// Makes the missing parents of a path.
-fn make_parents(cache: &mut DirCache, path: &RelPathBuf, umask: u32) -> io::Result<()> {
+fn make_parents(cache: &mut DirCache, path: &RelPathBuf) -> io::Result<()> {
     let mut missing = Vec::new();
     let mut at = path.parent();
     while at.name().is_some() && cache.dir(at).is_err() {
@@ -850,7 +852,7 @@ fn make_parents(cache: &mut DirCache, path: &RelPathBuf, umask: u32) -> io::Resu
     }
     for dir in missing.into_iter().rev() {
         if let Some(name) = dir.name() {
-            cache.parent(&dir)?.mkdir(name, 0o777 & !umask)?;
+            cache.parent(&dir)?.mkdir(name, 0o777)?;
         }
     }
     Ok(())

@@ -21,6 +21,7 @@ use crate::generator::Generator;
 use crate::lists::{Place, Segment};
 use crate::options::{Append, Partial};
 use crate::quick_check::{attribute_flags, same_time, unchanged};
+use crate::receiving::Before;
 
 /// Basis type of the destination file itself.
 pub const BASIS_FILE: u8 = 0x80;
@@ -149,7 +150,7 @@ impl Generator {
         let flags = self.item_flags(path, entry, Some(meta), false);
         let mut applied = true;
         if !self.recv.opts.dry_run {
-            let mut wanted = attributes::wanted(&self.recv, entry, Some(meta.mode));
+            let mut wanted = attributes::wanted(&self.recv, entry, Before::Mode(meta.mode));
             // The window forgives a small difference of times, but not after a comparison of
             // contents, which says that only the times are wrong.
             if !self.recv.opts.checksum
