@@ -19,7 +19,7 @@ use crate::attributes;
 use crate::fatal::{Fatal, errno_text};
 use crate::generator::Generator;
 use crate::options::BasisKind;
-use crate::quick_check::attribute_flags;
+use crate::quick_check::{attribute_flags, same_time};
 use crate::report::messages::Role;
 
 /// How much of an item agrees with its entry.
@@ -74,7 +74,9 @@ impl Generator {
             }
             let level = if !same_value(self, &dir, &meta) {
                 Level::Type
-            } else if self.flags_at((&dir, path.name()), entry, &meta, false) != ItemFlags::NONE {
+            } else if self.flags_at((&dir, path.name()), entry, &meta, false) != ItemFlags::NONE
+                || self.omitted_time_differs(entry, &meta)
+            {
                 Level::Value
             } else {
                 Level::All
@@ -87,6 +89,15 @@ impl Generator {
             }
         }
         best
+    }
+
+    /// Whether a directory has another time than its entry, where that is not set: it counts here
+    /// all the same.
+    fn omitted_time_differs(&self, entry: &EntryView<'_>, meta: &Meta) -> bool {
+        let (wanted, there) = ((entry.mtime(), entry.mtime_nsec()), (meta.mtime, meta.mtime_nsec));
+        entry.is_dir()
+            && self.recv.opts.times
+            && !same_time(self.recv.opts.modify_window, wanted, there)
     }
 
     /// Whether a basis directory holds a regular file of this path.
@@ -301,7 +312,7 @@ impl Generator {
         let recv = self.recv.clone();
         let dir = self.parent_made(path)?;
         let source = recv.opts.opened(found.dir.open_read(base)?)?;
-        let wanted = attributes::wanted(&recv, entry, None);
+        let wanted = attributes::wanted(&recv, entry, recv.before_new(Some(&dir)));
         let mut stage = self.new_stage(&dir, base, wanted.perm.unwrap_or(0o600))?;
         if recv.opts.sparse {
             stage.set_sparse();

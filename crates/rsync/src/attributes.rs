@@ -10,7 +10,7 @@ use tree::path::Name;
 use tree::xattr::XattrHolder;
 use wire::flist::list::{AclNumbers, EntryView};
 
-use crate::receiving::Receiving;
+use crate::receiving::{Before, Receiving};
 use crate::report::messages::Role;
 
 /// Attributes an item should have; `None` leaves one alone.
@@ -37,10 +37,21 @@ impl Wanted {
     }
 }
 
-/// What an entry wants, given what is there (`None` for something just made).
-pub fn wanted(recv: &Receiving, entry: &EntryView<'_>, existing: Option<&Meta>) -> Wanted {
+/// What became of the attributes of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// All are as they should be.
+    All,
+    /// The owner or group could not be set, so nothing else was tried.
+    NotOwner,
+    /// Something else could not be set.
+    Failed,
+}
+
+/// What an entry wants, given what its permissions start from.
+pub fn wanted(recv: &Receiving, entry: &EntryView<'_>, before: Before) -> Wanted {
     Wanted {
-        perm: (!entry.is_link()).then(|| recv.wanted_perm(entry, existing.map(|m| m.mode))),
+        perm: (!entry.is_link()).then(|| recv.wanted_perm(entry, before)),
         uid: recv.wanted_uid(entry),
         gid: recv.wanted_gid(entry),
         mtime: recv.keeps_time(entry).then(|| (entry.mtime(), entry.mtime_nsec())),
@@ -51,8 +62,7 @@ pub fn wanted(recv: &Receiving, entry: &EntryView<'_>, existing: Option<&Meta>) 
 
 /// The generator's way: applies `wanted` to the item `name` in `dir` (or to `dir` itself), which
 /// now is as `meta` says and which the lists call `path`. Failures are
-/// reported; after one to set the times nothing else is tried, as in the reference. False when
-/// something failed. With `exact`, times are set unless equal to the
+/// reported; after one to set the times nothing else is tried, as in the reference. With `exact`, times are set unless equal to the
 /// nanosecond; else they are compared as the quick check does.
 pub fn apply(
     recv: &Receiving,
@@ -62,7 +72,7 @@ pub fn apply(
     wanted: &Wanted,
     path: &[u8],
     exact: bool,
-) -> bool {
+) -> Applied {
     let mut all = true;
     let trouble = |what: &str, error: &io::Error| {
         failed(recv, Role::Generator, what, &recv.shown_path(path), path, error);
@@ -78,7 +88,7 @@ pub fn apply(
             // Nothing else is tried, but at the end a directory still gets its time.
             Err(error) => {
                 trouble(if uid.is_some() { "chown" } else { "chgrp" }, &error);
-                return true;
+                return Applied::NotOwner;
             }
         }
     }
@@ -94,7 +104,7 @@ pub fn apply(
         let set = on(dir, name, |d, n| d.set_times(n, times), |d| d.set_times_self(times));
         if let Err(error) = set {
             trouble("failed to set times on", &error);
-            return false;
+            return Applied::Failed;
         }
     }
     if let (Some(numbers), Some(perm)) = (wanted.acls, wanted.perm) {
@@ -116,10 +126,10 @@ pub fn apply(
         let set = on(dir, name, |d, n| d.chmod(n, perm), |d| d.chmod_self(perm));
         if let Err(error) = set {
             trouble("failed to set permissions on", &error);
-            return false;
+            return Applied::Failed;
         }
     }
-    all
+    if all { Applied::All } else { Applied::Failed }
 }
 
 fn on(

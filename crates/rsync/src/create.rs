@@ -13,11 +13,12 @@ use wire::flist::entry::Entry;
 use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
 
-use crate::attributes::{self, Wanted};
+use crate::attributes::{self, Applied, Wanted};
 use crate::dest::DestStart;
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::quick_check::attribute_flags;
+use crate::receiving::Before;
 use crate::report::messages::Role;
 
 impl Generator {
@@ -157,7 +158,6 @@ impl Generator {
     }
 
     fn make_directory(&mut self, path: &RelPath, entry: &EntryView<'_>) -> io::Result<Meta> {
-        let mode = self.recv.wanted_perm(entry, None) & 0o777;
         let name = path.name().ok_or_else(|| io::Error::from_raw_os_error(libc::EEXIST))?;
         if self.cache.parent(path).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
             && self.recv.opts.relative
@@ -165,6 +165,7 @@ impl Generator {
             self.make_parents(path)?;
         }
         let dir = self.cache.parent(path)?;
+        let mode = self.recv.wanted_perm(entry, self.recv.before_new(Some(dir))) & 0o777;
         dir.mkdir(name, mode | 0o700)?;
         let made = dir.lstat(name)?;
         made.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))
@@ -180,8 +181,7 @@ impl Generator {
         }
         for dir in missing.into_iter().rev() {
             if let Some(name) = dir.name() {
-                let made =
-                    self.cache.parent(&dir)?.mkdir(name, 0o777 & !self.recv.privileges.umask);
+                let made = self.cache.parent(&dir)?.mkdir(name, 0o777);
                 if let Err(error) = made
                     && error.kind() != io::ErrorKind::AlreadyExists
                 {
@@ -215,7 +215,7 @@ impl Generator {
             }
             _ => false,
         };
-        let mode = if plain { 0o777 & !self.recv.privileges.umask } else { 0o700 };
+        let mode = if plain { 0o777 } else { 0o700 };
         if clear
             && let Some(base) = path.name()
             && let Ok(dir) = self.cache.parent(&path)
@@ -234,7 +234,14 @@ impl Generator {
         new: bool,
         name: &[u8],
     ) {
-        let mut wanted = attributes::wanted(&self.recv, entry, (!new).then_some(meta));
+        let mut before = Before::Mode(meta.mode);
+        if new {
+            // The destination itself counts as what holds it.
+            let above =
+                if path.name().is_some() { self.cache.parent(path) } else { self.cache.dir(path) };
+            before = self.recv.before_new(above.ok());
+        }
+        let mut wanted = attributes::wanted(&self.recv, entry, before);
         if let Some(perm) = &mut wanted.perm {
             // A group bit that a new directory inherited stays.
             if new && !self.recv.opts.perms {
@@ -292,7 +299,7 @@ impl Generator {
             && let Ok(Some(meta)) = self.look(&path)
             && meta.is_dir()
         {
-            let mut wanted = attributes::wanted(&self.recv, &view, Some(&meta));
+            let mut wanted = attributes::wanted(&self.recv, &view, Before::Mode(meta.mode));
             wanted.uid = None;
             wanted.gid = None;
             wanted.acls = None;
@@ -301,7 +308,7 @@ impl Generator {
         }
     }
 
-    /// Applies attributes to the item at a path.
+    /// Applies attributes to the item at a path. Whether all of them are as they should be.
     pub fn apply_to(
         &mut self,
         path: &RelPath,
@@ -309,7 +316,7 @@ impl Generator {
         wanted: &Wanted,
         name: &[u8],
         exact: bool,
-    ) {
+    ) -> bool {
         let recv = self.recv.clone();
         let applied = match path.name() {
             Some(base) => self
@@ -322,14 +329,14 @@ impl Generator {
                 .map(|dir| attributes::apply(&recv, dir, None, meta, wanted, name, exact)),
         };
         match applied {
-            Ok(true) => {}
             // What could not be set once is not tried again at the end.
-            Ok(false) if meta.is_dir() => {
+            Ok(Applied::Failed) if meta.is_dir() => {
                 self.unsettable.insert(name.to_vec());
             }
-            Ok(false) => {}
-            Err(error) => self.path_error("failed to reach", name, &error),
+            Ok(_) => {}
+            Err(ref error) => self.path_error("failed to reach", name, error),
         }
+        matches!(applied, Ok(Applied::All))
     }
 
     /// Handles a symlink, device, fifo or socket entry.
@@ -365,11 +372,11 @@ impl Generator {
         if let Some(found) = &meta {
             if self.has_value(&path, entry, found) {
                 let flags = self.item_flags(&path, entry, Some(found), false);
-                self.report_if_changed(index, flags, None)?;
-                if !opts.dry_run {
-                    let wanted = attributes::wanted(&self.recv, entry, Some(found));
-                    self.apply_to(&path, found, &wanted, &name, false);
+                let wanted = attributes::wanted(&self.recv, entry, Before::Mode(found.mode));
+                if opts.dry_run || self.apply_to(&path, found, &wanted, &name, false) {
+                    self.say_untouched(index, flags);
                 }
+                self.report_flags(index, flags, None)?;
                 self.confirm(entry, index, false);
                 return self.leader_done(entry, index, &name);
             }
@@ -477,7 +484,7 @@ impl Generator {
             dir.mknod(target, entry.mode() & 0o170_000 | 0o600, entry.rdev())?;
         }
         if let Some(made) = dir.lstat(target)? {
-            let wanted = attributes::wanted(&self.recv, entry, None);
+            let wanted = attributes::wanted(&self.recv, entry, self.recv.before_new(Some(&dir)));
             attributes::apply(&self.recv, &dir, Some(target), &made, &wanted, name, true);
             if let Some(number) = entry.xattrs() {
                 // Long values come later.

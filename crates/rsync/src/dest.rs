@@ -119,15 +119,16 @@ impl DestStart {
         })
     }
 
-    /// Like [`Self::side_dir`], and makes the directory where it is missing; whether it was made.
-    pub fn side_dir_made(&self, dest: &Root, path: &[u8], umask: u32) -> io::Result<(Root, bool)> {
+    /// Like [`Self::side_dir`], and makes the directory with `mode`, less the umask, where it is
+    /// missing; whether it was made.
+    pub fn side_dir_made(&self, dest: &Root, path: &[u8], mode: u32) -> io::Result<(Root, bool)> {
         match self.open_side(dest, path) {
             Ok(root) => Ok((root, false)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let (parent, name) = split(path);
                 let name = tree::path::Name::new(name).map_err(|_| invalid())?;
-                let (above, _) = self.side_dir_made(dest, parent, umask)?;
-                match above.top().mkdir(name, 0o777 & !umask) {
+                let (above, _) = self.side_dir_made(dest, parent, mode)?;
+                match above.top().mkdir(name, mode) {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                         return Err(error);
                     }
@@ -299,13 +300,12 @@ pub fn choose(
     path: &[u8],
     first: &FirstList,
     reporter: &Reporter,
-    umask: u32,
 ) -> Result<Destination, Fatal> {
     let path: &[u8] = if path.is_empty() { b"." } else { path };
     let slash = path.ends_with(b"/") || path.ends_with(b"/.");
     let many = first.entries > 1 || opts.files_from.is_some();
     if opts.mkpath {
-        make_path(opts, start, path, many, reporter, umask)?;
+        make_path(opts, start, path, many, reporter)?;
     }
     let shown = start.shown(path);
     let looked = start.look(path).map_err(|error| {
@@ -335,9 +335,7 @@ pub fn choose(
             ExitCode::FileSelect,
             "ERROR: cannot overwrite non-directory with a directory",
         )),
-        None if many || slash || first.first_is_dir => {
-            make(opts, start, path, shown, reporter, umask)
-        }
+        None if many || slash || first.first_is_dir => make(opts, start, path, shown, reporter),
         _ => single(opts, start, path, reporter),
     }
 }
@@ -350,7 +348,6 @@ fn make_path(
     path: &[u8],
     many: bool,
     reporter: &Reporter,
-    umask: u32,
 ) -> Result<(), Fatal> {
     let slash = path.ends_with(b"/");
     match start.look(path) {
@@ -386,7 +383,7 @@ fn make_path(
                 return Err(failed(io::Error::from_raw_os_error(code)));
             }
             Ok(None) if opts.dry_run => {}
-            Ok(None) => match start.mkdir(&dirs[..at], 0o777 & !umask) {
+            Ok(None) => match start.mkdir(&dirs[..at], 0o777) {
                 // A link that leads nowhere: what comes below it will not be found.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && at < dirs.len() => {
                     continue;
@@ -411,10 +408,9 @@ fn make(
     path: &[u8],
     shown: Vec<u8>,
     reporter: &Reporter,
-    umask: u32,
 ) -> Result<Destination, Fatal> {
     if !opts.dry_run {
-        start.mkdir(path, 0o777 & !umask).map_err(|error| {
+        start.mkdir(path, 0o777).map_err(|error| {
             let mut text = b"mkdir ".to_vec();
             text.extend_from_slice(&reporter.quoted(&start.told(path)));
             text.extend_from_slice(b" failed: ");

@@ -57,7 +57,7 @@ impl Similar {
 impl Generator {
     /// A file like one that is missing.
     pub fn similar(&mut self, path: &RelPath, entry: &EntryView<'_>) -> Option<Similar> {
-        if self.recv.opts.fuzzy == 0 || self.recv.dest_missing || self.recv.whole_file {
+        if self.recv.opts.fuzzy == 0 || self.recv.dest_missing {
             return None;
         }
         let name = path.name()?;
@@ -78,6 +78,15 @@ impl Generator {
         }
         let (shelf, file) = found?;
         Some(Similar { kind: shelf.kind, name: file.name.clone(), dir: shelf.dir.clone() })
+    }
+
+    /// A file whose content is on its way is no basis for others of its directory any more.
+    pub fn not_similar(&mut self, path: &RelPath) {
+        if self.shelves.of.as_deref() == Some(path.parent())
+            && let Some(shelf) = self.shelves.all.first_mut().filter(|s| s.kind == BASIS_FUZZY)
+        {
+            shelf.files.retain(|file| Some(&*file.name) != path.name());
+        }
     }
 
     fn read_shelves(&mut self, path: &RelPath) {

@@ -543,15 +543,19 @@ impl Generator {
         iflags: ItemFlags,
         xname: Option<Vec<u8>>,
     ) -> Result<(), Fatal> {
+        self.say_untouched(index, iflags);
+        self.report_flags(index, iflags, xname)
+    }
+
+    /// The record of an item, where one is owed.
+    pub fn report_flags(
+        &mut self,
+        index: i32,
+        iflags: ItemFlags,
+        xname: Option<Vec<u8>>,
+    ) -> Result<(), Fatal> {
         let opts = &self.recv.opts;
         let always = opts.info.name > 1 || opts.itemize > 1;
-        if opts.info.name > 1
-            && !opts.shows_letters()
-            && !iflags.contains(ItemFlags::LOCAL_CHANGE)
-            && let Some(line) = self.untouched_line(index, iflags.is_reportable())
-        {
-            self.recv.reporter.info(&line);
-        }
         let linked = xname.as_ref().is_some_and(Vec::is_empty);
         if iflags.is_reportable() || always || xname.is_some() && !linked {
             // An item that is linked already travels as a local change with an empty name.

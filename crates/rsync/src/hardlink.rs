@@ -17,6 +17,7 @@ use crate::attributes;
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::lists::Segment;
+use crate::receiving::Before;
 
 /// A member that waits for its leader.
 struct Waiting {
@@ -121,14 +122,14 @@ impl Generator {
     /// exists is brought up to date.
     fn barred(&mut self, entry: &EntryView<'_>) -> bool {
         let name = entry.name();
-        if entry.is_reg() && self.outside_size_limits(entry, &name) {
-            return true;
+        let (existing, ignores) = (self.recv.opts.existing, self.recv.opts.ignore_existing);
+        let path = self.recv.dest_path(&name).filter(|_| existing || ignores);
+        match path.map(|path| self.look(&path)) {
+            Some(Ok(None)) if self.skipped_as_missing("file", &name) => true,
+            // What stands is passed over for that, if nothing else is done with it.
+            Some(Ok(Some(_))) if ignores => false,
+            _ => entry.is_reg() && self.outside_size_limits(entry, &name),
         }
-        let Some(path) = self.recv.dest_path(&name).filter(|_| self.recv.opts.existing) else {
-            return false;
-        };
-        let missing = matches!(self.look(&path), Ok(None));
-        missing && self.skipped_as_missing("file", &name)
     }
 
     /// Whether something of the entry's kind already stands at its place, so that it can lead.
@@ -258,7 +259,7 @@ impl Generator {
         if let Ok(Some(meta)) = self.look(&path)
             && !self.recv.opts.dry_run
         {
-            let wanted = attributes::wanted(&self.recv, entry, Some(&meta));
+            let wanted = attributes::wanted(&self.recv, entry, Before::Mode(meta.mode));
             self.apply_to(&path, &meta, &wanted, &name, false);
         }
         self.confirm(entry, index, false);

@@ -7,7 +7,7 @@ use crate::options::Options;
 
 /// The letters of an item record.
 pub fn letters(opts: &Options, flags: ItemFlags, view: &EntryView<'_>, direction: u8) -> [u8; 11] {
-    let times = opts.times && !(view.is_dir() && opts.omit_dir_times);
     let hard_linked = flags.contains(ItemFlags::XNAME_FOLLOWS);
-    itemize_string(flags, &ItemView { direction, mode: view.mode(), times, hard_linked })
+    let (mode, times) = (view.mode(), opts.times);
+    itemize_string(flags, &ItemView { direction, mode, times, hard_linked })
 }

@@ -4,6 +4,7 @@
 use tree::meta::Meta;
 use tree::path::RelPath;
 use wire::flist::list::EntryView;
+use wire::itemize::ItemFlags;
 
 use crate::generator::Generator;
 use crate::lists::Place;
@@ -66,11 +67,23 @@ impl Generator {
             return if self.recv.opts.checksum { " (sum change)" } else { " (file change)" };
         }
         let flags = self.item_flags(path, entry, Some(meta), false);
-        if flags == wire::itemize::ItemFlags::NONE { " (uptodate)" } else { " (attr change)" }
+        if flags == ItemFlags::NONE { " (uptodate)" } else { " (attr change)" }
     }
 
-    /// What `-vv` says of a file that needs no data; directories are passed over.
-    pub(crate) fn untouched_line(&self, index: i32, changed: bool) -> Option<Vec<u8>> {
+    /// What `-vv` says of an item that needs no data, once its attributes are set.
+    pub fn say_untouched(&self, index: i32, iflags: ItemFlags) {
+        let opts = &self.recv.opts;
+        if opts.info.name > 1
+            && !opts.shows_letters()
+            && !iflags.contains(ItemFlags::LOCAL_CHANGE)
+            && let Some(line) = self.untouched_line(index, iflags.is_reportable())
+        {
+            self.recv.reporter.info(&line);
+        }
+    }
+
+    /// The line itself; directories are passed over.
+    fn untouched_line(&self, index: i32, changed: bool) -> Option<Vec<u8>> {
         let lists = self.recv.lists.lock().ok()?;
         let (segment, Place::Entry(pos)) = lists.find(index).ok()? else { return None };
         let entry = segment.list.get(pos);

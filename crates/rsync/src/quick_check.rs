@@ -7,7 +7,7 @@ use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
 
 use crate::options::Options;
-use crate::receiving::Receiving;
+use crate::receiving::{Before, Receiving};
 
 /// Whether two times are equal under `--modify-window`: seconds within the window, or when it is
 /// negative, seconds and nanoseconds alike.
@@ -91,6 +91,6 @@ fn perms_differ(recv: &Receiving, entry: &EntryView<'_>, meta: &Meta) -> bool {
         (source & 0o111 == 0) != (meta.mode & 0o111 == 0)
     } else {
         recv.daemon_chmod.is_some()
-            && recv.wanted_perm(entry, Some(meta.mode)) != meta.mode & 0o7777
+            && recv.wanted_perm(entry, Before::Mode(meta.mode)) != meta.mode & 0o7777
     }
 }

@@ -12,14 +12,13 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tree::attrs::Times;
 use tree::cache::DirCache;
 use tree::dir::Dir;
-use tree::meta::Meta;
 use tree::path::{Name, NameBuf, RelPathBuf};
 use tree::stage::{CopyError, Stage};
 use tree::xattr::XattrHolder;
@@ -52,7 +51,7 @@ use crate::link::LinkReader;
 use crate::lists::{Place, Segment};
 use crate::options::{Append, Partial};
 use crate::problem::ProblemKind;
-use crate::receiving::{Note, Receiving};
+use crate::receiving::{Before, Note, Receiving};
 use crate::regular::{BASIS_FILE, BASIS_PARTIAL};
 use crate::report::messages::Role;
 
@@ -78,8 +77,15 @@ pub struct ReceiverRole {
 /// Where a file's content goes, or why it goes nowhere. `own`: the basis is the file that is
 /// replaced or written in place.
 enum Target {
-    Stage { stage: Stage, dir: Dir, place: RelPathBuf, basis: Option<File>, own: bool },
+    Stage { stage: Stage, at: Landing, basis: Option<File>, own: bool },
     Discard,
+}
+
+/// Where a file's content ends up, and what its permissions start from: those of its basis.
+struct Landing {
+    dir: Dir,
+    place: RelPathBuf,
+    before: Before,
 }
 
 impl ReceiverRole {
@@ -408,7 +414,7 @@ impl ReceiverRole {
         let name = entry.name();
         let taken = self.reader.taken;
         let sum_head = self.recv.agreed.sum_head(&mut self.reader)?;
-        let mut target = self.open_target(&entry, &name, head, sum_head.count > 0);
+        let mut target = self.open_target(&entry, &name, head);
         // What cannot be written is not told as an item.
         if !self.printer.after_transfer() && !matches!(target, Target::Discard) {
             self.print(segment, &Place::Entry(pos), head, None);
@@ -431,11 +437,11 @@ impl ReceiverRole {
                 self.recv.note(Note::Done { ndx: head.ndx, ok: false });
                 return Ok(());
             }
-            Target::Stage { stage, dir, place, .. } if good.is_some() => {
-                self.commit(stage, &dir, &place, &entry, &name, head)?
+            Target::Stage { stage, at, .. } if good.is_some() => {
+                self.commit(stage, &at, &entry, &name, head)?
             }
-            Target::Stage { stage, dir, place, .. } => {
-                self.wrong_digest(stage, &dir, &place, &entry, &name, head.ndx);
+            Target::Stage { stage, at, .. } => {
+                self.wrong_digest(stage, &at, &entry, &name, head.ndx);
                 return Ok(());
             }
         };
@@ -451,21 +457,15 @@ impl ReceiverRole {
         Ok(())
     }
 
-    /// Opens what the tokens go into, and the basis where blocks of it may come. Failure is reported
-    /// and costs this file only.
-    fn open_target(
-        &mut self,
-        entry: &EntryView<'_>,
-        name: &[u8],
-        head: &ItemHead,
-        blocks: bool,
-    ) -> Target {
+    /// Opens what the tokens go into, and the basis, whose mode counts even where no block of it
+    /// may come. Failure is reported and costs this file only.
+    fn open_target(&mut self, entry: &EntryView<'_>, name: &[u8], head: &ItemHead) -> Target {
         let Some(place) = self.recv.dest_path(name) else { return Target::Discard };
         let Some(base) = place.name() else { return Target::Discard };
         if self.recv.opts.relative
             && self.cache.parent(&place).is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
         {
-            let _ = make_parents(&mut self.cache, &place, self.recv.privileges.umask);
+            let _ = make_parents(&mut self.cache, &place);
         }
         let dir = match self.cache.parent(&place) {
             Ok(dir) => dir.clone(),
@@ -476,7 +476,7 @@ impl ReceiverRole {
             }
         };
         let basis = match head.basis {
-            _ if !blocks => None,
+            None if head.iflags.contains(ItemFlags::IS_NEW) => None,
             Some(kind @ BASIS_FUZZY..) => self.open_similar(&place, &dir, kind, head),
             _ => self.open_basis(&place, &dir, base, head),
         };
@@ -486,13 +486,18 @@ impl ReceiverRole {
             self.back_up_copy(&dir, base, &place, again)
                 .and_then(|()| self.stage_in_place(&dir, base))
         } else {
-            let mode = self.recv.wanted_perm(entry, None) | 0o200;
+            let mode = self.recv.wanted_perm(entry, Before::Allowed(0o777)) | 0o200;
             self.recv.temp_dir().and_then(|temp| Stage::temp(dir.clone(), base, temp, mode & 0o700))
         };
         match opened {
             Ok(mut stage) => {
                 self.lay_out(&mut stage, entry, name);
-                Target::Stage { stage, dir, place, basis, own }
+                let found = basis.as_ref().and_then(|file| file.metadata().ok());
+                let before = match found {
+                    Some(meta) => Before::Mode(meta.mode()),
+                    None => self.recv.before_new(Some(&dir)),
+                };
+                Target::Stage { stage, at: Landing { dir, place, before }, basis, own }
             }
             Err(error) => {
                 let what = if self.recv.opts.inplace { "open" } else { "mkstemp" };
@@ -705,28 +710,22 @@ impl ReceiverRole {
     fn commit(
         &mut self,
         mut stage: Stage,
-        dir: &Dir,
-        place: &RelPathBuf,
+        at: &Landing,
         entry: &EntryView<'_>,
         name: &[u8],
         head: &ItemHead,
     ) -> Result<Option<bool>, Fatal> {
+        let (dir, place) = (&at.dir, &at.place);
         let Some(base) = place.name() else { return Ok(Some(false)) };
         let waits = self.delayed.place(&self.recv, &mut self.cache, place);
         // In place, what has the name now is the new file itself.
-        let lies_apart = self.recv.opts.backup && !self.recv.opts.inplace;
-        let old = if head.iflags.contains(ItemFlags::IS_NEW) && !lies_apart {
-            None
-        } else {
-            dir.lstat(base).ok().flatten()
-        };
-        if waits.is_none()
-            && !self.recv.opts.inplace
-            && !crate::backup::make_way(&self.recv, dir, old.as_ref(), place, name)?
-        {
-            return Ok(Some(false));
+        if waits.is_none() && self.recv.opts.backup && !self.recv.opts.inplace {
+            let old = dir.lstat(base).ok().flatten();
+            if !crate::backup::make_way(&self.recv, dir, old.as_ref(), place, name)? {
+                return Ok(Some(false));
+            }
         }
-        self.set_attributes(&mut stage, (dir, base), entry, old.as_ref(), name);
+        self.set_attributes(&mut stage, (dir, base), entry, at.before, name);
         if let Err(error) = stage.commit(waits.as_ref().unwrap_or(dir), base) {
             let mut line = b"rsync: [receiver] rename ".to_vec();
             line.extend_from_slice(&self.recv.reporter.quoted(&self.recv.shown_temp(name)));
@@ -755,16 +754,10 @@ impl ReceiverRole {
         stage: &mut Stage,
         (dir, base): (&Dir, &Name),
         entry: &EntryView<'_>,
-        old: Option<&Meta>,
+        before: Before,
         name: &[u8],
     ) {
-        // What could not be read gave nothing, its mode neither.
-        let all_read = self.recv.privileges.root || self.recv.opts.perms;
-        let devices = self.recv.opts.rights.write_devices;
-        let counts = |old: &&Meta| {
-            self.recv.takes_content(old) && (all_read || dir.open_content(base, devices).is_ok())
-        };
-        let wanted = attributes::wanted(&self.recv, entry, old.filter(counts));
+        let wanted = attributes::wanted(&self.recv, entry, before);
         let mut failed = Vec::new();
         let (acls, attributes) = (wanted.acls, entry.xattrs());
         if acls.is_some() || attributes.is_some() {
@@ -800,8 +793,7 @@ impl ReceiverRole {
     fn wrong_digest(
         &mut self,
         stage: Stage,
-        dir: &Dir,
-        place: &RelPathBuf,
+        at: &Landing,
         entry: &EntryView<'_>,
         name: &[u8],
         index: i32,
@@ -813,7 +805,7 @@ impl ReceiverRole {
         };
         let kept = if self.recv.opts.inplace { "retained" } else { kept };
         if self.recv.opts.partial != Partial::Discard {
-            self.keep_stage(stage, dir, place, entry);
+            self.keep_stage(stage, at, entry);
         }
         let mut line = Vec::new();
         let again = self.failed_once.insert(index);
@@ -839,34 +831,29 @@ impl ReceiverRole {
 
     /// What arrived before the session broke stays as the options say.
     fn keep_partial(&mut self, target: Target, entry: &EntryView<'_>, _name: &[u8]) {
-        if let Target::Stage { stage, dir, place, .. } = target
+        if let Target::Stage { stage, at, .. } = target
             && self.recv.opts.partial != Partial::Discard
             && stage.written() > 0
         {
-            self.keep_stage(stage, &dir, &place, entry);
+            self.keep_stage(stage, &at, entry);
         }
     }
 
-    fn keep_stage(
-        &mut self,
-        mut stage: Stage,
-        _dir: &Dir,
-        place: &RelPathBuf,
-        entry: &EntryView<'_>,
-    ) {
+    fn keep_stage(&mut self, mut stage: Stage, at: &Landing, entry: &EntryView<'_>) {
         if self.recv.opts.inplace {
             stage.leave();
             return;
         }
         let to_dir = self.recv.opts.partial != Partial::Keep;
-        let wanted = attributes::wanted(&self.recv, entry, None);
+        let wanted = attributes::wanted(&self.recv, entry, at.before);
         // A partial file under the final name must not pass for the whole one.
         let mtime = if to_dir { wanted.mtime } else { Some((0, 0)) };
         let times = Times { mtime, ..wanted.times() };
         let _ = stage.finish_content();
         let _ = stage.set_attributes(wanted.uid, wanted.gid, times, wanted.perm);
-        if let Some(base) = place.name()
-            && let Some(keep) = crate::partial::keeping_place(&self.recv, &mut self.cache, place)
+        if let Some(base) = at.place.name()
+            && let Some(keep) =
+                crate::partial::keeping_place(&self.recv, &mut self.cache, &at.place)
         {
             let _ = stage.commit(&keep, base);
         }
@@ -890,7 +877,7 @@ fn copy_block(target: &mut Target, block: &mut Vec<u8>, offset: u64, len: u32) -
 }
 
 /// Makes the missing parents of a path.
-fn make_parents(cache: &mut DirCache, path: &RelPathBuf, umask: u32) -> io::Result<()> {
+fn make_parents(cache: &mut DirCache, path: &RelPathBuf) -> io::Result<()> {
     let mut missing = Vec::new();
     let mut at = path.parent();
     while at.name().is_some() && cache.dir(at).is_err() {
@@ -899,7 +886,7 @@ fn make_parents(cache: &mut DirCache, path: &RelPathBuf, umask: u32) -> io::Resu
     }
     for dir in missing.into_iter().rev() {
         if let Some(name) = dir.name() {
-            cache.parent(&dir)?.mkdir(name, 0o777 & !umask)?;
+            cache.parent(&dir)?.mkdir(name, 0o777)?;
         }
     }
     Ok(())

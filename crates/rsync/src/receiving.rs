@@ -82,6 +82,15 @@ pub struct SideDirs {
     pub basis: Vec<Option<Root>>,
 }
 
+/// What the permissions of an item start from, where they are not preserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// The mode of what stands there, or of the basis.
+    Mode(u32),
+    /// Nothing: it may have these bits.
+    Allowed(u32),
+}
+
 /// Shared, immutable but for the lists and the id map.
 pub struct Receiving {
     /// Options of the run.
@@ -209,8 +218,7 @@ impl Receiving {
             return Ok(Some(root));
         }
         let place = self.start.side_path(&self.shown, path);
-        let umask = self.privileges.umask;
-        let (root, made) = self.start.side_dir_made(&self.root, &place, umask)?;
+        let (root, made) = self.start.side_dir_made(&self.root, &place, 0o777)?;
         if made && self.opts.verbose > 1 {
             self.reporter.info(&[b"(new) backup_dir is ".as_slice(), path, b"\n"].concat());
         }
@@ -281,14 +289,14 @@ impl Receiving {
     }
 
     /// The permission bits an item gets: preserved, or masked for something new, or those it has.
-    pub fn wanted_perm(&self, entry: &EntryView<'_>, existing: Option<u32>) -> u32 {
+    pub fn wanted_perm(&self, entry: &EntryView<'_>, before: Before) -> u32 {
         let source = self.incoming_mode(entry);
         if self.opts.perms {
             return source & 0o7777;
         }
-        let mut perm = match existing {
-            Some(mode) => mode & 0o7777,
-            None => source & 0o777 & !self.privileges.umask,
+        let mut perm = match before {
+            Before::Mode(mode) => mode & 0o7777,
+            Before::Allowed(bits) => source & bits,
         };
         if self.opts.executability && entry.is_reg() {
             let x = source & 0o111 != 0;
@@ -305,6 +313,14 @@ impl Receiving {
             }
             None => perm,
         }
+    }
+
+    /// What the permissions of a new item of a directory start from: the directory's default list
+    /// says what it may have, or else the umask.
+    pub fn before_new(&self, dir: Option<&Dir>) -> Before {
+        // Where permissions are preserved nobody asks.
+        let listed = dir.filter(|_| !self.opts.perms).and_then(tree::acl::allowed_in);
+        Before::Allowed(listed.unwrap_or(0o777 & !self.privileges.umask))
     }
 
     /// Whether the modification time of this kind of item is kept.

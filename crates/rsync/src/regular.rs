@@ -1,7 +1,7 @@
 //! Regular files: is the destination good enough, and if not, what is asked for.
 //!
-//! Part of the generator. The order of the tests is the reference's: size limits, update, what
-//! else stands there, partial file, quick check, basis and its sums.
+//! Part of the generator. The order of the tests is the reference's: presence, size limits, update,
+//! what else stands there, partial file, quick check, basis and its sums.
 
 use std::io;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use crate::generator::Generator;
 use crate::lists::{Place, Segment};
 use crate::options::{Append, Partial};
 use crate::quick_check::{attribute_flags, same_time, unchanged};
+use crate::receiving::Before;
 
 /// Basis type of the destination file itself.
 pub const BASIS_FILE: u8 = 0x80;
@@ -38,15 +39,13 @@ impl Generator {
         index: i32,
     ) -> Result<(), Fatal> {
         let name = entry.name();
-        if self.outside_size_limits(entry, &name) {
-            return Ok(());
-        }
         let Some(path) = self.path(&name) else { return Ok(()) };
         let looked =
             if self.is_fresh(&path) { Some(None) } else { self.look_or_tell(&path, &name) };
         let Some(mut meta) = looked else { return Ok(()) };
         self.size_device(&path, meta.as_mut());
         if self.skipped_by_presence(&path, entry, meta.as_ref())
+            || self.outside_size_limits(entry, &name)
             || self.newer(entry, meta.as_ref(), &name)
         {
             return Ok(());
@@ -149,9 +148,9 @@ impl Generator {
         name: &[u8],
     ) -> Result<(), Fatal> {
         let flags = self.item_flags(path, entry, Some(meta), false);
-        self.report_if_changed(index, flags, None)?;
+        let mut applied = true;
         if !self.recv.opts.dry_run {
-            let mut wanted = attributes::wanted(&self.recv, entry, Some(meta));
+            let mut wanted = attributes::wanted(&self.recv, entry, Before::Mode(meta.mode));
             // The window forgives a small difference of times, but not after a comparison of
             // contents, which says that only the times are wrong.
             if !self.recv.opts.checksum
@@ -163,11 +162,15 @@ impl Generator {
             {
                 wanted.mtime = None;
             }
-            self.apply_to(path, meta, &wanted, name, self.recv.opts.checksum);
+            applied = self.apply_to(path, meta, &wanted, name, self.recv.opts.checksum);
             if let Partial::Dir(_) = self.recv.opts.partial {
                 crate::partial::forget(&self.recv, &mut self.cache, path);
             }
         }
+        if applied {
+            self.say_untouched(index, flags);
+        }
+        self.report_flags(index, flags, None)?;
         self.confirm(entry, index, false);
         self.leader_done(entry, index, name)
     }
@@ -225,6 +228,9 @@ impl Generator {
             head.xname = basis.as_ref().map(|_| similar.name.as_bytes().to_vec());
         }
         name_basis(&mut head, basis.as_ref().map(|(_, kind, _)| *kind));
+        if !self.sends_no_sums() && meta.is_some() {
+            self.not_similar(path);
+        }
         // For a batch alone nothing is owed: what comes is dropped.
         if !only_asks {
             self.requested_leader(entry, index);

@@ -355,9 +355,8 @@ fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
         let text = [b"ERROR: daemon has excluded destination \"", dest, b"\""].concat();
         return Err(Fatal::bare(ExitCode::FileSelect, text));
     }
-    let umask = recv.privileges.umask;
     let start = recv.start.clone();
-    let chosen = crate::dest::choose(&recv.opts, &start, dest, &first, &recv.reporter, umask)?;
+    let chosen = crate::dest::choose(&recv.opts, &start, dest, &first, &recv.reporter)?;
     recv.root = chosen.root.faking(recv.opts.rights.fakes());
     recv.shown = chosen.shown;
     recv.rename = chosen.rename;

@@ -203,7 +203,7 @@ pub fn server(
 
 /// What the head of a batch file says, which stands for a server's answers.
 pub fn of_batch(opts: &Options, protocol: Protocol, compat: CompatFlags, seed: i32) -> Agreed {
-    let checksum = opts.checksum_choice.map_or(ChecksumKind::Md5, |(transfer, _)| transfer);
+    let checksum = chosen_sums(opts, protocol).map_or(ChecksumKind::Md5, |(transfer, _)| transfer);
     let tokens = match (opts.compress, opts.compress_choice) {
         (false, _) => TokenKind::Plain,
         (true, choice) => choice.unwrap_or(TokenKind::Zlib),
@@ -222,7 +222,7 @@ fn finish(
     let by_name = compat.contains(CompatFlags::VARINT_FLIST) || opts.checksum_choice.is_some();
     let seed_first = by_name || compat.contains(CompatFlags::CHKSUM_SEED_FIX);
     let transfer_sum = SumContext { kind: checksum, seed, seed_first, protocol };
-    let list_sum = opts.checksum_choice.map_or(checksum, |(_, list)| list);
+    let list_sum = chosen_sums(opts, protocol).map_or(checksum, |(_, list)| list);
     Agreed { protocol, compat, transfer_sum, list_sum, tokens }
 }
 
@@ -238,6 +238,13 @@ struct Ask {
 
 fn implied_sum(protocol: Protocol) -> ChecksumKind {
     if protocol.implies_md5() { ChecksumKind::Md5 } else { ChecksumKind::Md4 }
+}
+
+/// The sums of the command line: of a transfer, of `--checksum`.
+fn chosen_sums(opts: &Options, protocol: Protocol) -> Option<(ChecksumKind, ChecksumKind)> {
+    let implied = implied_sum(protocol);
+    let (transfer, list) = opts.checksum_choice?;
+    Some((transfer.unwrap_or(implied), list.unwrap_or(implied)))
 }
 
 /// Chooses checksum and compression: explicit choices stand, the rest is negotiated when the
@@ -267,7 +274,7 @@ fn agree_names(
             negotiate::choose_client(own, peer)
         }
     };
-    let mut sum = opts.checksum_choice.map_or(implied, |(transfer, _)| transfer);
+    let mut sum = opts.checksum_choice.and_then(|(transfer, _)| transfer).unwrap_or(implied);
     if ask_sum {
         let peer = get_vstring(reader, wire::limits::NEGOTIATION_MAX)?;
         let name = choose(&own_sums, &peer).ok_or_else(|| no_common("checksum"))?;

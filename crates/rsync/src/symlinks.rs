@@ -74,10 +74,11 @@ impl Scanner {
         let path = RelPath::new(trim_root(name)).ok()?;
         let source = &self.roots.get(usize::from(root))?.root;
         // By the handle at hand each link counts alone, by its path all links on the way do.
-        let through = match source.is_following() && self.opts.copy_links {
-            true => dir.stat_through(base),
-            false => source.stat_through(path),
-        };
+        let through =
+            match source.is_following() && (self.opts.copy_links || self.opts.copy_dirlinks) {
+                true => dir.stat_through(base),
+                false => source.stat_through(path),
+            };
         if self.opts.copy_links || unsafe_text.is_some() {
             return match through {
                 Ok(meta) => Some(meta),

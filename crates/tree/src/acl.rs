@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 
 use rustix::io::Errno;
 
+use crate::dir::Dir;
 use crate::fake;
 use crate::xattr::XattrHolder;
 
@@ -112,6 +113,16 @@ impl PosixAcl {
         put(OTHER, self.other, NO_ID);
         bytes
     }
+}
+
+/// The permission bits that new items of a directory may have by its default list; `None` where it
+/// has none.
+pub fn allowed_in(dir: &Dir) -> Option<u32> {
+    let bytes = XattrHolder::Itself(dir).raw_get(DEFAULT).ok()??;
+    let acl = PosixAcl::parse(&bytes).ok()?;
+    let [owner, group, other] =
+        [acl.owner, acl.mask.unwrap_or(acl.group), acl.other].map(u32::from);
+    Some(owner << 6 | group << 3 | other)
 }
 
 impl XattrHolder<'_> {

@@ -144,26 +144,26 @@ fn checksum_choice(draft: &mut Draft) -> Result<(), UsageError> {
         None => (value.as_slice(), value.as_slice()),
     };
     let auto = |name: &[u8]| name.eq_ignore_ascii_case(b"auto");
-    match (auto(transfer), auto(whole)) {
-        (true, true) => return Ok(()),
-        (false, false) => {}
-        _ => {
-            // One half chosen and one negotiated needs a second exchange that is not done yet.
-            let option = format!("--checksum-choice={}", String::from_utf8_lossy(&value));
-            let text = report::unsupported(&option, draft.server);
-            let error = UsageError::plain(text, draft.role());
-            return Err(UsageError { exit: ExitCode::Unsupported, ..error });
-        }
+    if auto(transfer) && auto(whole) {
+        return Ok(());
     }
-    let kind = |name: &[u8]| {
-        let folded = name.to_ascii_lowercase();
-        ChecksumKind::parse(&folded).ok_or_else(|| unknown_name("checksum", name, draft.role()))
+    let role = draft.role();
+    // A name that is not known is told with all that stands behind it.
+    let kind = |name: &[u8], told: &[u8]| match ChecksumKind::parse(&name.to_ascii_lowercase()) {
+        _ if auto(name) => Ok(None),
+        None => Err(unknown_name("checksum", told, role)),
+        found => Ok(found),
     };
-    let choice = (kind(transfer)?, kind(whole)?);
+    let choice = (kind(transfer, &value)?, kind(whole, whole)?);
     let o = &mut draft.options;
+    if o.checksum && choice.1 == Some(ChecksumKind::None) {
+        let text = "Invalid checksum-choice for --checksum: none (0)";
+        let error = UsageError::plain(text, role);
+        return Err(UsageError { exit: ExitCode::Unsupported, ..error });
+    }
     o.checksum_choice = Some(choice);
     // Without sums of blocks there is nothing to compare.
-    if choice.0 == ChecksumKind::None {
+    if choice.0 == Some(ChecksumKind::None) {
         o.whole_file = Some(true);
     }
     o.given.checksum_choice = Some(value);

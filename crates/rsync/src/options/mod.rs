@@ -338,8 +338,9 @@ pub struct Options {
     pub qsort: bool,
     /// `--skip-compress`, which has no effect with the present codecs but is forwarded.
     pub skip_compress: Option<Vec<u8>>,
-    /// Explicit checksum choice: transfer, `--checksum`.
-    pub checksum_choice: Option<(ChecksumKind, ChecksumKind)>,
+    /// Explicit checksum choice: transfer, `--checksum`. What is left open beside a choice is what
+    /// the protocol implies.
+    pub checksum_choice: Option<(Option<ChecksumKind>, Option<ChecksumKind>)>,
     /// `--checksum-seed`; 0 leaves the choice to the server.
     pub checksum_seed: i32,
     /// `--block-size` in bytes; `None` is automatic.
