@@ -20,6 +20,10 @@ fn place(recv: &Receiving, dir: &Dir, base: &Name, path: &RelPath) -> io::Result
     name.extend_from_slice(&recv.opts.suffix);
     let name = NameBuf::new(&name).map_err(|_| io::Error::from_raw_os_error(libc::ENAMETOOLONG))?;
     match recv.backup_root()? {
+        // The suffix may make the name of something that the daemon hides.
+        None if recv.is_out_of_reach(&[path.as_bytes(), &recv.opts.suffix].concat()) => {
+            Err(io::Error::from_raw_os_error(libc::EACCES))
+        }
         None => Ok((dir.clone(), name)),
         Some(root) => Ok((backup_parent(recv, root, path)?, name)),
     }

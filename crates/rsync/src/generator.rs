@@ -12,7 +12,6 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tree::cache::DirCache;
@@ -274,11 +273,10 @@ impl Generator {
     /// Sends what waits, then waits for a note.
     fn wait(&mut self) -> Result<(), Fatal> {
         self.writer.flush()?;
-        let lull = match self.writer.timeout_s() {
-            0 => Duration::from_secs(3600),
-            s => Duration::from_secs(u64::from(s.div_ceil(2))),
-        };
-        match self.notes.recv_timeout(lull) {
+        if self.finals {
+            return Err(receiver_gone());
+        }
+        match self.notes.recv_timeout(self.writer.keep_alive_after()) {
             Ok(note) => self.note(note)?,
             Err(RecvTimeoutError::Timeout) => self.writer.keep_alive()?,
             Err(RecvTimeoutError::Disconnected) => return Err(receiver_gone()),
@@ -566,7 +564,7 @@ impl Generator {
 
     /// Writes a record; of a request the sum head follows by the caller.
     pub fn request_head(&mut self, head: &ItemHead) -> Result<(), Fatal> {
-        self.keep_untold(head);
+        self.recv.asked.ask(head);
         head.encode(&mut self.writer.data, &mut self.ndx, self.recv.agreed.protocol)?;
         self.put_xattr_request(head.iflags);
         Ok(())

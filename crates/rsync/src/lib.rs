@@ -8,6 +8,7 @@
 pub mod accept;
 pub mod acls;
 pub mod alternate;
+pub mod asked;
 pub mod attributes;
 pub mod backup;
 pub mod basis;

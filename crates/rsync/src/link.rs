@@ -499,6 +499,10 @@ impl LinkReader {
                 self.traffic.adopt_timeout(seconds);
                 (self.on_message)(message)
             }
+            // An end by error is none with the code of success, of which the low byte is left.
+            Message::ErrorExit(Some(code)) if code & 0xff == 0 => {
+                Err(Fatal::peer_exit(ExitCode::Protocol.code()))
+            }
             Message::ErrorExit(Some(code)) => Err(Fatal::peer_exit(code)),
             Message::ErrorExit(None) => Err(Fatal::peer_exit(0)),
             Message::Noop => Ok(()),
@@ -640,6 +644,11 @@ impl LinkWriter {
     /// Timeout in force, in seconds; 0 is none.
     pub fn timeout_s(&self) -> u32 {
         self.traffic.timeout_s()
+    }
+
+    /// How long nothing need be written.
+    pub fn keep_alive_after(&self) -> Duration {
+        self.traffic.lull()
     }
 
     /// Bytes written as [`Traffic::written`] counts them, those still gathered included.

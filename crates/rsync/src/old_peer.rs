@@ -11,7 +11,6 @@ use wire::version::Protocol;
 use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::options::{Append, DeleteMode, Options};
-use crate::receiving::Receiving;
 
 /// The options as a session of this protocol has them. `local`: both sides are this program.
 ///
@@ -60,27 +59,7 @@ pub fn settle(opts: &Arc<Options>, protocol: Protocol, local: bool) -> Result<Ar
     Ok(Arc::new(opts))
 }
 
-impl Receiving {
-    /// The head of a record, with the basis that it was asked for with.
-    pub fn with_basis(&self, head: ItemHead) -> ItemHead {
-        if self.agreed.protocol.has_item_flags() {
-            return head;
-        }
-        let basis = self.untold_bases.lock().ok().and_then(|mut bases| bases.remove(&head.ndx));
-        ItemHead { basis, ..head }
-    }
-}
-
 impl Generator {
-    /// Remembers the basis of a request whose record does not tell it.
-    pub fn keep_untold(&self, head: &ItemHead) {
-        if let Some(basis) = head.basis.filter(|_| !self.recv.agreed.protocol.has_item_flags())
-            && let Ok(mut bases) = self.recv.untold_bases.lock()
-        {
-            bases.insert(head.ndx, basis);
-        }
-    }
-
     /// Shows an item that the protocol has no record of: the sender would not know of it.
     pub fn tell_untold(&self, head: &ItemHead) -> Result<(), Fatal> {
         let recv = &self.recv;

@@ -17,6 +17,9 @@ fn directory(recv: &Receiving, cache: &mut DirCache, path: &RelPath, make: bool)
         return absolute(recv, name, make);
     }
     let beside = relative_path(path, name)?;
+    if recv.is_out_of_reach(&[beside.as_bytes(), b"/", path.name()?.as_bytes()].concat()) {
+        return None;
+    }
     match cache.dir(&beside) {
         Ok(dir) => return Some(dir.clone()),
         Err(_) if make => {}
@@ -110,6 +113,7 @@ pub fn forget_directory(recv: &Receiving, cache: &mut DirCache, path: &RelPath) 
     let Partial::Dir(name) = &recv.opts.partial else { return };
     if !name.starts_with(b"/")
         && let Some(beside) = relative_path(path, name)
+        && !recv.is_out_of_reach(beside.as_bytes())
         && let Some(dir_name) = beside.name().map(Name::to_owned)
         && let Ok(parent) = cache.parent(&beside)
     {

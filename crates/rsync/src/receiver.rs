@@ -198,6 +198,9 @@ impl ReceiverRole {
                 return Ok(false);
             }
         }
+        let whole = *phase == 0 && !self.recv.agreed.inc() && self.recv.wants.is_none();
+        let end = self.recv.lists.lock().ok().and_then(|l| l.oldest().map(|s| s.end()));
+        self.recv.all_answered(end.filter(|_| whole).unwrap_or(0))?;
         *phase += 1;
         if *phase == 2 {
             self.delayed.finish(&self.recv, &mut self.cache)?;
@@ -235,7 +238,6 @@ impl ReceiverRole {
 
     fn item(&mut self, index: i32, phase: u8) -> Result<(), Fatal> {
         let head = ItemHead::decode_after_ndx(&mut self.reader, index, self.recv.agreed.protocol)?;
-        let head = self.recv.with_basis(head);
         head.check_basis(self.recv.opts.basis_dirs.len(), self.recv.opts.fuzzy > 0)?;
         let (segment, place) = match self.recv.lists.lock() {
             Ok(lists) => lists.find(index)?,
@@ -257,12 +259,13 @@ impl ReceiverRole {
             return Ok(());
         }
         let pos = segment.content(&place, index, phase)?;
+        self.refuse_unwanted(&segment.list.get(pos))?;
+        let head = self.recv.as_asked(head, self.failed_once.contains(&index))?;
         if let Some(wants) = &self.recv.wants
             && !wants.takes(index, &self.recv.control)?
         {
             return self.skip_batched(&segment, pos, phase);
         }
-        self.refuse_unwanted(&segment.list.get(pos))?;
         if phase == 0 {
             self.counters.transferred += 1;
             self.counters.transferred_size += segment.list.get(pos).len();
@@ -631,6 +634,7 @@ impl ReceiverRole {
                 Received::Block(index) => {
                     self.printer.progress(&self.recv.reporter, total);
                     let (offset, len) = sums.require_block(index)?;
+                    self.require_basis(target, name)?;
                     total += u64::from(len);
                     let copied = copy_block(target, &mut self.block, offset, len);
                     hasher.update(&self.block);
@@ -665,6 +669,17 @@ impl ReceiverRole {
         let right =
             kept && (handed || theirs == ours.as_bytes()) || matches!(target, Target::Discard);
         Ok(right.then_some(ours))
+    }
+
+    /// A block can only come from a basis.
+    fn require_basis(&self, target: &Target, name: &[u8]) -> Result<(), Fatal> {
+        if !matches!(target, Target::Stage { basis: None, .. }) {
+            return Ok(());
+        }
+        let shown = self.recv.reporter.quoted(&self.recv.shown_path(name));
+        let shown = String::from_utf8_lossy(&shown).into_owned();
+        let text = format!("got a block match with no basis file for {shown}");
+        Err(Error::misbehaved(ExitCode::Protocol, "token", text).into())
     }
 
     /// Takes a file in place of its content: whether all of it could be read, and how writing
@@ -869,8 +884,8 @@ impl ReceiverRole {
 fn copy_block(target: &mut Target, block: &mut Vec<u8>, offset: u64, len: u32) -> io::Result<()> {
     block.resize(len as usize, 0);
     let Target::Stage { stage, basis, own, .. } = target else { return Ok(()) };
-    let read = basis.as_ref().map(|basis| basis.read_exact_at(block, offset));
-    if !matches!(read, Some(Ok(()))) {
+    // A basis that can no longer be read makes a wrong digest.
+    if basis.as_ref().is_none_or(|basis| basis.read_exact_at(block, offset).is_err()) {
         block.fill(0);
     }
     if *own && stage.is_in_place() && stage.position() == offset {
@@ -993,7 +1008,10 @@ pub fn on_message(recv: &Arc<Receiving>, printer: ItemPrinter) -> crate::link::O
     let recv = recv.clone();
     Box::new(move |message| {
         match &message {
-            Message::NoSend(index) => recv.note(Note::Done { ndx: *index, ok: false }),
+            Message::NoSend(index) if recv.asked.withdraw(*index) => {
+                recv.note(Note::Done { ndx: *index, ok: false });
+            }
+            Message::NoSend(_) => {}
             Message::Deleted { name, dir } => printer.deleted(&recv.reporter, name, *dir, 0),
             other => {
                 recv.reporter.take_message(other);

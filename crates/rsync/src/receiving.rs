@@ -1,6 +1,5 @@
 //! What the generator and the receiver of one run share.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -14,10 +13,12 @@ use wire::filter::{FilterList, RequestedNames, Side};
 use wire::flist::list::EntryView;
 
 use crate::acls::AclStore;
+use crate::asked::AskedFiles;
 use crate::batch::Wants;
 use crate::chmod::ChmodRules;
 use crate::control::Control;
 use crate::counters::KindCounts;
+use crate::daemon::rules::hides;
 use crate::dest::DestStart;
 use crate::fatal::Fatal;
 use crate::id_map::IdMap;
@@ -95,8 +96,8 @@ pub enum Before {
 pub struct Receiving {
     /// Options of the run.
     pub opts: Arc<Options>,
-    /// Which bases requests were made with, by index, where a protocol's records do not tell.
-    pub untold_bases: Mutex<HashMap<i32, u8>>,
+    /// What the generator has asked for.
+    pub asked: AskedFiles,
     /// What was negotiated.
     pub agreed: Agreed,
     /// Clock and counters of the connection.
@@ -237,6 +238,13 @@ impl Receiving {
         })
     }
 
+    /// The same of a path, whatever it is, with all that is above it: of names that no list has.
+    pub fn is_out_of_reach(&self, rel: &[u8]) -> bool {
+        let Some(filters) = &self.daemon_filters else { return false };
+        let path = self.module_path(rel);
+        [true, false].into_iter().any(|is_dir| hides(filters, &path, is_dir))
+    }
+
     /// The same of an entry, which a rename gives another name.
     pub fn hides_entry(&self, rel: &[u8], is_dir: bool) -> bool {
         self.hidden_by_daemon(self.rename.as_deref().unwrap_or(rel), is_dir)
@@ -248,8 +256,9 @@ impl Receiving {
         found.is_file() || self.opts.rights.write_devices && found.is_device()
     }
 
-    /// Of a batch nothing below this index will be wanted any more.
+    /// Nothing below this index will be wanted any more.
     pub fn decided(&self, end: i32) {
+        self.asked.decided(end);
         if let Some(wants) = &self.wants {
             wants.decided(end);
         }

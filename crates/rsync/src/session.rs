@@ -11,6 +11,7 @@ use wire::filter::{FilterList, Side};
 use wire::flist::decode::Decoder;
 use wire::ndx::{self, NdxReader};
 
+use crate::asked::AskedFiles;
 use crate::chmod::ChmodRules;
 use crate::counters::Counters;
 use crate::daemon::rules::hides;
@@ -172,7 +173,7 @@ fn parts(
         listed_size: AtomicU64::new(0),
         literal: AtomicU64::new(0),
         matched: AtomicU64::new(0),
-        untold_bases: Mutex::default(),
+        asked: AskedFiles::default(),
         agreed,
         opts,
     };
@@ -221,6 +222,7 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
         }
     };
     let generated = generator.run();
+    recv.asked.end();
     if let Some(wants) = &recv.wants {
         wants.end();
     }

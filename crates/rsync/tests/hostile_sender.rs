@@ -64,7 +64,7 @@ fn framed(data: &[u8]) -> Vec<u8> {
 }
 
 /// Serves one client: the text phase as any daemon, then `stream`; reads until the client is gone.
-fn serve(listener: &TcpListener, stream: &[u8]) {
+fn serve(listener: &TcpListener, stream: &[u8], inc: bool) {
     let (mut peer, _) = listener.accept().unwrap();
     let mut reader = BufReader::new(peer.try_clone().unwrap());
     peer.write_all(b"@RSYNCD: 32.0 md5 md4\n").unwrap();
@@ -79,8 +79,8 @@ fn serve(listener: &TcpListener, stream: &[u8]) {
             break;
         }
     }
-    // Compatibility flags without incremental recursion; one checksum; the seed.
-    let mut out = vec![0x81, 0xfe, 3];
+    // Compatibility flags, the lowest for incremental recursion; one checksum; the seed.
+    let mut out = vec![0x81, 0xfe | u8::from(inc), 3];
     out.extend_from_slice(b"md5");
     out.extend_from_slice(&1i32.to_le_bytes());
     out.extend_from_slice(stream);
@@ -94,6 +94,16 @@ fn serve(listener: &TcpListener, stream: &[u8]) {
 
 /// Pulls `path` with `words` from a daemon that sends `stream`: exit status and what was said.
 fn pull(place: &Place, words: &[&str], path: &str, stream: &[u8]) -> (i32, String) {
+    pull_from(place, words, path, (stream, false))
+}
+
+/// The same, with or without incremental recursion.
+fn pull_from(
+    place: &Place,
+    words: &[&str],
+    path: &str,
+    (stream, inc): (&[u8], bool),
+) -> (i32, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("rsync://127.0.0.1:{}/{path}", listener.local_addr().unwrap().port());
     let dst = place.0.join("dst").to_str().unwrap().to_owned() + "/";
@@ -105,7 +115,7 @@ fn pull(place: &Place, words: &[&str], path: &str, stream: &[u8]) -> (i32, Strin
     rsync::options::check::with_locations(&mut options, &plan).unwrap();
     let heard = Arc::new(Captured::default());
     let status = std::thread::scope(|scope| {
-        scope.spawn(|| serve(&listener, stream));
+        scope.spawn(|| serve(&listener, stream, inc));
         let control = Arc::new(Control::default());
         rsync::client::run(options, plan.sources, plan.dest, heard.clone(), control).status
     });
@@ -250,14 +260,9 @@ fn items_that_make_no_sense_end_the_run() {
 #[test]
 fn a_listing_writes_nothing() {
     // A failure would let a sender that was only asked for a list write where the client stands.
-    let mut file = 3i32.to_le_bytes().to_vec();
-    file.extend_from_slice(b"abc");
-    file.extend_from_slice(&[0; 4]);
-    file.extend_from_slice(&[0x90, 1, 0x50, 0x98, 0x3c, 0xd2, 0x4f, 0xb0]);
-    file.extend_from_slice(&[0xd6, 0x96, 0x3f, 0x7d, 0x28, 0xe1, 0x7f, 0x72]);
     let mut head = Vec::new();
     SumHead::empty().encode(&mut head);
-    let stream = transfer(1, ItemFlags::TRANSFER, None, &[head, file, ending()].concat());
+    let stream = transfer(1, ItemFlags::TRANSFER, None, &[head, abc(), ending()].concat());
     let place = Place::new();
     assert_eq!(pull(&place, &["-rt"], "m/", &stream).0, 0);
     assert_eq!(place.names(), ["f", "kept"], "the stream is one that delivers the file");
@@ -281,4 +286,72 @@ fn a_flood_of_empty_frames_is_passed_over() {
     let place = Place::new();
     let (status, said) = pull(&place, &["-rt"], "m/", &stream);
     assert_eq!(status, 0, "{said}");
+}
+
+/// The content "abc" as tokens, with its MD5.
+fn abc() -> Vec<u8> {
+    let mut file = 3i32.to_le_bytes().to_vec();
+    file.extend_from_slice(b"abc");
+    file.extend_from_slice(&[0; 4]);
+    file.extend_from_slice(&[0x90, 1, 0x50, 0x98, 0x3c, 0xd2, 0x4f, 0xb0]);
+    file.extend_from_slice(&[0xd6, 0x96, 0x3f, 0x7d, 0x28, 0xe1, 0x7f, 0x72]);
+    file
+}
+
+#[test]
+fn content_that_nobody_asked_for_is_refused() {
+    // A failure would let a sender overrule what the user wants kept.
+    let mut head = Vec::new();
+    SumHead::empty().encode(&mut head);
+    let stream = transfer(1, ItemFlags::TRANSFER, None, &[head, abc(), ending()].concat());
+    for option in ["--ignore-existing", "--update", "--existing", "--max-size=1", "--size-only"] {
+        let place = Place::new();
+        let file = place.0.join("dst/f");
+        let there = option != "--existing";
+        if there {
+            std::fs::write(&file, "own").unwrap();
+        }
+        let (status, said) = pull(&place, &["-rt", option], "m/", &stream);
+        assert_eq!(status, 2, "{option}: {said}");
+        assert!(said.contains("content came that was not asked for [receiver]"), "{said}");
+        assert_eq!(std::fs::read(&file).ok(), there.then(|| b"own".to_vec()), "{option}");
+    }
+}
+
+#[test]
+fn content_that_is_withheld_ends_the_run() {
+    // A failure would wait for ever, or call an unfinished copy a success.
+    let place = Place::new();
+    let entries = [entry(".", DIR), entry("f", REG)];
+    let (status, said) = pull(&place, &["-rt"], "m/", &whole(&entries, false));
+    assert_eq!(status, 2, "{said}");
+    assert!(said.contains("content that was asked for did not come [receiver]"), "{said}");
+    assert_eq!(place.names(), ["kept"]);
+
+    // With incremental recursion: the list, no more lists, end marks as if all had been sent.
+    let stream = [list(&entries, false), vec![0xff, 1], ending()].concat();
+    let (status, said) = pull_from(&place, &["-rt"], "m/", (&framed(&stream), true));
+    assert_ne!(status, 0, "{said}");
+    assert_eq!(place.names(), ["kept"], "{said}");
+}
+
+#[test]
+fn blocks_come_from_a_basis_that_was_named() {
+    // A failure would make a file of zeros, or of something that the user did not offer.
+    let zeros: Vec<u8> = [&sums(1, 700, 16, 3)[..], &(-1i32).to_le_bytes(), &[0; 4]].concat();
+    let typed = ItemFlags::TRANSFER | ItemFlags::BASIS_TYPE_FOLLOWS;
+    for (flags, basis, text) in [
+        (ItemFlags::TRANSFER, None, "got a block match with no basis file for "),
+        (typed, Some(0x81), "content came against a basis that was not named [receiver]"),
+    ] {
+        let place = Place::new();
+        std::fs::create_dir(place.0.join("dst/partial")).unwrap();
+        std::fs::write(place.0.join("dst/partial/other"), "abc").unwrap();
+        let stream = transfer(1, flags, basis, &[zeros.clone(), vec![0; 16], ending()].concat());
+        let words = ["-rt", "--partial-dir=partial"];
+        let (status, said) = pull(&place, &words, "m/", &stream);
+        assert_eq!(status, 2, "{said}");
+        assert!(said.contains(text), "{said}");
+        assert_eq!(place.names(), ["kept", "partial"]);
+    }
 }
