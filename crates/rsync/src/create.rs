@@ -40,19 +40,26 @@ impl Generator {
         let Some(name) = path.name() else {
             return self.cache.dir(path)?.stat_self().map(Some);
         };
+        if self.would_be_new(path.parent()) {
+            return Ok(None);
+        }
         match self.cache.parent(path) {
             Ok(dir) => dir.lstat(name),
-            // A dry run leaves a file where a directory would be made; nothing is below it.
-            Err(error)
-                if error.kind() == io::ErrorKind::NotFound
-                    || self.recv.opts.dry_run
-                        && !self.recv.opts.ignore_existing
-                        && error.kind() == io::ErrorKind::NotADirectory =>
-            {
-                Ok(None)
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a dry run leaves something else where this directory would be made, or one above it.
+    pub fn would_be_new(&self, dir: &RelPath) -> bool {
+        let mut at = dir;
+        while !self.replacing.is_empty() && at.name().is_some() {
+            if self.replacing.contains(at.as_bytes()) {
+                return true;
+            }
+            at = at.parent();
+        }
+        false
     }
 
     /// The same; `None` when that failed, which has been told.
@@ -115,6 +122,9 @@ impl Generator {
             if !self.make_room(&path, found, "directory", &name)? {
                 self.skip_failed_directory(&name);
                 return Ok(false);
+            }
+            if self.recv.opts.dry_run {
+                self.replacing.insert(path.as_bytes().to_vec());
             }
             meta = None;
         }

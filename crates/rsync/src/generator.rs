@@ -66,6 +66,8 @@ pub struct Generator {
     skip_below: Option<Vec<u8>>,
     /// Directories made ahead of their own list, by name.
     pub made_early: HashSet<Vec<u8>>,
+    /// Directories that would take the place of something else, where nothing is done.
+    pub replacing: HashSet<Vec<u8>>,
     /// Directories whose attributes could not be set.
     pub unsettable: HashSet<Vec<u8>>,
     /// Directories that keep their owner out and were opened to work in, with the bits they get.
@@ -129,6 +131,7 @@ impl Generator {
             walks: VecDeque::new(),
             skip_below: None,
             made_early: HashSet::new(),
+            replacing: HashSet::new(),
             unsettable: HashSet::new(),
             opened_up: HashMap::new(),
             finished_dirs: Vec::new(),
@@ -421,10 +424,7 @@ impl Generator {
             self.list_line(&view);
             return Ok(());
         }
-        if self.refused_by_daemon(&view, &name) {
-            return Ok(());
-        }
-        if self.directory(&view, index)? {
+        if !self.refused_by_daemon(&view, &name) && self.directory(&view, index)? {
             self.delete_met(segment, &view)?;
         }
         Ok(())
