@@ -30,13 +30,15 @@ cargo xtask fuzz --target NAME --input FILE
 cargo xtask fuzz --corpus DIR
     writes the seeds, for cargo fuzz
 
-cargo xtask bench [transfer] [live] [--files N] [--dirs N] [--min B] [--max B] [--seed S]
-                  [--rounds N] [--changes N] [--burst N] [--events N] [--no-strace]
+cargo xtask bench [copy] [transfer] [live] [--files N] [--dirs N] [--min B] [--max B] [--seed S]
+                  [--rounds N] [--large N] [--changes N] [--burst N] [--events N] [--no-strace]
                   [--daemon rsync|livemirror]
                   [--livemirror PATH] [--dir DIR]
-    transfer: rsync -a and livemirror rsync -a, in turns, to one daemon: everything, then nothing
-    new; live: livemirror watch beside lsyncd with delay 0 and 1. Prints times, processor time,
-    memory, system calls, and ratios. Promises nothing: numbers are for reading.
+    copy: rsync and livemirror rsync, in turns, local copies of the tree and of N files of a GiB,
+    new, unchanged, by sums, in part changed; transfer: the same to one daemon and back from it:
+    everything, then nothing new; live: livemirror watch beside lsyncd with delay 0 and 1. Prints
+    times, processor time, memory, system calls, and ratios. Promises nothing: numbers are for
+    reading.
 
 cargo xtask churn [--seeds N] [--first N] [--operations N] [--backend inotify|fanotify|auto|all]
                   [--trouble none|daemon|self|queue|all] [--times N] [--hard-links no|yes|all]

@@ -313,7 +313,7 @@ impl Client {
         let filters = self.filters(dest.or(sources.last()).unwrap_or(&nowhere))?;
         let names = files_from::for_sender(&self.opts).map_err(|f| f.of(Role::Client))?;
         crate::copy_as::take_on(&self.opts)?;
-        let half = crate::server::LocalHalf {
+        let mut half = crate::server::LocalHalf {
             opts: self.other_half()?,
             streams: theirs,
             dest: match dest {
@@ -324,12 +324,17 @@ impl Client {
             reporter: self.reporter.clone(),
             console: self.console.clone(),
             control: self.control.clone(),
+            handed: None,
         };
+        let mut open = self.wrap(ours);
+        if crate::handover::suits(&self.opts, &half.opts) {
+            let (hands, handed) = crate::handover::pair();
+            (open.writer.hands, half.handed) = (Some(hands), Some(handed));
+        }
         let other = std::thread::Builder::new()
             .name("receiving side".into())
             .spawn(move || crate::server::run_local_half(half))
             .map_err(|e| Fatal::new(ExitCode::Ipc, e.to_string()))?;
-        let open = self.wrap(ours);
         let result = self.local_session(open, sources, names, filters);
         let other = other.join().unwrap_or_else(|_| Err(Fatal::silent(ExitCode::Crashed)));
         match (result, other) {

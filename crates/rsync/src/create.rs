@@ -62,6 +62,15 @@ impl Generator {
         false
     }
 
+    /// Whether nothing can stand at a path, since its directory was just made. Nothing is assumed
+    /// where another program's file, put there meanwhile, is to be spared.
+    pub fn is_fresh(&self, path: &RelPath) -> bool {
+        let opts = &self.recv.opts;
+        let spares = opts.update || opts.ignore_existing || opts.existing || opts.backup;
+        self.fresh.as_ref().is_some_and(|fresh| **fresh == *path.parent())
+            && !(spares || opts.hard_links || opts.inplace || opts.keep_dirlinks)
+    }
+
     /// The same; `None` when that failed, which has been told.
     pub fn look_or_tell(&mut self, path: &RelPath, name: &[u8]) -> Option<Option<Meta>> {
         let looked = self.look(path);
@@ -149,6 +158,7 @@ impl Generator {
         {
             self.directory_attributes(&path, entry, &meta, new, &name);
         }
+        self.fresh = new.then_some(path);
         Ok(true)
     }
 

@@ -68,6 +68,8 @@ pub struct Generator {
     pub made_early: HashSet<Vec<u8>>,
     /// Directories that would take the place of something else, where nothing is done.
     pub replacing: HashSet<Vec<u8>>,
+    /// The directory last met, if it was made then.
+    pub fresh: Option<tree::path::RelPathBuf>,
     /// Directories whose attributes could not be set.
     pub unsettable: HashSet<Vec<u8>>,
     /// Directories that keep their owner out and were opened to work in, with the bits they get.
@@ -105,7 +107,7 @@ pub struct Generator {
     pub root_device: Option<u64>,
     /// Rules that protect from deletion; follows the directories.
     pub filters: FilterList,
-    zone: jiff::tz::TimeZone,
+    zone: Option<jiff::tz::TimeZone>,
     /// Shows deletions on a client.
     pub printer: ItemPrinter,
 }
@@ -132,6 +134,7 @@ impl Generator {
             skip_below: None,
             made_early: HashSet::new(),
             replacing: HashSet::new(),
+            fresh: None,
             unsettable: HashSet::new(),
             opened_up: HashMap::new(),
             finished_dirs: Vec::new(),
@@ -153,7 +156,7 @@ impl Generator {
             wanted_xattrs: None,
             root_device: None,
             filters,
-            zone: jiff::tz::TimeZone::system(),
+            zone: None,
             printer,
         }
     }
@@ -417,11 +420,7 @@ impl Generator {
         let single = wire::flist::list::single(dir.clone());
         let view = single.get(0);
         let name = view.name();
-        if self.is_skipped(&name) {
-            return Ok(());
-        }
-        if self.recv.opts.list_only {
-            self.list_line(&view);
+        if self.is_skipped(&name) || self.only_listed(&view) {
             return Ok(());
         }
         if !self.refused_by_daemon(&view, &name) && self.directory(&view, index)? {
@@ -438,11 +437,7 @@ impl Generator {
         index: i32,
     ) -> Result<(), Fatal> {
         let name = entry.name();
-        if self.is_skipped(&name) {
-            return Ok(());
-        }
-        if self.recv.opts.list_only {
-            self.list_line(entry);
+        if self.is_skipped(&name) || self.only_listed(entry) {
             return Ok(());
         }
         if self.refused_by_daemon(entry, &name) {
@@ -581,9 +576,14 @@ impl Generator {
         }
     }
 
-    fn list_line(&mut self, entry: &EntryView<'_>) {
-        let line = crate::items::list_line(&self.recv.opts, entry, &self.zone);
-        self.recv.reporter.listing(&line);
+    /// Whether the run only lists, which then is done.
+    fn only_listed(&mut self, entry: &EntryView<'_>) -> bool {
+        if self.recv.opts.list_only {
+            let zone = self.zone.get_or_insert_with(jiff::tz::TimeZone::system);
+            let line = crate::items::list_line(&self.recv.opts, entry, zone);
+            self.recv.reporter.listing(&line);
+        }
+        self.recv.opts.list_only
     }
 
     /// Shows a problem with one entry.

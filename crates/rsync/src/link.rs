@@ -8,12 +8,14 @@
 //!
 //! Not guaranteed: that a message overtakes data already buffered.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use wire::codec::ByteSource;
 use wire::exit::ExitCode;
@@ -24,6 +26,7 @@ use wire::version::Protocol;
 use crate::batch::BatchCopy;
 use crate::control::Control;
 use crate::fatal::{Fatal, Voice};
+use crate::handover::HandedFile;
 
 /// Bytes read from the transport at once.
 const READ_CHUNK: usize = 256 * 1024;
@@ -255,6 +258,8 @@ pub struct LinkReader {
     copy: Option<BatchCopy>,
     /// It is a TCP connection, whose acknowledgements are not to be held back.
     quick_ack: bool,
+    /// Within one process: where files come whose content does not travel.
+    pub handed: Option<Receiver<HandedFile>>,
 }
 
 impl LinkReader {
@@ -265,6 +270,7 @@ impl LinkReader {
         let quick_ack = rustix::net::sockopt::set_tcp_quickack(&*fd, true).is_ok();
         LinkReader {
             quick_ack,
+            handed: None,
             copy: None,
             taken: 0,
             fd,
@@ -303,6 +309,20 @@ impl LinkReader {
     /// Completes the copy, where there is one.
     pub fn end_copy(&mut self) -> Result<(), Fatal> {
         self.copy.as_mut().map_or(Ok(()), BatchCopy::finish)
+    }
+
+    /// The file that came in place of its content.
+    pub fn take_handed(&mut self) -> Option<HandedFile> {
+        let handed = self.handed.as_ref()?.try_recv().ok()?;
+        let bytes = crate::handover::travel_cost(handed.len);
+        self.taken = self.taken.saturating_add(bytes);
+        self.traffic.read.fetch_add(bytes, Ordering::Relaxed);
+        Some(handed)
+    }
+
+    /// What ends the run in the middle of a file, where that is how it stops.
+    pub fn cut_off(&self) -> Result<(), Fatal> {
+        self.traffic.control.cut_off()
     }
 
     /// Byte counts and timeout of the connection.
@@ -579,6 +599,8 @@ pub struct LinkWriter {
     /// What is being written goes only there.
     aside: bool,
     pace: Option<crate::pace::Pace>,
+    /// Within one process: where files go whose content does not travel.
+    pub hands: Option<Sender<HandedFile>>,
 }
 
 impl LinkWriter {
@@ -596,6 +618,7 @@ impl LinkWriter {
             idle: false,
             copy: None,
             aside: false,
+            hands: None,
             pace: (bwlimit > 0).then(|| crate::pace::Pace::new(bwlimit)),
         }
     }
@@ -667,6 +690,17 @@ impl LinkWriter {
         } else {
             self.ready.append(&mut self.data);
         }
+    }
+
+    /// Hands a file of `len` bytes to the other half in place of its content; gives it back where
+    /// that cannot be.
+    pub fn hand_over(&mut self, file: File, len: u64) -> Result<(), File> {
+        let Some(hands) = &self.hands else { return Err(file) };
+        hands.try_send(HandedFile { file, len }).map_err(|full| full.into_inner().file)?;
+        let bytes = crate::handover::travel_cost(len);
+        self.traffic.written.fetch_add(bytes, Ordering::Relaxed);
+        self.traffic.control.written.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
     }
 
     /// From now on data is copied.

@@ -20,7 +20,7 @@ use tree::attrs::Times;
 use tree::cache::DirCache;
 use tree::dir::Dir;
 use tree::path::{Name, NameBuf, RelPathBuf};
-use tree::stage::Stage;
+use tree::stage::{CopyError, Stage};
 use tree::xattr::XattrHolder;
 use wire::checksum::strong::FileHasher;
 use wire::codec::ByteSource;
@@ -44,6 +44,7 @@ use crate::basis::BasisWalk;
 use crate::counters::Counters;
 use crate::delayed::Delayed;
 use crate::fatal::Fatal;
+use crate::handover::BLOCK;
 use crate::heading::Heading;
 use crate::items::{ItemLine, ItemPrinter};
 use crate::link::LinkReader;
@@ -605,6 +606,7 @@ impl ReceiverRole {
         let kept = self.keep_start(target, start, &mut hasher);
         let mut write_failed: Option<io::Error> = None;
         let mut total: u64 = start;
+        let mut handed = false;
         loop {
             let wrote = match self.tokens.next(&mut self.reader)? {
                 Received::End => break,
@@ -617,6 +619,11 @@ impl ReceiverRole {
                         Target::Stage { stage, .. } if write_failed.is_none() => stage.write(bytes),
                         _ => Ok(()),
                     }
+                }
+                Received::Block(BLOCK) if sums.count == 0 && self.reader.handed.is_some() => {
+                    let (complete, wrote) = self.take_handed(target, write_failed.is_none())?;
+                    handed = complete;
+                    wrote
                 }
                 Received::Block(index) => {
                     self.printer.progress(&self.recv.reporter, total);
@@ -652,8 +659,35 @@ impl ReceiverRole {
             self.recv.reporter.error_line(&text);
             return Err(Fatal::silent(ExitCode::FileIo));
         }
-        let right = kept && theirs == ours.as_bytes() || matches!(target, Target::Discard);
+        let right =
+            kept && (handed || theirs == ours.as_bytes()) || matches!(target, Target::Discard);
         Ok(right.then_some(ours))
+    }
+
+    /// Takes a file in place of its content: whether all of it could be read, and how writing
+    /// went. There is no digest: nothing travelled.
+    fn take_handed(
+        &mut self,
+        target: &mut Target,
+        wanted: bool,
+    ) -> Result<(bool, io::Result<()>), Fatal> {
+        let text = "a token names a block of no basis";
+        let Some(handed) = self.reader.take_handed() else {
+            return Err(Error::misbehaved(ExitCode::Protocol, "token", text.to_owned()).into());
+        };
+        self.recv.literal.fetch_add(handed.len, Ordering::Relaxed);
+        let Target::Stage { stage, .. } = target else { return Ok((true, Ok(()))) };
+        let mut at = if wanted { 0 } else { handed.len };
+        while at < handed.len {
+            self.reader.cut_off()?;
+            match stage.copy_piece(&handed.file, at, handed.len - at) {
+                Ok(0) => break,
+                Ok(copied) => at += copied,
+                Err(CopyError::Read) => return Ok((false, Ok(()))),
+                Err(CopyError::Write(error)) => return Ok((true, Err(error))),
+            }
+        }
+        Ok((true, Ok(())))
     }
 
     /// Goes over the bytes that `--append` leaves as they are, and with `--append-verify` reads them

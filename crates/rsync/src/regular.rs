@@ -40,9 +40,9 @@ impl Generator {
     ) -> Result<(), Fatal> {
         let name = entry.name();
         let Some(path) = self.path(&name) else { return Ok(()) };
-        let Some(mut meta) = self.look_or_tell(&path, &name) else {
-            return Ok(());
-        };
+        let looked =
+            if self.is_fresh(&path) { Some(None) } else { self.look_or_tell(&path, &name) };
+        let Some(mut meta) = looked else { return Ok(()) };
         self.size_device(&path, meta.as_mut());
         if self.skipped_by_presence(&path, entry, meta.as_ref())
             || self.outside_size_limits(entry, &name)

@@ -80,7 +80,7 @@ pub struct Scanner {
     module: Option<Root>,
     chmod: Option<ChmodRules>,
     daemon_chmod: Option<ChmodRules>,
-    list_sum: ChecksumKind,
+    pub(crate) list_sum: ChecksumKind,
     owners: Owners,
     /// Roots, in order of first use; an entry's `root` is an index here.
     pub roots: Vec<SourceRoot>,
@@ -610,11 +610,14 @@ impl Scanner {
             child.extend_from_slice(name);
             child.push(b'/');
         }
-        let stem = child.len();
+        let (stem, first) = (child.len(), out.len());
         for item in &listing {
             child.truncate(stem);
             child.extend_from_slice(item.name.as_bytes());
             self.child(root, &dir, &item.name, &child, out);
+        }
+        if self.opts.checksum {
+            self.digest_listed(out.get_mut(first..).unwrap_or_default());
         }
     }
 
@@ -787,8 +790,8 @@ impl Scanner {
                 }
             }
         }
-        if self.opts.checksum && meta.is_file() {
-            // A file that cannot be read is listed with zeros.
+        // Those of a directory are read together.
+        if self.opts.checksum && meta.is_file() && !self.walks {
             entry.digest = self.digest(root, name);
         }
         self.with_lists(entry)
@@ -929,7 +932,12 @@ impl Scanner {
         if self.munge { crate::munge::strip(&text).to_vec() } else { text }
     }
 
-    fn digest(&mut self, root: u16, name: &[u8]) -> Option<wire::checksum::strong::Digest> {
+    /// The digest of a file's content, if it can be read.
+    pub(crate) fn digest(
+        &mut self,
+        root: u16,
+        name: &[u8],
+    ) -> Option<wire::checksum::strong::Digest> {
         let hashed = self
             .open_content(root, name)
             .and_then(|(file, _)| crate::hash::hash_file(&file, self.list_sum, &mut self.buffer));

@@ -54,6 +54,8 @@ const AHEAD_MIN: u64 = 1000;
 const AHEAD_IDLE: u64 = 10_000;
 /// Bytes read from a file at once when no basis is searched.
 const COPY_CHUNK: usize = 256 * 1024;
+/// Largest file, in bytes, that is read on opening, before its size is asked for.
+const AHEAD: usize = 64 * 1024;
 
 /// What was asked for of one file.
 struct Asked {
@@ -61,6 +63,8 @@ struct Asked {
     sums: BlockSums,
     /// Only what comes after the basis that the sums describe.
     appends: bool,
+    /// Asked for the first time.
+    first: bool,
     /// What the sums cost.
     sum_bytes: u64,
     /// Long values of extended attributes that are wanted with it.
@@ -460,7 +464,8 @@ impl Sender {
             false => BlockSums::decode(&mut self.reader, sum_head)?,
         };
         let sum_bytes = self.reader.taken - taken;
-        let asked = Asked { head, sums, appends, sum_bytes, xattrs: wanted };
+        let first = phase == 0;
+        let asked = Asked { head, sums, appends, first, sum_bytes, xattrs: wanted };
         self.send_file(&segment, pos, asked)
     }
 
@@ -484,10 +489,14 @@ impl Sender {
 
     /// Sends one file's content, or says that it will not come.
     fn send_file(&mut self, segment: &Arc<Segment>, pos: usize, asked: Asked) -> Result<(), Fatal> {
-        let Asked { head, sums, appends, sum_bytes, xattrs: wanted } = asked;
+        let Asked { head, sums, appends, first, sum_bytes, xattrs: wanted } = asked;
         let entry = segment.list.get(pos);
         let name = entry.name();
-        let (file, size) = match self.scanner.open_content(entry.root(), &name) {
+        let whole = appends || sums.head.count == 0;
+        let expected = usize::try_from(entry.len()).unwrap_or(usize::MAX);
+        let ahead = if whole && !appends && expected <= AHEAD { expected } else { 0 };
+        let opened = self.scanner.open_ahead(entry.root(), &name, ahead, &mut self.buffer);
+        let (file, size) = match opened {
             Ok(opened) => opened,
             Err(error) => return self.no_send(head.ndx, entry.root(), &name, &error),
         };
@@ -508,14 +517,12 @@ impl Sender {
         sums.head.encode(&mut self.writer.data);
         self.printer.begin_progress(entry.len(), self.lists.bytes);
         let mut hasher = self.agreed.transfer_sum.file_hasher();
-        let (damaged, stats) = if appends || sums.head.count == 0 {
-            let size = match self.opts.rights.copy_devices {
-                true => crate::symlinks::device_len(&self.reporter, &file, &name),
-                false => size,
-            };
-            self.send_whole(file, sums.head.basis_len()..size, &mut hasher)?
-        } else {
-            self.send_delta(file, &head, sums, &mut hasher)?
+        let (damaged, stats) = match whole {
+            true => {
+                let start = sums.head.basis_len();
+                self.send_content(file, start..size, first && !appends, &name, &mut hasher)?
+            }
+            false => self.send_delta(file, &head, sums, &mut hasher)?,
         };
         self.tokens.end(&mut self.writer.data)?;
         let mut digest = hasher.finish();
@@ -644,8 +651,34 @@ impl Sender {
         self.writer.message(&Message::NoSend(index));
     }
 
+    /// A file without a basis, or what follows the basis. With `whole` it may go as a handle.
+    fn send_content(
+        &mut self,
+        file: std::fs::File,
+        range: Range<u64>,
+        whole: bool,
+        name: &[u8],
+        hasher: &mut FileHasher,
+    ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
+        let size = match self.opts.rights.copy_devices {
+            true => crate::symlinks::device_len(&self.reporter, &file, name),
+            false => range.end,
+        };
+        if !whole || size <= AHEAD as u64 {
+            return self.send_whole(file, range.start..size, hasher);
+        }
+        match self.writer.hand_over(file, size) {
+            Ok(()) => {
+                self.tokens.block(&mut self.writer.data, crate::handover::BLOCK, &[])?;
+                Ok((None, MatchStats { literal: size, ..MatchStats::default() }))
+            }
+            Err(file) => self.send_whole(file, range.start..size, hasher),
+        }
+    }
+
     /// A range up to the end as literal data; reads ahead of the writer in large pieces. What
-    /// comes before counts for the digest where `--append-verify` says so.
+    /// comes before counts for the digest where `--append-verify` says so. The buffer holds what
+    /// was read on opening.
     fn send_whole(
         &mut self,
         file: std::fs::File,
@@ -654,6 +687,7 @@ impl Sender {
     ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
         let mut stats = MatchStats::default();
         let mut buffer = std::mem::take(&mut self.buffer);
+        let mut held = buffer.len();
         let mut damaged = match self.opts.append {
             Append::Verified => crate::hash::hash_start(&file, start, hasher, &mut buffer).err(),
             Append::Off | Append::Blindly => None,
@@ -666,14 +700,15 @@ impl Sender {
         let mut left = size.saturating_sub(start);
         while left > 0 {
             let want = usize::try_from(left).unwrap_or(COPY_CHUNK).min(COPY_CHUNK);
+            held = held.min(want);
             buffer.resize(want, 0);
-            let got = match crate::hash::read_full(&file, &mut buffer) {
-                Ok(n) => n,
-                Err(error) => {
+            let rest = buffer.get_mut(held..).unwrap_or_default();
+            let got = held
+                + crate::hash::read_full(&file, rest).unwrap_or_else(|error| {
                     damaged = Some(error);
                     0
-                }
-            };
+                });
+            held = 0;
             if got < want {
                 // A file that shrank is sent as it is read; the digest covers what was sent.
                 buffer.truncate(got);

@@ -16,6 +16,7 @@ use crate::control::Control;
 use crate::dest::DestStart;
 use crate::fatal::Fatal;
 use crate::files_from;
+use crate::handover::HandedFile;
 use crate::items::{ItemLog, ItemPrinter};
 use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::options::{Options, StderrMode};
@@ -502,12 +503,15 @@ pub struct LocalHalf {
     pub console: Arc<dyn Console>,
     /// To ask it to stop.
     pub control: Arc<Control>,
+    /// Where files come whose content does not travel.
+    pub handed: Option<crossbeam_channel::Receiver<HandedFile>>,
 }
 
 /// Runs the receiving half of a local copy.
 pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
     let traffic = Traffic::new(half.opts.timeout_s, half.control.clone());
     let mut reader = LinkReader::new(half.streams.input, traffic.clone(), Vec::new());
+    reader.handed = half.handed;
     let mut writer = LinkWriter::new(half.streams.output, traffic.clone(), 0);
     let mut opts = (*half.opts).clone();
     let inc = opts.may_recurse_in_segments(true);

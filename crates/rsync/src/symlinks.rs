@@ -117,15 +117,30 @@ impl Scanner {
     /// Opens the content of a listed file, through a link where options follow it; and its size in
     /// bytes.
     pub fn open_content(&mut self, root: u16, name: &[u8]) -> io::Result<(std::fs::File, u64)> {
+        self.open_ahead(root, name, 0, &mut Vec::new())
+    }
+
+    /// The same; what was read of it already, from its start, is in `ahead`: all of a file that
+    /// holds `expected` bytes, where that is not 0.
+    pub fn open_ahead(
+        &mut self,
+        root: u16,
+        name: &[u8],
+        expected: usize,
+        ahead: &mut Vec<u8>,
+    ) -> io::Result<(std::fs::File, u64)> {
         let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
         let path = RelPath::new(trim_root(name)).map_err(|_| invalid())?;
         let source = self.roots.get_mut(usize::from(root)).ok_or_else(invalid)?;
         let base = path.name().ok_or_else(|| io::Error::from_raw_os_error(libc::EISDIR))?;
         let devices = self.opts.rights.copy_devices;
         let dir = source.cache.parent(path)?;
+        ahead.clear();
+        // Access times are to be left before the first byte is read.
+        let expected = if self.opts.open_noatime { 0 } else { expected };
         let opened = match devices {
             true => dir.open_content(base, true).map(|file| (file, 0)),
-            false => dir.open_sized(base),
+            false => dir.open_sized(base, expected, ahead),
         };
         let opened = match opened {
             Err(error)

@@ -157,11 +157,24 @@ impl Dir {
         self.open_content(name, false)
     }
 
-    /// The same with the file's size in bytes.
-    pub fn open_sized(&self, name: &Name) -> io::Result<(File, u64)> {
+    /// The same with the file's size in bytes, and its start in `ahead`: a file that holds as much
+    /// as `expected`, in bytes and not 0, is whole there, and its handle was asked nothing else.
+    pub fn open_sized(
+        &self,
+        name: &Name,
+        expected: usize,
+        ahead: &mut Vec<u8>,
+    ) -> io::Result<(File, u64)> {
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = File::from(openat(&*self.fd, name.as_bytes(), flags, Mode::empty())?);
+        let mut file = File::from(openat(&*self.fd, name.as_bytes(), flags, Mode::empty())?);
+        ahead.resize(if expected > 0 { expected.saturating_add(1) } else { 0 }, 0);
+        // What fails here fails again where the rest is read.
+        let got = if expected > 0 { file.read(ahead).unwrap_or(0) } else { 0 };
+        ahead.truncate(got);
+        if expected > 0 && got == expected {
+            return Ok((file, got as u64));
+        }
         let meta = file.metadata()?;
         if meta.mode() & 0o170_000 != 0o100_000 {
             return Err(Errno::INVAL.into());

@@ -178,3 +178,24 @@ fn a_faking_directory_keeps_what_the_super_user_may_set() {
     stat(b"100755 0,0").unwrap();
     assert_eq!(dir.lstat(name("f")).unwrap_err().raw_os_error(), Some(libc::EINVAL));
 }
+
+#[test]
+fn what_is_read_on_opening_is_the_start_of_the_file() {
+    let s = Scratch::new();
+    let dir = s.root().dir(RelPath::top()).unwrap();
+    std::fs::write(s.path("f"), b"0123456789").unwrap();
+    mknodat(rustix::fs::CWD, s.path("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    // As listed, grown, shrunk, and not to be read.
+    for (expected, held) in [(10, 10), (4, 5), (30, 10), (0, 0)] {
+        let mut ahead = vec![7; 3];
+        let (file, size) = dir.open_sized(name("f"), expected, &mut ahead).unwrap();
+        assert_eq!((size, &ahead[..]), (10, &b"0123456789"[..held]), "{expected}");
+        let mut rest = Vec::new();
+        (&file).read_to_end(&mut rest).unwrap();
+        assert_eq!([ahead, rest].concat(), b"0123456789");
+    }
+    for item in ["fifo", "d"] {
+        let _ = std::fs::create_dir(s.path("d"));
+        assert_eq!(errno(dir.open_sized(name(item), 4, &mut Vec::new())), libc::EINVAL);
+    }
+}

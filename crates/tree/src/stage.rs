@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use rustix::fs::{FallocateFlags, fallocate, futimens};
+use rustix::fs::{FallocateFlags, copy_file_range, fallocate, futimens};
 use rustix::io::Errno;
 
 use crate::attrs::{Times, chmod_file, chown_file, fake_file, timestamps};
@@ -82,6 +82,20 @@ fn compose(base: &[u8], beside: bool, random: [u8; RANDOM_LEN]) -> Vec<u8> {
 /// Zeros are left out in pieces of this many bytes, aligned in the file; file systems keep holes of
 /// their own, larger blocks.
 const HOLE: usize = 1024;
+
+/// Bytes that the kernel copies at once at most, so that a stop need not wait for more.
+const PIECE: usize = 16 << 20;
+/// The same where it does not do it alone.
+const BY_HAND: usize = 256 * 1024;
+
+/// What failed in copying from another file.
+#[derive(Debug)]
+pub enum CopyError {
+    /// The other file cannot be read.
+    Read,
+    /// This one cannot be written.
+    Write(io::Error),
+}
 
 /// Where the content stands until it is complete.
 enum Place {
@@ -211,6 +225,28 @@ impl Stage {
         self.position = after;
         self.written += bytes.len() as u64;
         Ok(())
+    }
+
+    /// Appends up to `len` bytes that another file has at `offset`, by the kernel where it can;
+    /// returns how many, 0 where that file ends. Zeros are copied as they are.
+    pub fn copy_piece(&mut self, from: &File, offset: u64, len: u64) -> Result<u64, CopyError> {
+        self.flush().map_err(CopyError::Write)?;
+        let want = usize::try_from(len).unwrap_or(PIECE).min(PIECE);
+        let (mut at, mut to) = (offset, self.position);
+        let copied = match copy_file_range(from, Some(&mut at), &self.file, Some(&mut to), want) {
+            Ok(copied) if copied > 0 => copied,
+            // Other file systems, odd files, and whatever failed: reading and writing tell.
+            _ => {
+                let mut buffer = vec![0; want.min(BY_HAND)];
+                let got = from.read_at(&mut buffer, offset).map_err(|_| CopyError::Read)?;
+                buffer.truncate(got);
+                self.file.write_all_at(&buffer, self.position).map_err(CopyError::Write)?;
+                got
+            }
+        };
+        self.position = self.position.saturating_add(copied as u64);
+        self.written += copied as u64;
+        Ok(copied as u64)
     }
 
     /// Goes over bytes that stand already; for a file in place.

@@ -215,3 +215,42 @@ fn zeros_become_holes_and_the_content_stays() {
         assert!(blocks < 100_000, "case {at}: {blocks} bytes on the disk");
     }
 }
+
+#[test]
+fn pieces_of_another_file_come_as_it_holds_them() {
+    let s = Scratch::new();
+    let dir = top(&s);
+    let content: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_le_bytes).collect();
+    std::fs::write(s.path("from"), &content).unwrap();
+    let from = File::open(s.path("from")).unwrap();
+    let mut stage = Stage::temp(dir.clone(), name("to"), None, 0o600).unwrap();
+    stage.write(b"head").unwrap();
+    let mut at = 0;
+    // More is asked for than there is.
+    loop {
+        let copied =
+            stage.copy_piece(&from, at, (content.len() as u64 + 9 - at).min(70_001)).unwrap();
+        if copied == 0 {
+            break;
+        }
+        at += copied;
+    }
+    assert_eq!((at, stage.position()), (content.len() as u64, content.len() as u64 + 4));
+    stage.write(b"tail").unwrap();
+    stage.finish_content().unwrap();
+    stage.commit(&dir, name("to")).unwrap();
+    let found = std::fs::read(s.path("to")).unwrap();
+    assert!(found == [b"head", content.as_slice(), b"tail"].concat());
+
+    // What the kernel does not copy by itself is read and written.
+    let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (reader, writer) = (std::os::fd::OwnedFd::from(reader), writer);
+    let mut stage = Stage::temp(dir.clone(), name("odd"), None, 0o600).unwrap();
+    assert!(matches!(stage.copy_piece(&File::from(reader), 0, 5), Err(CopyError::Read)));
+    drop(writer);
+    let no_reading = File::options().write(true).open(s.path("from")).unwrap();
+    assert!(matches!(stage.copy_piece(&no_reading, 0, 5), Err(CopyError::Read)));
+    let mut zeros = Stage::temp(dir, name("zeros"), None, 0o600).unwrap();
+    let endless = File::open("/dev/zero").unwrap();
+    assert_eq!(zeros.copy_piece(&endless, 0, 1 << 30).unwrap(), BY_HAND as u64);
+}

@@ -3,20 +3,27 @@
 //! Everything runs below one directory that is removed at the end. No number is judged here: a
 //! shared machine makes times uncertain, so look at ratios of runs taken in turns, and at counts.
 
+mod copy;
 mod live;
 mod transfer;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::arguments::Arguments;
 use crate::place::{Place, livemirror};
 use crate::process::{Daemon, DaemonKind, DaemonPlan};
 use crate::tree::TreeShape;
 
+/// The two programs, in the order of the ratios: ours by theirs.
+const WHO: [&str; 2] = ["livemirror", "rsync"];
+
 /// What the command line asked for.
 pub(crate) struct Bench {
     shape: TreeShape,
     rounds: usize,
+    /// Files of a GiB.
+    large: usize,
     changes: usize,
     burst: usize,
     events: usize,
@@ -31,6 +38,16 @@ impl Bench {
     fn daemon_for(&self, target: &Path) -> Result<Daemon, String> {
         DaemonPlan::new(self.daemon, &self.livemirror, &self.place.dir, target)?.start()
     }
+
+    /// One of the two programs, as rsync's command line.
+    fn client(&self, who: usize) -> Command {
+        if WHO[who] == "rsync" {
+            return Command::new("rsync");
+        }
+        let mut command = Command::new(&self.livemirror);
+        command.arg("rsync");
+        command
+    }
 }
 
 /// The command.
@@ -38,8 +55,8 @@ pub(crate) fn run(args: &mut Arguments) -> Result<(), String> {
     let mut parts = Vec::new();
     while let Some(part) = args.operand() {
         match part.as_str() {
-            "transfer" | "live" => parts.push(part),
-            other => return Err(format!("unknown part {other}: transfer or live")),
+            "copy" | "transfer" | "live" => parts.push(part),
+            other => return Err(format!("unknown part {other}: copy, transfer or live")),
         }
     }
     let daemon = DaemonKind::from_arguments(args)?;
@@ -48,6 +65,7 @@ pub(crate) fn run(args: &mut Arguments) -> Result<(), String> {
     let mut bench = Bench {
         shape: TreeShape::from_arguments(args, 100_000, 1000)?,
         rounds: args.number("rounds", 3)?,
+        large: args.number("large", 4)?,
         changes: args.number("changes", 200)?,
         burst: args.number("burst", 10_000)?,
         events: args.number("events", 16_000)?,
@@ -58,6 +76,9 @@ pub(crate) fn run(args: &mut Arguments) -> Result<(), String> {
     };
     args.finish()?;
     bench.livemirror = livemirror(given)?;
+    if parts.is_empty() || parts.iter().any(|part| part == "copy") {
+        copy::run(&bench)?;
+    }
     if parts.is_empty() || parts.iter().any(|part| part == "transfer") {
         transfer::run(&bench)?;
     }
@@ -65,6 +86,16 @@ pub(crate) fn run(args: &mut Arguments) -> Result<(), String> {
         live::run(&bench)?;
     }
     Ok(())
+}
+
+fn print_head(case: &str, rounds: usize) {
+    println!("\n{case} (median of {rounds})");
+    println!("  {:<26}{:>12}{:>12}{:>9}", "", WHO[0], WHO[1], "ratio");
+}
+
+fn print_row(label: &str, ours: f64, theirs: f64) {
+    let ratio = if theirs > 0.0 { format!("{:.2}", ours / theirs) } else { "-".to_string() };
+    println!("  {label:<26}{ours:>12.3}{theirs:>12.3}{ratio:>9}");
 }
 
 /// The middle one, or halfway between the middle two; 0 of none.

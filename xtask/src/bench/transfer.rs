@@ -1,22 +1,22 @@
 //! One tree to one daemon: `rsync -a` and `livemirror rsync -a` in turns.
 //!
 //! Each round, each program first copies everything into an empty module, then runs again with
-//! nothing to do. The copy is compared with the source after each first run.
+//! nothing to do, then copies all of it back. The copies are compared with the source.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{Bench, median};
+use super::{Bench, WHO, median, print_head, print_row};
 use crate::place::{empty_dir, make_dir};
 use crate::process::{self, Daemon, Usage};
 use crate::tree;
 
-/// The two programs, in the order of the ratios: ours by theirs.
-const WHO: [&str; 2] = ["livemirror", "rsync"];
-/// The two cases.
-const CASES: [&str; 2] = ["everything", "nothing new"];
+/// The cases.
+const CASES: [&str; 3] = ["everything", "nothing new", "everything back"];
+/// Of these, the one that copies what the daemon has.
+const BACK: usize = 2;
 /// How long a daemon may be at work after its client.
 const AFTER_MAX: Duration = Duration::from_secs(10);
 
@@ -38,24 +38,32 @@ pub(super) fn run(bench: &Bench) -> Result<(), String> {
         bench.shape.files, bench.shape.dirs
     );
     let daemon = bench.daemon_for(&target)?;
-    let mut costs: [[Vec<Cost>; 2]; 2] = Default::default();
+    let back = bench.place.dir.join("back");
+    make_dir(&back)?;
+    let run = |case: usize, who: usize| {
+        let local = if case == BACK { &back } else { &source };
+        client(bench, &daemon, local, case, who)
+    };
+    let mut costs: [[Vec<Cost>; 2]; CASES.len()] = Default::default();
     for round in 0..bench.rounds {
         for turn in 0..2 {
             // Who goes first changes, so that neither always finds the warmer cache.
             let who = (round + turn) % 2;
             empty_dir(&target)?;
-            costs[0][who].push(once(bench, &daemon, &source, who)?);
-            soon_same(&source, &target).map_err(|text| format!("{}: {text}", WHO[who]))?;
-            costs[1][who].push(once(bench, &daemon, &source, who)?);
+            empty_dir(&back)?;
+            for (case, copied) in [&target, &target, &back].into_iter().enumerate() {
+                costs[case][who].push(once(&daemon, &mut run(case, who))?);
+                soon_same(&source, copied).map_err(|text| format!("{}: {text}", WHO[who]))?;
+            }
         }
     }
-    let mut calls = [[0; 2]; 2];
+    let mut calls = [[0; 2]; CASES.len()];
     if bench.strace {
         for who in 0..2 {
             empty_dir(&target)?;
-            for counts in &mut calls {
-                counts[who] =
-                    process::system_calls(&bench.place.dir, &client(bench, &daemon, &source, who))?;
+            empty_dir(&back)?;
+            for (case, counts) in calls.iter_mut().enumerate() {
+                counts[who] = process::system_calls(&bench.place.dir, &run(case, who))?;
             }
         }
     }
@@ -65,21 +73,18 @@ pub(super) fn run(bench: &Bench) -> Result<(), String> {
     Ok(())
 }
 
-fn client(bench: &Bench, daemon: &Daemon, source: &Path, who: usize) -> Command {
-    let mut command;
-    if WHO[who] == "livemirror" {
-        command = Command::new(&bench.livemirror);
-        command.arg("rsync");
-    } else {
-        command = Command::new("rsync");
-    }
-    command.arg("-a").arg(format!("{}/", source.display())).arg(&daemon.url);
+/// The run of one case: to the daemon, or back from it.
+fn client(bench: &Bench, daemon: &Daemon, local: &Path, case: usize, who: usize) -> Command {
+    let mut command = bench.client(who);
+    let (local, remote) = (format!("{}/", local.display()), daemon.url.clone());
+    let [from, to] = if case == BACK { [remote, local] } else { [local, remote] };
+    command.arg("-a").arg(from).arg(to);
     command
 }
 
-fn once(bench: &Bench, daemon: &Daemon, source: &Path, who: usize) -> Result<Cost, String> {
+fn once(daemon: &Daemon, client: &mut Command) -> Result<Cost, String> {
     let before = daemon.running.cpu();
-    let client = process::measured(&mut client(bench, daemon, source, who))?;
+    let client = process::measured(client)?;
     // The daemon has waited for its child by then; a tick is a hundredth of a second.
     std::thread::sleep(Duration::from_millis(50));
     Ok(Cost { client, daemon_cpu: daemon.running.cpu() - before })
@@ -89,7 +94,7 @@ fn once(bench: &Bench, daemon: &Daemon, source: &Path, who: usize) -> Result<Cos
 type Row = (&'static str, fn(&Cost) -> f64, f64);
 
 fn print_case(bench: &Bench, case: &str, costs: &[Vec<Cost>; 2], calls: [u64; 2]) {
-    println!("\n{case} (median of {})", bench.rounds);
+    print_head(case, bench.rounds);
     let files = bench.shape.files.max(1) as f64;
     let rows: [Row; 5] = [
         ("wall, s", |cost| cost.client.wall, 1.0),
@@ -98,7 +103,6 @@ fn print_case(bench: &Bench, case: &str, costs: &[Vec<Cost>; 2], calls: [u64; 2]
         ("client CPU a file, us", |cost| cost.client.cpu * 1e6, files),
         ("client peak memory, KiB", |cost| cost.client.peak_kib, 1.0),
     ];
-    println!("  {:<26}{:>12}{:>12}{:>9}", "", WHO[0], WHO[1], "ratio");
     for (label, pick, by) in rows {
         let [ours, theirs] = [0, 1].map(|who: usize| median(costs[who].iter().map(pick)) / by);
         print_row(label, ours, theirs);
@@ -107,11 +111,6 @@ fn print_case(bench: &Bench, case: &str, costs: &[Vec<Cost>; 2], calls: [u64; 2]
         let [ours, theirs] = calls.map(|n| n as f64 / files);
         print_row("client system calls a file", ours, theirs);
     }
-}
-
-fn print_row(label: &str, ours: f64, theirs: f64) {
-    let ratio = if theirs > 0.0 { format!("{:.2}", ours / theirs) } else { "-".to_string() };
-    println!("  {label:<26}{ours:>12.3}{theirs:>12.3}{ratio:>9}");
 }
 
 /// An error unless names, lengths and times of two trees are equal.

@@ -113,7 +113,7 @@ fn for_mirror(mut options: Options) -> Result<Options, BadWords> {
 
 /// The content of a file of rules. Errors: a line that names it.
 pub(super) fn read_rules(path: &[u8]) -> Result<Vec<u8>, String> {
-    std::fs::read(Path::new(OsStr::from_bytes(path)))
+    super::file::read(Path::new(OsStr::from_bytes(path)))
         .map_err(|error| format!("{}: {error}", String::from_utf8_lossy(path)))
 }
 

@@ -161,7 +161,10 @@ impl OutFormat {
 
     /// The line of one item, with a newline.
     pub fn render(&self, item: &Item) -> Vec<u8> {
-        self.render_at(item, &Surroundings::here())
+        // Finding the zone of time reads many files, and most lines show no time.
+        let shown = [b'M', b't', b'p'].into_iter().any(|letter| self.uses(letter));
+        let nowhere = Surroundings { now: 0, zone: TimeZone::UTC, pid: 0 };
+        self.render_at(item, &if shown { Surroundings::here() } else { nowhere })
     }
 
     /// The same with the time and place given.
