@@ -142,7 +142,10 @@ impl Generator {
             Some(meta) if !new => self.item_flags(&path, entry, Some(meta), false),
             _ => self.alternate_directory(&path, entry, &name),
         };
-        self.report_if_changed(index, flags, None)?;
+        let late = new && self.names_what_is_set();
+        if !late {
+            self.report_if_changed(index, flags, None)?;
+        }
         if meta.is_none() && !self.recv.opts.dry_run {
             meta = match self.make_directory(&path, entry) {
                 Ok(made) => Some(made),
@@ -156,7 +159,10 @@ impl Generator {
         if let Some(meta) = meta
             && !self.recv.opts.dry_run
         {
-            self.directory_attributes(&path, entry, &meta, new, &name);
+            let set = self.directory_attributes(&path, entry, &meta, new, &name);
+            if late && set {
+                self.report_if_changed(index, flags, None)?;
+            }
         }
         self.fresh = new.then_some(path);
         Ok(true)
@@ -236,6 +242,7 @@ impl Generator {
         }
     }
 
+    /// Sets what a directory wants; whether it had something else.
     fn directory_attributes(
         &mut self,
         path: &RelPath,
@@ -243,7 +250,7 @@ impl Generator {
         meta: &Meta,
         new: bool,
         name: &[u8],
-    ) {
+    ) -> bool {
         let mut before = Before::Mode(meta.mode);
         if new {
             // The destination itself counts as what holds it.
@@ -268,6 +275,9 @@ impl Generator {
         if opened_up {
             self.open_up(path, perm, new, name);
         }
+        // A directory is made with the rights of its owner, whatever it gets.
+        let perm = wanted.perm.map(|perm| if new { perm | 0o700 } else { perm });
+        Wanted { perm, ..wanted }.differs(meta, self.recv.opts.modify_window)
     }
 
     /// Lets us work in a directory that keeps its owner out, until its end.
