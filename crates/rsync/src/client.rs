@@ -214,7 +214,7 @@ impl Client {
                 return Ok(());
             }
             match &message {
-                Message::Deleted { name, dir } => printer.deleted(&reporter, name, *dir),
+                Message::Deleted { name, dir } => printer.deleted(&reporter, name, *dir, 0),
                 other => {
                     reporter.take_message(other);
                 }

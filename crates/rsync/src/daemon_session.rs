@@ -26,6 +26,10 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
     let (mut opts, paths, refusal) = understand(&session);
     apply_module(&mut opts, &session);
     let own = refusal.is_none().then(|| session.refusal.clone()).flatten();
+    let (outgoing, incoming) = match opts.sender {
+        true => (chmod_rules(&session, &session.module.outgoing_chmod, "outgoing chmod"), None),
+        false => (None, chmod_rules(&session, &session.module.incoming_chmod, "incoming chmod")),
+    };
     let options = refusal.or_else(|| match own {
         Some(_) => None,
         None => hidden_path(&opts, &session),
@@ -42,8 +46,6 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
         converter.stops(control.clone());
     }
     let line_log = log.clone();
-    let outgoing = chmod_rules(&session, &session.module.outgoing_chmod, "outgoing chmod");
-    let incoming = chmod_rules(&session, &session.module.incoming_chmod, "incoming chmod");
     let daemon = DaemonPart {
         protocol: session.protocol,
         root: session.root.clone(),
@@ -57,7 +59,7 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
         ignore_nonreadable: session.module.ignore_nonreadable,
         timeout_s: session.module.timeout_s,
         log: Box::new(move |line| line_log.line(line)),
-        transfer_log: transfer_log(&session, &opts),
+        transfer_log: transfer_log(&session),
         refusal,
         denied,
     };
@@ -76,12 +78,6 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
         restricted: None,
         control,
     });
-    if end.exit == ExitCode::Ok || end.sending {
-        log.info(format!(
-            "sent {} bytes  received {} bytes  total size {}",
-            end.sent, end.received, end.total_size
-        ));
-    }
     drop(session.slot);
     drop(bytes);
     let failed = converter.and_then(|shared| shared.lock().ok()?.failed());
@@ -124,6 +120,16 @@ fn set_up_options(session: &DaemonSession) -> Options {
     let mut opts = fits(&kept).map(|parsed| parsed.options).unwrap_or_default();
     opts.server = true;
     opts.sender = session.sending;
+    // What the client can do comes behind its letters, and is not read when one of them is refused.
+    let bundle = session
+        .args
+        .iter()
+        .find(|word| word.starts_with(b"-") && !word.starts_with(b"--") && word.contains(&b'e'));
+    let mut letters = bundle.into_iter().flatten().skip(1).take_while(|letter| **letter != b'e');
+    let refused = |letter: &u8| session.refused.check("", Some(*letter), session.sending).is_some();
+    if letters.any(refused) {
+        opts.capabilities = None;
+    }
     opts
 }
 
@@ -225,9 +231,8 @@ fn chmod_rules(session: &DaemonSession, text: &[u8], what: &str) -> Option<Chmod
     rules
 }
 
-fn transfer_log(session: &DaemonSession, opts: &Options) -> Option<ItemLog> {
-    let wanted = session.module.transfer_logging && !opts.dry_run;
-    wanted.then(|| {
+fn transfer_log(session: &DaemonSession) -> Option<ItemLog> {
+    session.module.transfer_logging.then(|| {
         let peer = Peer {
             address: session.addr.to_string().into_bytes(),
             host: session.host.clone(),

@@ -310,6 +310,10 @@ impl Generator {
         if self.at_delete_limit() {
             return false;
         }
+        let found = match self.printer.shows_modes() {
+            true => dir.lstat(base).ok().flatten(),
+            false => None,
+        };
         if !self.recv.opts.dry_run
             && let Err(error) = dir.rmdir(base)
         {
@@ -326,7 +330,7 @@ impl Generator {
             }
         }
         self.deleted.dirs += 1;
-        self.tell_deleted(name, true);
+        self.tell_deleted(name, true, found.map_or(0, |meta| meta.mode));
         true
     }
 
@@ -364,7 +368,7 @@ impl Generator {
             0o010_000 | 0o140_000 => self.deleted.specials += 1,
             _ => self.deleted.files += 1,
         }
-        self.tell_deleted(name, false);
+        self.tell_deleted(name, false, meta.map_or(0, |meta| meta.mode));
         true
     }
 
@@ -458,16 +462,16 @@ impl Generator {
         Some(level)
     }
 
-    /// Tells whoever prints that an item was deleted.
-    fn tell_deleted(&mut self, name: &[u8], dir: bool) {
+    /// Tells whoever prints that an item was deleted, and here what its mode was.
+    fn tell_deleted(&mut self, name: &[u8], dir: bool, mode: u32) {
         let rel = crate::scan::trim_root(name).to_vec();
         if self.recv.server && !self.recv.agreed.protocol.has_item_flags() {
-            self.printer.deleted_untold(&self.recv.reporter, &rel, dir);
+            self.printer.deleted_untold(&self.recv.reporter, &rel, dir, mode);
         } else if self.recv.server {
-            self.printer.log_deleted(&self.recv.reporter, &rel, dir);
+            self.printer.log_deleted(&self.recv.reporter, &rel, dir, mode);
             self.writer.message(&Message::Deleted { name: rel, dir });
         } else {
-            self.printer.deleted(&self.recv.reporter, &rel, dir);
+            self.printer.deleted(&self.recv.reporter, &rel, dir, mode);
         }
     }
 }

@@ -518,10 +518,9 @@ impl Generator {
         iflags: ItemFlags,
         xname: Option<Vec<u8>>,
     ) -> Result<(), Fatal> {
-        let mut head = ItemHead { ndx: index, iflags, basis: None, xname };
-        if head.xname.is_some() {
-            head.iflags |= ItemFlags::XNAME_FOLLOWS;
-        }
+        let named = if xname.is_some() { ItemFlags::XNAME_FOLLOWS } else { ItemFlags::NONE };
+        let head = ItemHead { ndx: index, iflags: iflags | named, basis: None, xname };
+        self.name_in_log(&head);
         match self.recv.agreed.protocol.has_item_flags() {
             true => self.request_head(&head),
             false => self.tell_untold(&head),

@@ -30,6 +30,8 @@ pub struct ItemLine {
     pub digest: Option<Digest>,
     /// Bytes of block sums that came for it.
     pub sum_bytes: u64,
+    /// Permissions it was given, on a receiving side.
+    pub perm: Option<u32>,
 }
 
 struct Running {
@@ -50,6 +52,8 @@ pub struct ItemPrinter {
     /// The kind of digest that lines show.
     sum: ChecksumKind,
     log: Option<Arc<ItemLog>>,
+    /// A daemon's log names what is made or changed here without data, as `-v` asks.
+    names: bool,
 }
 
 /// How a log tells of items.
@@ -67,7 +71,7 @@ const LOG_FORMAT: &[u8] = b"%i %n%L";
 impl ItemLog {
     /// A daemon's transfer log.
     pub fn of_transfers(format: OutFormat, peer: Peer) -> ItemLog {
-        ItemLog { format, peer: Some(peer), whole: false }
+        ItemLog { whole: format.uses(b'i'), format, peer: Some(peer) }
     }
 
     /// That of `--log-file`, where there is one.
@@ -89,6 +93,7 @@ impl ItemPrinter {
         });
         ItemPrinter {
             log: ItemLog::of_run(&opts).map(Arc::new),
+            names: false,
             opts,
             format,
             sending,
@@ -110,7 +115,14 @@ impl ItemPrinter {
             heading: None,
             sum: ChecksumKind::None,
             log: log.map(Arc::new),
+            names: false,
         }
+    }
+
+    /// A daemon's, where it receives.
+    pub fn naming(self) -> ItemPrinter {
+        let whole = self.log.as_ref().is_some_and(|log| log.whole);
+        ItemPrinter { names: !whole && self.opts.info.name > 0, ..self }
     }
 
     /// A server's printer for what the protocol has no records of, so that only this side can tell
@@ -169,7 +181,9 @@ impl ItemPrinter {
     pub fn after_transfer(&self) -> bool {
         let needs = |f: &Option<Arc<OutFormat>>| f.as_ref().is_some_and(|f| f.needs_transfer());
         let log = self.log.as_ref();
-        needs(&self.format) || log.is_some_and(|log| !log.whole || log.format.needs_transfer())
+        needs(&self.format)
+            || log
+                .is_some_and(|log| log.peer.is_some() || !log.whole || log.format.needs_transfer())
     }
 
     /// Shows one item as its record passes by.
@@ -185,28 +199,54 @@ impl ItemPrinter {
         if self.format.is_none() && self.log.is_none() {
             return;
         }
-        let single;
-        let view = match (place, &segment.dir) {
-            (Place::Entry(pos), _) => segment.list.get(*pos),
-            (Place::Dir, Some(dir)) => {
-                single = wire::flist::list::single(dir.clone());
-                single.get(0)
-            }
-            (Place::Dir, None) => return,
-        };
+        with_view(segment, place, |view| self.show(reporter, view, head, done, given));
+    }
+
+    fn show<'a>(
+        &self,
+        reporter: &Reporter,
+        view: &EntryView<'_>,
+        head: &ItemHead,
+        done: Option<&ItemLine>,
+        given: &dyn Fn(u16) -> &'a [u8],
+    ) {
         if let Some(format) = &self.format {
-            let show = self.is_significant(&view, head, format.uses(b'i'))
+            let show = self.is_significant(view, head, format.uses(b'i'))
                 || self.opts.info.name > 1 && format.uses(b'i');
             if show {
-                let line = format.render(&self.render_item(&view, head, done, given));
+                let line = format.render(&self.render_item(view, head, done, given));
                 reporter.say(&line);
             }
         }
         if let Some(log) = &self.log
-            && self.is_logged(log, &view, head, done)
+            && self.is_logged(log, view, head, done)
         {
-            reporter.log_line(&log.format.render(&self.render_item(&view, head, done, given)));
+            reporter.log_line(&log.format.render(&self.render_item(view, head, done, given)));
         }
+    }
+
+    /// Names in a daemon's log what is made or changed here without data.
+    pub fn name_item(
+        &self,
+        reporter: &Reporter,
+        segment: &Segment,
+        place: &Place,
+        head: &ItemHead,
+    ) {
+        if !self.names {
+            return;
+        }
+        with_view(segment, place, |view| {
+            if self.is_significant(view, head, false) {
+                let item = self.render_item(view, head, None, &|_| b"");
+                reporter.log_line(&OutFormat::parse(b"%n%L").render(&item));
+            }
+        });
+    }
+
+    /// Whether [`ItemPrinter::name_item`] may have something to say.
+    pub fn names_items(&self) -> bool {
+        self.names
     }
 
     /// Whether a line is worth its while, which may have `letters`: without them there is nothing to
@@ -258,7 +298,9 @@ impl ItemPrinter {
         Item {
             name: self.shown_name(view),
             long_name: long_name(given(view.root()), &view.name()),
-            mode: view.mode(),
+            mode: done
+                .and_then(|d| d.perm)
+                .map_or(view.mode(), |perm| view.mode() & 0o170_000 | perm & 0o7777),
             len: view.len(),
             mtime: view.mtime(),
             uid: view.uid(),
@@ -280,25 +322,56 @@ impl ItemPrinter {
         if self.sending { name } else { crate::scan::trim_root(&name).to_vec() }
     }
 
-    /// Shows a deletion.
-    pub fn deleted(&self, reporter: &Reporter, name: &[u8], dir: bool) {
-        self.log_deleted(reporter, name, dir);
+    /// Whether lines show modes.
+    pub fn shows_modes(&self) -> bool {
+        let formats = [self.format.as_deref(), self.log.as_ref().map(|log| &log.format)];
+        formats.into_iter().flatten().any(|format| format.uses(b'B'))
+    }
+
+    /// Shows a deletion, of something that had a mode if that is known, else 0.
+    pub fn deleted(&self, reporter: &Reporter, name: &[u8], dir: bool, mode: u32) {
+        self.log_deleted(reporter, name, dir, mode);
         let format = self.format.as_deref();
         if self.opts.info.del > 0 || format.is_some_and(OutFormat::shows_deletions) {
-            reporter.say(&deletion_line(format, name, dir));
+            reporter.say(&self.deletion_line(format, name, dir, mode));
         }
     }
 
     /// Shows a deletion that the protocol has no message for, from a server.
-    pub fn deleted_untold(&self, reporter: &Reporter, name: &[u8], dir: bool) {
+    pub fn deleted_untold(&self, reporter: &Reporter, name: &[u8], dir: bool, mode: u32) {
         let format = self.opts.out_format.as_ref().map(|text| Arc::new(OutFormat::parse(text)));
-        ItemPrinter { format, ..self.clone() }.deleted(reporter, name, dir);
+        ItemPrinter { format, ..self.clone() }.deleted(reporter, name, dir, mode);
     }
 
-    /// Notes one in the log of the run.
-    pub fn log_deleted(&self, reporter: &Reporter, name: &[u8], dir: bool) {
-        if let Some(log) = self.log.as_ref().filter(|log| log.whole && !self.opts.dry_run) {
-            reporter.log_line(&deletion_line(Some(&log.format), name, dir));
+    /// Notes one in the log.
+    pub fn log_deleted(&self, reporter: &Reporter, name: &[u8], dir: bool, mode: u32) {
+        if let Some(log) = self.log.as_ref().filter(|_| !self.opts.dry_run) {
+            reporter.log_line(&self.deletion_line(Some(&log.format), name, dir, mode));
+        }
+    }
+
+    /// In the words of a format, where it has some for deletions.
+    fn deletion_line(
+        &self,
+        format: Option<&OutFormat>,
+        name: &[u8],
+        dir: bool,
+        mode: u32,
+    ) -> Vec<u8> {
+        let slash: &[u8] = if dir { b"/" } else { b"" };
+        let shown = [name, slash].concat();
+        match format.filter(|format| format.shows_deletions()) {
+            Some(format) => format.render(&Item {
+                name: shown,
+                long_name: name.to_vec(),
+                mode,
+                gid: self.opts.group.then_some(0),
+                itemize: *b"*deleting  ",
+                operation: Operation::Delete,
+                peer: self.log.as_ref().and_then(|log| log.peer.clone()),
+                ..Item::default()
+            }),
+            None => [b"deleting ".as_slice(), &shown, b"\n"].concat(),
         }
     }
 
@@ -358,19 +431,12 @@ impl ItemPrinter {
     }
 }
 
-/// In the words of a format, where it has some for deletions.
-fn deletion_line(format: Option<&OutFormat>, name: &[u8], dir: bool) -> Vec<u8> {
-    let slash: &[u8] = if dir { b"/" } else { b"" };
-    let shown = [name, slash].concat();
-    match format.filter(|format| format.shows_deletions()) {
-        Some(format) => format.render(&Item {
-            name: shown,
-            long_name: name.to_vec(),
-            itemize: *b"*deleting  ",
-            operation: Operation::Delete,
-            ..Item::default()
-        }),
-        None => [b"deleting ".as_slice(), &shown, b"\n"].concat(),
+/// Does something with an entry, which a list has or which is the directory of one.
+fn with_view(segment: &Segment, place: &Place, work: impl FnOnce(&EntryView<'_>)) {
+    match (place, &segment.dir) {
+        (Place::Entry(pos), _) => work(&segment.list.get(*pos)),
+        (Place::Dir, Some(dir)) => work(&wire::flist::list::single(dir.clone()).get(0)),
+        (Place::Dir, None) => {}
     }
 }
 

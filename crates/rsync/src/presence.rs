@@ -3,6 +3,7 @@
 
 use tree::meta::Meta;
 use tree::path::RelPath;
+use wire::exchange::request::ItemHead;
 use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
 
@@ -34,6 +35,16 @@ impl Generator {
         let rel = crate::scan::trim_root(&name);
         self.recv.reporter.info(&[rel, b" exists", how.as_bytes(), b"\n"].concat());
         true
+    }
+
+    /// A daemon's log gets the name of an item that needs no data.
+    pub(crate) fn name_in_log(&self, head: &ItemHead) {
+        if self.printer.names_items()
+            && let Ok(lists) = self.recv.lists.lock()
+            && let Ok((segment, place)) = lists.find(head.ndx)
+        {
+            self.printer.name_item(&self.recv.reporter, &segment, &place, head);
+        }
     }
 
     /// Whether something that is missing stays so.

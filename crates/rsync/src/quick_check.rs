@@ -7,7 +7,7 @@ use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
 
 use crate::options::Options;
-use crate::receiving::{Before, Receiving};
+use crate::receiving::Receiving;
 
 /// Whether two times are equal under `--modify-window`: seconds within the window, or when it is
 /// negative, seconds and nanoseconds alike.
@@ -86,11 +86,8 @@ pub fn attribute_flags(
 fn perms_differ(recv: &Receiving, entry: &EntryView<'_>, meta: &Meta) -> bool {
     let source = recv.incoming_mode(entry);
     if recv.opts.perms {
-        source & 0o7777 != meta.mode & 0o7777
-    } else if recv.opts.executability && entry.is_reg() {
-        (source & 0o111 == 0) != (meta.mode & 0o111 == 0)
-    } else {
-        recv.daemon_chmod.is_some()
-            && recv.wanted_perm(entry, Before::Mode(meta.mode)) != meta.mode & 0o7777
+        return source & 0o7777 != meta.mode & 0o7777;
     }
+    // What the daemon's own rules change besides is not told.
+    recv.opts.executability && entry.is_reg() && (source & 0o111 == 0) != (meta.mode & 0o111 == 0)
 }

@@ -71,6 +71,8 @@ pub struct ReceiverRole {
     /// What the sending server told at the end.
     pub stats: Option<Stats>,
     failed_once: HashSet<i32>,
+    /// What the file committed last was given.
+    given_perm: Option<u32>,
     block: Vec<u8>,
 }
 
@@ -112,6 +114,7 @@ impl ReceiverRole {
             counters: Counters::default(),
             stats: None,
             failed_once: HashSet::new(),
+            given_perm: None,
             block: Vec::new(),
         })
     }
@@ -447,7 +450,7 @@ impl ReceiverRole {
         };
         if self.printer.after_transfer() {
             let bytes = self.reader.taken - taken;
-            let line = ItemLine { bytes, digest: good, sum_bytes: 0 };
+            let line = ItemLine { bytes, digest: good, sum_bytes: 0, perm: self.given_perm };
             self.print(segment, &Place::Entry(pos), head, Some(&line));
         }
         self.recv.control.bytes.fetch_add(entry.len(), Ordering::Relaxed);
@@ -750,7 +753,7 @@ impl ReceiverRole {
 
     /// Owner, extended attributes, times, permissions of a finished file.
     fn set_attributes(
-        &self,
+        &mut self,
         stage: &mut Stage,
         (dir, base): (&Dir, &Name),
         entry: &EntryView<'_>,
@@ -758,6 +761,7 @@ impl ReceiverRole {
         name: &[u8],
     ) {
         let wanted = attributes::wanted(&self.recv, entry, before);
+        self.given_perm = wanted.perm;
         let mut failed = Vec::new();
         let (acls, attributes) = (wanted.acls, entry.xattrs());
         if acls.is_some() || attributes.is_some() {
@@ -990,7 +994,7 @@ pub fn on_message(recv: &Arc<Receiving>, printer: ItemPrinter) -> crate::link::O
     Box::new(move |message| {
         match &message {
             Message::NoSend(index) => recv.note(Note::Done { ndx: *index, ok: false }),
-            Message::Deleted { name, dir } => printer.deleted(&recv.reporter, name, *dir),
+            Message::Deleted { name, dir } => printer.deleted(&recv.reporter, name, *dir, 0),
             other => {
                 recv.reporter.take_message(other);
             }

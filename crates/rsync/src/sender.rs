@@ -542,7 +542,7 @@ impl Sender {
         self.printer.end_progress(&self.reporter, self.lists.left_after(segment, pos));
         if self.printer.after_transfer() {
             let bytes = self.wrote() - written_before;
-            let line = ItemLine { bytes, digest: Some(digest), sum_bytes };
+            let line = ItemLine { bytes, digest: Some(digest), sum_bytes, perm: None };
             self.print(segment, &Place::Entry(pos), &head, Some(&line));
         }
         if let Some(error) = damaged {

@@ -82,18 +82,10 @@ pub struct ServerRun {
     pub control: Arc<Control>,
 }
 
-/// Numbers a daemon logs at the end.
+/// How a run ended.
 pub struct ServerEnd {
     /// Exit code.
     pub exit: ExitCode,
-    /// Raw bytes written.
-    pub sent: u64,
-    /// Raw bytes read.
-    pub received: u64,
-    /// Size of all listed files.
-    pub total_size: u64,
-    /// Whether this side sent.
-    pub sending: bool,
 }
 
 /// Serves one client.
@@ -122,7 +114,6 @@ pub fn run(run: ServerRun) -> ServerEnd {
         crate::run_log::open(&opts, &mut reporter, Role::Server.word());
         crate::run_log::begin(&reporter, opts.sender);
     }
-    let own_log = daemon.is_none();
     let reporter = Arc::new(reporter);
     opts.batch.tell_ignored(&reporter);
     crate::ending::limit(&opts, &run.control, &reporter);
@@ -132,16 +123,12 @@ pub fn run(run: ServerRun) -> ServerEnd {
         control: run.control,
         traffic,
         total_size: 0,
+        totals_logged: false,
         role: Role::Server,
         restricted: run.restricted,
     };
     let result = server.session(reader, writer, run.paths, daemon);
-    let reporter = server.reporter.clone();
-    let end = server.conclude(result);
-    if own_log && (end.exit == ExitCode::Ok || end.sending) {
-        crate::run_log::totals(&reporter, end.sent, end.received, end.total_size);
-    }
-    end
+    server.conclude(result)
 }
 
 struct Server {
@@ -150,6 +137,7 @@ struct Server {
     control: Arc<Control>,
     traffic: Arc<Traffic>,
     total_size: u64,
+    totals_logged: bool,
     role: Role,
     restricted: Option<Root>,
 }
@@ -374,7 +362,8 @@ impl Server {
             crate::munge::check(&self.opts)?;
         }
         if let Some(daemon) = daemon {
-            setup.role.printer = ItemPrinter::server(self.opts.clone(), false, daemon.transfer_log);
+            setup.role.printer =
+                ItemPrinter::server(self.opts.clone(), false, daemon.transfer_log).naming();
             setup.daemon_filters = Some(daemon.filters);
             setup.daemon_chmod = daemon.incoming_chmod;
             setup.munge = daemon.munge;
@@ -410,7 +399,7 @@ impl Server {
 
     /// Says what ends the run, and waits until the client knows.
     fn tell(
-        &self,
+        &mut self,
         mut fatal: Fatal,
         agreed: &Agreed,
         reader: &mut LinkReader,
@@ -422,40 +411,54 @@ impl Server {
         fatal
     }
 
-    /// Says what ends the run, through the connection where that still works.
-    fn explain(&self, fatal: &mut Fatal) {
-        explain(&self.reporter, self.role, fatal);
+    /// Says what ends the run, through the connection where that still works. A log has what went
+    /// over the connection before the last line.
+    fn explain(&mut self, fatal: &mut Fatal) {
+        explain_in_parts(&self.reporter.clone(), self.role, fatal, || {
+            if self.opts.sender {
+                self.log_totals();
+            }
+        });
         fatal.explained = true;
     }
 
-    fn conclude(self, result: Result<(), Fatal>) -> ServerEnd {
-        let exit = match &result {
+    fn log_totals(&mut self) {
+        if !std::mem::replace(&mut self.totals_logged, true) {
+            let (sent, received) = (self.traffic.written(), self.traffic.read());
+            crate::run_log::totals(&self.reporter, sent, received, self.total_size);
+        }
+    }
+
+    fn conclude(mut self, result: Result<(), Fatal>) -> ServerEnd {
+        let exit = match result {
             Ok(()) => self.reporter.exit(),
-            Err(fatal) => {
+            Err(mut fatal) => {
                 if !fatal.explained {
-                    explain(&self.reporter, self.role, fatal);
+                    self.explain(&mut fatal);
                 }
                 fatal.exit
             }
         };
-        ServerEnd {
-            exit,
-            sent: self.traffic.written(),
-            received: self.traffic.read(),
-            total_size: self.total_size,
-            sending: self.opts.sender,
+        if exit == ExitCode::Ok || self.opts.sender {
+            self.log_totals();
         }
+        ServerEnd { exit }
     }
 }
 
 /// The last lines of a run that ends early: what happened, then the exit code.
 pub fn explain(reporter: &Reporter, role: Role, fatal: &Fatal) {
+    explain_in_parts(reporter, role, fatal, || {});
+}
+
+fn explain_in_parts(reporter: &Reporter, role: Role, fatal: &Fatal, between: impl FnOnce()) {
     if fatal.from_peer {
         return;
     }
     if !fatal.text.is_empty() {
         reporter.final_error(&fatal.line(role));
     }
+    between();
     let role = fatal.role.unwrap_or(role);
     reporter.final_error(crate::report::final_line(fatal.exit, role.word()).as_bytes());
 }

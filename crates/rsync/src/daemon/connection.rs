@@ -425,7 +425,8 @@ impl Connection<'_> {
             }
             NoSlot::Unusable(error) => {
                 let file = String::from_utf8_lossy(&module.lock_file);
-                let log = format!("failed to open lock file {file}: {}", cause(&error));
+                let cause = cause(&error);
+                let log = format!("rsync: [Receiver] failed to open lock file {file}: {cause}");
                 self.standing.at(Step::LockFile);
                 End::refused("failed to open lock file", log)
             }

@@ -73,8 +73,10 @@ pub(crate) fn plan(module: &Module, log: &DaemonLog) -> Result<EntryPlan, End> {
             format!("No path specified for module {name}"),
         ));
     }
-    let filters =
-        rules::load(&module.rules).map_err(|error| End::dropped(error.text, error.exit))?;
+    let filters = rules::load(&module.rules).map_err(|error| {
+        let last = crate::report::final_line(error.exit, "Receiver");
+        End::dropped([&error.text[..], b"\n", last.as_bytes()].concat(), error.exit)
+    })?;
     let from = std::env::current_dir().unwrap_or_default().into_os_string().into_encoded_bytes();
     let chroot = wants_chroot(module, log);
     Ok(EntryPlan { ids, filters, from, chroot })

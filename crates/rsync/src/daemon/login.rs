@@ -13,7 +13,6 @@ use wire::version::Protocol;
 
 use super::connection::{Connection, End};
 use super::files;
-use super::log::cause;
 use super::module::Module;
 use super::secrets::{self, AuthRule, SecretCheck};
 
@@ -113,13 +112,7 @@ fn check(
     }
     let mut secret = match files::read_secrets(&module.secrets_file) {
         Ok(secret) => secret,
-        Err(error) => {
-            let file = String::from_utf8_lossy(&module.secrets_file);
-            connection
-                .log
-                .warning(format!("unable to open secrets file {file}: {}", cause(&error)));
-            return Err("no secrets file");
-        }
+        Err(_) => return Err("no secrets file"),
     };
     let strict = module
         .strict_modes

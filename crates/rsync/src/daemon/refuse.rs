@@ -126,16 +126,16 @@ impl RefuseSet {
     /// `sending`: the daemon is the sender.
     pub fn check(&self, long: &str, short: Option<u8>, sending: bool) -> Option<String> {
         let implied = implied_by(long, sending).iter().find_map(|long| self.refused_row(long));
-        let both_deletes =
-            long == "delete" && self.refuses("delete-before") && self.refuses("delete-during");
+        // Alone it is either of these two, whichever is taken.
+        let neither = long == "delete" && !self.refuses("delete") && self.refuses("delete-during");
+        let long = if neither { "delete-before" } else { long };
         let row = implied.or_else(|| {
             let mut rows = self.rows.iter().zip(&self.refused);
             let given = |row: &RefuseRow| match long {
                 "" => short.is_some() && row.short == short,
                 long => row.long == long,
             };
-            rows.find(|(row, refused)| given(row) && (**refused || both_deletes))
-                .map(|(row, _)| row)
+            rows.find(|(row, refused)| given(row) && **refused).map(|(row, _)| row)
         })?;
         let name = match (row.long.as_str(), row.short) {
             ("", Some(short)) => format!("-{}", char::from(short)),
@@ -226,7 +226,7 @@ mod tests {
     fn implied_options_are_refused_with_their_cause() {
         check("delete", "delete-after", Some("--delete"));
         check("delete-before", "delete", None);
-        check("delete-before delete-during", "delete", Some("--delete"));
+        check("delete-before delete-during", "delete", Some("--delete-before"));
         check("inplace", "append", Some("--inplace"));
         check("partial", "inplace", Some("--partial"));
         let set = compile("delete");

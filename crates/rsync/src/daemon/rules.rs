@@ -43,7 +43,8 @@ fn pattern_file(kind: &str, path: &[u8]) -> Result<Option<Vec<u8>>, RuleError> {
     }
     files::read(path, MERGE_FILE_MAX).map(Some).map_err(|error| {
         let path = String::from_utf8_lossy(path);
-        let text = format!("failed to open {kind} file {path}: {}", cause(&error));
+        let text =
+            format!("rsync: [Receiver] failed to open {kind} file {path}: {}", cause(&error));
         RuleError { text: text.into_bytes(), exit: ExitCode::FileIo }
     })
 }
@@ -88,7 +89,8 @@ mod tests {
     fn files_that_cannot_be_read_are_errors() {
         let rules = ModuleRules { exclude_from: b"/none/x".to_vec(), ..ModuleRules::default() };
         let error = load(&rules).unwrap_err();
-        let text = "failed to open exclude file /none/x: No such file or directory (2)";
+        let text =
+            "rsync: [Receiver] failed to open exclude file /none/x: No such file or directory (2)";
         assert_eq!((error.text.as_slice(), error.exit), (text.as_bytes(), ExitCode::FileIo));
     }
 }
