@@ -58,7 +58,7 @@ pub enum Pairing {
     DaemonPull,
 }
 
-/// What a group does otherwise than usual; all but `Plain` take only rows with the mark `variants`.
+/// What a group does otherwise than usual; most take only rows with the mark `variants`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Variant {
     /// Nothing.
@@ -67,12 +67,17 @@ pub enum Variant {
     Protocol(u32),
     /// The daemon does not change its root directory.
     NoChroot,
+    /// The client only tells what it would do, and nothing may change; with a daemon only for the
+    /// rows with the mark `variants`.
+    DryRun,
 }
 
 impl Variant {
-    fn means(self, scenario: &Scenario) -> bool {
+    fn means(self, scenario: &Scenario, pairing: Pairing) -> bool {
         match self {
             Variant::Plain => true,
+            Variant::DryRun if scenario.dry || scenario.dest.is_none() => false,
+            Variant::DryRun => scenario.variants || pairing == Local,
             Variant::Protocol(..29) => scenario.older,
             Variant::Protocol(29) => scenario.old,
             Variant::Protocol(_) | Variant::NoChroot => scenario.variants,
@@ -84,6 +89,7 @@ impl Variant {
             Variant::Plain => String::new(),
             Variant::Protocol(version) => format!("-p{version}"),
             Variant::NoChroot => "-nochroot".to_owned(),
+            Variant::DryRun => "-dry".to_owned(),
         }
     }
 }
@@ -201,7 +207,7 @@ fn check_in_turn(programs: &Programs, pairing: Pairing, variant: Variant) -> Str
     };
     let scenarios: Vec<Scenario> = scenario::all()
         .into_iter()
-        .filter(|s| pairing.means(s) && wanted(s) && variant.means(s))
+        .filter(|s| pairing.means(s) && wanted(s) && variant.means(s, pairing))
         .collect();
     let (next, found) = (AtomicUsize::new(0), Mutex::new((Vec::new(), Vec::new())));
     std::thread::scope(|threads| {
@@ -247,14 +253,17 @@ impl Group {
             let (scenario, cell) = (scenario.name.clone(), cell.to_owned());
             found.push(Difference { scenario, cell, what, lines });
         };
-        if let Err(text) = self.references(scenario, 2, &mut servers, &mut outcomes) {
+        let dry = self.variant == Variant::DryRun;
+        let runs = if dry { 1 } else { 2 };
+        if let Err(text) = self.references(scenario, runs, &mut servers, &mut outcomes) {
             note(&self.label(Theirs, Theirs), What::Setup, vec![text]);
             return (ran, found);
         }
         let word = self.word();
         let special = scenario.exit_in.iter().find(|(name, _)| *name == word);
         let exit = special.map_or(scenario.exit, |(_, code)| *code);
-        let as_meant = |o: &Outcome| o.exit.iter().all(|code| *code == Some(exit));
+        // What would fail need not fail in a dry run.
+        let as_meant = |o: &Outcome| dry || o.exit.iter().all(|code| *code == Some(exit));
         if !outcomes.iter().any(as_meant)
             && let Err(text) = self.references(scenario, NOISY_RUNS, &mut servers, &mut outcomes)
         {
@@ -266,7 +275,8 @@ impl Group {
             lines.extend(outcomes[0].stderr.iter().cloned());
             note(&self.label(Theirs, Theirs), What::Setup, lines);
         }
-        for &(client, server) in self.pairing.forms() {
+        let forms = if dry { &[(Ours, Ours)] } else { self.pairing.forms() };
+        for &(client, server) in forms {
             if server == Ours && !self.serves {
                 continue;
             }
@@ -376,12 +386,17 @@ impl Group {
             tree: Vec::new(),
         };
         let places = self.places(&dir);
+        let dry = self.variant == Variant::DryRun;
+        let before = dry.then(|| tree_text::dump(&dir, None));
         for _ in 0..if scenario.twice { 2 } else { 1 } {
             let command = self.command(scenario, client, server, &dir, port);
             let result = run(command, stdin.clone(), COMMAND_MAX);
             outcome.exit.push(result.code);
             outcome.stdout.extend(normalise(&result.stdout, &places));
             outcome.stderr.extend(normalise(&result.stderr, &places));
+        }
+        if before.is_some_and(|before| before != tree_text::dump(&dir, None)) {
+            outcome.stderr.push("(the dry run changed something)".to_owned());
         }
         // Who reads what is nobody's business but where it is asked for.
         let all = match scenario.name.contains("atime") {
@@ -425,8 +440,10 @@ impl Group {
             command.arg("-e").arg(self.scratch.join("shell"));
             command.arg(format!("--rsync-path={}", self.programs.words(server).join(" ")));
         }
-        if let Variant::Protocol(version) = self.variant {
-            command.arg(format!("--protocol={version}"));
+        match self.variant {
+            Variant::Protocol(version) => drop(command.arg(format!("--protocol={version}"))),
+            Variant::DryRun => drop(command.arg("--dry-run")),
+            Variant::Plain | Variant::NoChroot => {}
         }
         let pushes = matches!(self.pairing, ShellPush | DaemonPush);
         let pulls = matches!(self.pairing, ShellPull | DaemonPull);

@@ -53,6 +53,8 @@ pub struct Scenario {
     pub old: bool,
     /// Whether those of the oldest are.
     pub older: bool,
+    /// Whether it is a dry run by its own options.
+    pub dry: bool,
 }
 
 /// All rows.
@@ -95,7 +97,12 @@ fn row(line: &str) -> Scenario {
         variants: false,
         old: false,
         older: false,
+        dry: false,
     };
+    scenario.dry = scenario.options.iter().any(|word| {
+        word == b"--dry-run"
+            || word.contains(&b'n') && !word.starts_with(b"--") && word.starts_with(b"-")
+    });
     let mut list = false;
     for mark in marks.split_ascii_whitespace() {
         match mark.split_once('=').unwrap_or((mark, "")) {

@@ -38,6 +38,16 @@ fn pull_with_each_protocol() {
 }
 
 #[test]
+fn local_dry_runs() {
+    check(Pairing::Local, &[Variant::DryRun]);
+}
+
+#[test]
+fn daemon_push_dry_runs() {
+    check(Pairing::DaemonPush, &[Variant::DryRun]);
+}
+
+#[test]
 fn daemon_push_without_chroot() {
     check(Pairing::DaemonPush, &[Variant::NoChroot]);
 }

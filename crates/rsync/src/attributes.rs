@@ -31,6 +31,15 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// Whether what stands is otherwise, but for its lists and access time.
+    pub fn differs(&self, meta: &Meta, window: i32) -> bool {
+        let there = (meta.mtime, meta.mtime_nsec);
+        self.perm.is_some_and(|perm| perm != meta.mode & 0o7777)
+            || self.uid.is_some_and(|uid| uid != meta.uid)
+            || self.gid.is_some_and(|gid| gid != meta.gid)
+            || self.mtime.is_some_and(|new| !crate::quick_check::same_time(window, new, there))
+    }
+
     /// The times among them.
     pub fn times(&self) -> Times {
         Times { mtime: self.mtime, atime: self.atime }

@@ -40,19 +40,26 @@ impl Generator {
         let Some(name) = path.name() else {
             return self.cache.dir(path)?.stat_self().map(Some);
         };
+        if self.would_be_new(path.parent()) {
+            return Ok(None);
+        }
         match self.cache.parent(path) {
             Ok(dir) => dir.lstat(name),
-            // A dry run leaves a file where a directory would be made; nothing is below it.
-            Err(error)
-                if error.kind() == io::ErrorKind::NotFound
-                    || self.recv.opts.dry_run
-                        && !self.recv.opts.ignore_existing
-                        && error.kind() == io::ErrorKind::NotADirectory =>
-            {
-                Ok(None)
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a dry run leaves something else where this directory would be made, or one above it.
+    pub fn would_be_new(&self, dir: &RelPath) -> bool {
+        let mut at = dir;
+        while !self.replacing.is_empty() && at.name().is_some() {
+            if self.replacing.contains(at.as_bytes()) {
+                return true;
+            }
+            at = at.parent();
+        }
+        false
     }
 
     /// Whether nothing can stand at a path, since its directory was just made. Nothing is assumed
@@ -125,6 +132,9 @@ impl Generator {
                 self.skip_failed_directory(&name);
                 return Ok(false);
             }
+            if self.recv.opts.dry_run {
+                self.replacing.insert(path.as_bytes().to_vec());
+            }
             meta = None;
         }
         let new = meta.is_none() || early;
@@ -132,7 +142,10 @@ impl Generator {
             Some(meta) if !new => self.item_flags(&path, entry, Some(meta), false),
             _ => self.alternate_directory(&path, entry, &name),
         };
-        self.report_if_changed(index, flags, None)?;
+        let late = new && self.names_what_is_set();
+        if !late {
+            self.report_if_changed(index, flags, None)?;
+        }
         if meta.is_none() && !self.recv.opts.dry_run {
             meta = match self.make_directory(&path, entry) {
                 Ok(made) => Some(made),
@@ -146,7 +159,10 @@ impl Generator {
         if let Some(meta) = meta
             && !self.recv.opts.dry_run
         {
-            self.directory_attributes(&path, entry, &meta, new, &name);
+            let set = self.directory_attributes(&path, entry, &meta, new, &name);
+            if late && set {
+                self.report_if_changed(index, flags, None)?;
+            }
         }
         self.fresh = new.then_some(path);
         Ok(true)
@@ -226,6 +242,7 @@ impl Generator {
         }
     }
 
+    /// Sets what a directory wants; whether it had something else.
     fn directory_attributes(
         &mut self,
         path: &RelPath,
@@ -233,7 +250,7 @@ impl Generator {
         meta: &Meta,
         new: bool,
         name: &[u8],
-    ) {
+    ) -> bool {
         let mut before = Before::Mode(meta.mode);
         if new {
             // The destination itself counts as what holds it.
@@ -258,6 +275,9 @@ impl Generator {
         if opened_up {
             self.open_up(path, perm, new, name);
         }
+        // A directory is made with the rights of its owner, whatever it gets.
+        let perm = wanted.perm.map(|perm| if new { perm | 0o700 } else { perm });
+        Wanted { perm, ..wanted }.differs(meta, self.recv.opts.modify_window)
     }
 
     /// Lets us work in a directory that keeps its owner out, until its end.

@@ -62,7 +62,7 @@ impl Generator {
         }
         let name = entry.name();
         let Some(path) = self.recv.dest_path(&name) else { return Ok(()) };
-        if self.recv.dest_missing {
+        if self.recv.dest_missing || self.would_be_new(&path) {
             return Ok(());
         }
         let dir = match self.cache.dir(&path) {

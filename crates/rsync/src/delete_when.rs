@@ -58,6 +58,11 @@ impl Generator {
     /// Whether a directory stands at a name, with no link anywhere on the way.
     fn is_real_directory(&mut self, name: &[u8]) -> bool {
         let Some(path) = self.recv.dest_path(name) else { return false };
+        // A dry run assumes what it would have made by then.
+        let made = self.recv.opts.dry_run && self.recv.opts.delete == DeleteMode::After;
+        if made && matches!(self.look(&path), Ok(None)) {
+            return true;
+        }
         if self.recv.opts.keep_dirlinks {
             return self.cache.dir(&path).is_ok();
         }

@@ -65,6 +65,8 @@ pub struct Generator {
     skip_below: Option<Vec<u8>>,
     /// Directories made ahead of their own list, by name.
     pub made_early: HashSet<Vec<u8>>,
+    /// Directories that would take the place of something else, where nothing is done.
+    pub replacing: HashSet<Vec<u8>>,
     /// The directory last met, if it was made then.
     pub fresh: Option<tree::path::RelPathBuf>,
     /// Directories whose attributes could not be set.
@@ -130,6 +132,7 @@ impl Generator {
             walks: VecDeque::new(),
             skip_below: None,
             made_early: HashSet::new(),
+            replacing: HashSet::new(),
             fresh: None,
             unsettable: HashSet::new(),
             opened_up: HashMap::new(),
@@ -415,17 +418,10 @@ impl Generator {
         let single = wire::flist::list::single(dir.clone());
         let view = single.get(0);
         let name = view.name();
-        if self.is_skipped(&name) {
+        if self.is_skipped(&name) || self.only_listed(&view) {
             return Ok(());
         }
-        if self.recv.opts.list_only {
-            self.list_line(&view);
-            return Ok(());
-        }
-        if self.refused_by_daemon(&view, &name) {
-            return Ok(());
-        }
-        if self.directory(&view, index)? {
+        if !self.refused_by_daemon(&view, &name) && self.directory(&view, index)? {
             self.delete_met(segment, &view)?;
         }
         Ok(())
@@ -439,11 +435,7 @@ impl Generator {
         index: i32,
     ) -> Result<(), Fatal> {
         let name = entry.name();
-        if self.is_skipped(&name) {
-            return Ok(());
-        }
-        if self.recv.opts.list_only {
-            self.list_line(entry);
+        if self.is_skipped(&name) || self.only_listed(entry) {
             return Ok(());
         }
         if self.refused_by_daemon(entry, &name) {
@@ -581,9 +573,14 @@ impl Generator {
         }
     }
 
-    fn list_line(&mut self, entry: &EntryView<'_>) {
-        let zone = self.zone.get_or_insert_with(jiff::tz::TimeZone::system);
-        self.recv.reporter.listing(&crate::items::list_line(&self.recv.opts, entry, zone));
+    /// Whether the run only lists, which then is done.
+    fn only_listed(&mut self, entry: &EntryView<'_>) -> bool {
+        if self.recv.opts.list_only {
+            let zone = self.zone.get_or_insert_with(jiff::tz::TimeZone::system);
+            let line = crate::items::list_line(&self.recv.opts, entry, zone);
+            self.recv.reporter.listing(&line);
+        }
+        self.recv.opts.list_only
     }
 
     /// Shows a problem with one entry.

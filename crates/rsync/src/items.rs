@@ -138,9 +138,16 @@ impl ItemPrinter {
     }
 
     /// The digest that a line shows: with `--checksum` the listed one, else that of the transfer.
-    fn shown_digest(&self, view: &EntryView<'_>, done: Option<&ItemLine>) -> Option<Vec<u8>> {
+    fn shown_digest(
+        &self,
+        view: &EntryView<'_>,
+        done: Option<&ItemLine>,
+        transfers: bool,
+    ) -> Option<Vec<u8>> {
         let mut digest = match self.opts.checksum {
             true => view.digest().filter(|_| view.is_reg())?.to_vec(),
+            // A dry run has no digest of what it does not transfer.
+            false if self.opts.dry_run && transfers => vec![0; self.sum.digest_len()],
             false => done?.digest?.as_bytes().to_vec(),
         };
         match self.sum {
@@ -303,7 +310,7 @@ impl ItemPrinter {
             operation: if self.sending { Operation::Send } else { Operation::Receive },
             bytes: done.map_or(0, |d| d.bytes),
             sum_bytes: done.map_or(0, |d| d.sum_bytes),
-            digest: self.shown_digest(view, done),
+            digest: self.shown_digest(view, done, head.iflags.contains(ItemFlags::TRANSFER)),
             digest_len: self.sum.digest_len(),
             peer: self.log.as_ref().and_then(|log| log.peer.clone()),
         }

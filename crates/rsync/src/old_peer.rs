@@ -60,6 +60,12 @@ pub fn settle(opts: &Arc<Options>, protocol: Protocol, local: bool) -> Result<Ar
 }
 
 impl Generator {
+    /// Whether a new directory is named only once something of it had to be set.
+    pub fn names_what_is_set(&self) -> bool {
+        let opts = &self.recv.opts;
+        !self.recv.agreed.protocol.has_item_flags() && !opts.shows_letters() && !opts.dry_run
+    }
+
     /// Shows an item that the protocol has no record of: the sender would not know of it.
     pub fn tell_untold(&self, head: &ItemHead) -> Result<(), Fatal> {
         let recv = &self.recv;
