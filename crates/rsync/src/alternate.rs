@@ -165,20 +165,26 @@ impl Generator {
 
     /// Whether blocks can be taken from what was found; tells if not.
     fn is_readable(&self, found: &Alternate, base: &Name, name: &[u8]) -> bool {
-        if self.recv.privileges.root || self.recv.opts.dry_run {
+        // Comparing contents has found out already, without a word.
+        if self.recv.privileges.root || self.recv.opts.dry_run || self.recv.opts.checksum {
             return true;
         }
         let Err(error) = found.dir.open_read(base) else { return true };
-        let mut shown = self.recv.opts.basis_dirs.get(found.number).cloned().unwrap_or_default();
-        if !shown.starts_with(b"/") {
-            shown = [self.recv.shown.as_slice(), b"/", &shown].concat();
-        }
-        let shown = [&shown, b"/".as_slice(), crate::scan::trim_root(name)].concat();
+        let shown = self.shown_alternate(found, name);
         let mut line = b"rsync: [generator] open ".to_vec();
         line.extend_from_slice(&self.recv.reporter.quoted(&shown));
         line.extend_from_slice(format!(": {}", errno_text(&error)).as_bytes());
         self.recv.reporter.error_line(&line);
         false
+    }
+
+    /// What was found as messages show it.
+    pub fn shown_alternate(&self, found: &Alternate, name: &[u8]) -> Vec<u8> {
+        let mut shown = self.recv.opts.basis_dirs.get(found.number).cloned().unwrap_or_default();
+        if !shown.starts_with(b"/") {
+            shown = [self.recv.shown.as_slice(), b"/", &shown].concat();
+        }
+        [&shown, b"/".as_slice(), crate::scan::trim_root(name)].concat()
     }
 
     fn alternate_done(

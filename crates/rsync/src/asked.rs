@@ -32,8 +32,7 @@ pub struct AskedFiles {
 
 #[derive(Debug, Default)]
 struct AskState {
-    /// By index: the kind of basis and its name.
-    open: HashMap<i32, AskedBasis>,
+    open: HashMap<i32, AskedFile>,
     /// Below this index nothing will be asked for the first time.
     decided: i32,
     /// The generator has ended.
@@ -42,7 +41,16 @@ struct AskState {
     awaited: bool,
 }
 
-type AskedBasis = (Option<u8>, Option<Vec<u8>>);
+/// What was asked of one file.
+#[derive(Debug, PartialEq, Eq)]
+struct AskedFile {
+    /// Kind of the basis.
+    basis: Option<u8>,
+    /// Its name, where it has another.
+    xname: Option<Vec<u8>>,
+    /// Its sums were sent, so that blocks of it may come.
+    sums: bool,
+}
 
 impl AskedFiles {
     fn state(&self) -> Result<MutexGuard<'_, AskState>, Fatal> {
@@ -61,9 +69,19 @@ impl AskedFiles {
     pub fn ask(&self, head: &ItemHead) {
         if head.iflags.contains(ItemFlags::TRANSFER) {
             self.change(|state| {
-                state.open.insert(head.ndx, (head.basis, head.xname.clone()));
+                let (basis, xname) = (head.basis, head.xname.clone());
+                state.open.insert(head.ndx, AskedFile { basis, xname, sums: false });
             });
         }
+    }
+
+    /// Sums go with the request.
+    pub fn offer(&self, index: i32) {
+        self.change(|state| {
+            if let Some(file) = state.open.get_mut(&index) {
+                file.sums = true;
+            }
+        });
     }
 
     /// Nothing below `end` will be asked for any more, unless it comes out wrong.
@@ -83,12 +101,7 @@ impl AskedFiles {
 
     /// Strikes a request out when its answer comes. It may be made yet: `again` says that the
     /// generator has been told to.
-    fn take(
-        &self,
-        index: i32,
-        again: bool,
-        control: &Control,
-    ) -> Result<Option<AskedBasis>, Fatal> {
+    fn take(&self, index: i32, again: bool, control: &Control) -> Result<Option<AskedFile>, Fatal> {
         let settled =
             |state: &AskState| state.open.contains_key(&index) || !again && state.decided > index;
         Ok(self.when(settled, control)?.open.remove(&index))
@@ -114,20 +127,21 @@ impl AskedFiles {
 
 impl Receiving {
     /// The head of a record of content that has arrived, with the basis that it was asked for with;
-    /// `again` if it came out wrong before. Errors: nobody asked for it, or with another basis. A
-    /// batch brings what it has.
-    pub fn as_asked(&self, head: ItemHead, again: bool) -> Result<ItemHead, Fatal> {
+    /// `again` if it came out wrong before. And whether blocks of the basis may come. Errors: nobody
+    /// asked for it, or with another basis. A batch brings what it has.
+    pub fn as_asked(&self, head: ItemHead, again: bool) -> Result<(ItemHead, bool), Fatal> {
+        let told = self.agreed.protocol.has_item_flags();
         if self.wants.is_some() {
-            let basis = self.asked.state()?.open.remove(&head.ndx).and_then(|asked| asked.0);
-            let told = self.agreed.protocol.has_item_flags();
-            return Ok(if told { head } else { ItemHead { basis, ..head } });
+            let asked = self.asked.state()?.open.remove(&head.ndx);
+            let basis = asked.and_then(|asked| asked.basis);
+            return Ok((if told { head } else { ItemHead { basis, ..head } }, true));
         }
         match self.asked.take(head.ndx, again, &self.control)? {
             None => Err(misbehaved("content came that was not asked for")),
-            Some((basis, _)) if !self.agreed.protocol.has_item_flags() => {
-                Ok(ItemHead { basis, ..head })
+            Some(AskedFile { basis, sums, .. }) if !told => Ok((ItemHead { basis, ..head }, sums)),
+            Some(asked) if asked.basis == head.basis && asked.xname == head.xname => {
+                Ok((head, asked.sums))
             }
-            Some(asked) if asked == (head.basis, head.xname.clone()) => Ok(head),
             Some(_) => Err(misbehaved("content came against a basis that was not named")),
         }
     }

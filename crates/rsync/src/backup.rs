@@ -25,7 +25,7 @@ fn place(recv: &Receiving, dir: &Dir, base: &Name, path: &RelPath) -> io::Result
             Err(io::Error::from_raw_os_error(libc::EACCES))
         }
         None => Ok((dir.clone(), name)),
-        Some(root) => Ok((backup_parent(recv, root, path)?, name)),
+        Some(root) => Ok((backup_parent(recv, &root, path)?, name)),
     }
 }
 
@@ -67,6 +67,7 @@ fn backup_parent(recv: &Receiving, root: &Root, path: &RelPath) -> io::Result<Di
 #[error("{error}")]
 struct Unmade {
     dir: Vec<u8>,
+    #[source]
     error: io::Error,
 }
 
@@ -177,7 +178,7 @@ pub fn refused(recv: &Receiving, path: &RelPath, error: &io::Error) -> Option<Fa
         text.extend_from_slice(errno_text(&unmade.error).as_bytes());
         return Some(Fatal::new(ExitCode::FileIo, text));
     }
-    if error.raw_os_error() != Some(libc::ELOOP) || recv.side.backup.get().is_some() {
+    if error.raw_os_error() != Some(libc::ELOOP) || recv.has_backup_root() {
         return None;
     }
     // The end may be told by another thread than this one, which met the symlink.
@@ -188,6 +189,16 @@ pub fn refused(recv: &Receiving, path: &RelPath, error: &io::Error) -> Option<Fa
     text.extend_from_slice(&[&recv.opts.suffix, b"\": ".as_slice()].concat());
     text.extend_from_slice(errno_text(error).as_bytes());
     Some(Fatal::new(ExitCode::FileIo, text))
+}
+
+/// Tells which directory of backups could not be made, where that is what failed.
+pub fn tell_unmade(recv: &Receiving, error: &io::Error) {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Unmade>());
+    if let (Some(unmade), Some(dir)) = (inner, &recv.opts.backup_dir) {
+        let head = b"rsync: [generator] backup mkdir ".as_slice();
+        let tail = format!(" failed: {}", errno_text(&unmade.error));
+        recv.reporter.error_line(&[head, dir, b"/", &unmade.dir, tail.as_bytes()].concat());
+    }
 }
 
 /// Copies the item aside before it is updated in place.

@@ -341,6 +341,7 @@ impl Generator {
         }
         let meta = dir.lstat(base).ok().flatten();
         if !self.recv.opts.dry_run {
+            let mut call = "unlink";
             let done = match &meta {
                 Some(meta)
                     if self.recv.opts.backup
@@ -348,6 +349,7 @@ impl Generator {
                 {
                     match self.path(name) {
                         Some(path) => {
+                            call = "make_backup";
                             crate::backup::back_up(&self.recv, dir, base, meta, &path, false)
                         }
                         None => return false,
@@ -355,10 +357,12 @@ impl Generator {
                 }
                 _ => dir.unlink(base),
             };
+            // What is gone by itself needs no deletion; what could not be put aside stays.
             if let Err(error) = done
-                && error.kind() != io::ErrorKind::NotFound
+                && (call != "unlink" || error.kind() != io::ErrorKind::NotFound)
             {
-                self.delete_failed("unlink", name, &error);
+                crate::backup::tell_unmade(&self.recv, &error);
+                self.delete_failed(call, name, &error);
                 return false;
             }
         }

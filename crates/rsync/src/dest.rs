@@ -100,7 +100,7 @@ impl DestStart {
     /// ones anywhere the operator may reach, or at the module's top.
     pub fn side_dir(&self, dest: &Root, path: &[u8], option: &str) -> Result<Root, Fatal> {
         self.open_side(dest, path).map_err(|error| {
-            let what = if error.kind() == io::ErrorKind::NotFound {
+            let what = if error.kind() == io::ErrorKind::NotFound || path.is_empty() {
                 "does not exist"
             } else {
                 "is not a dir"

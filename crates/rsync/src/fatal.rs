@@ -139,7 +139,11 @@ pub fn io_text(what: &str, path: &[u8], error: &std::io::Error) -> Vec<u8> {
 pub fn errno_text(error: &std::io::Error) -> String {
     match error.raw_os_error() {
         Some(code) => format!("{} ({code})", errno_words(error)),
-        None => format!("{error}"),
+        // An error around another has its words.
+        None => match error.get_ref().and_then(|inner| inner.source()) {
+            Some(cause) => cause.downcast_ref().map_or_else(|| cause.to_string(), errno_text),
+            None => error.to_string(),
+        },
     }
 }
 

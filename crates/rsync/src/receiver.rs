@@ -71,6 +71,8 @@ pub struct ReceiverRole {
     /// What the sending server told at the end.
     pub stats: Option<Stats>,
     failed_once: HashSet<i32>,
+    /// Sums of a basis went with the request for the file under way.
+    offered: bool,
     /// What the file committed last was given.
     given_perm: Option<u32>,
     block: Vec<u8>,
@@ -114,6 +116,7 @@ impl ReceiverRole {
             counters: Counters::default(),
             stats: None,
             failed_once: HashSet::new(),
+            offered: false,
             given_perm: None,
             block: Vec::new(),
         })
@@ -260,7 +263,8 @@ impl ReceiverRole {
         }
         let pos = segment.content(&place, index, phase)?;
         self.refuse_unwanted(&segment.list.get(pos))?;
-        let head = self.recv.as_asked(head, self.failed_once.contains(&index))?;
+        let (head, offered) = self.recv.as_asked(head, self.failed_once.contains(&index))?;
+        self.offered = offered;
         if let Some(wants) = &self.recv.wants
             && !wants.takes(index, &self.recv.control)?
         {
@@ -634,7 +638,7 @@ impl ReceiverRole {
                 Received::Block(index) => {
                     self.printer.progress(&self.recv.reporter, total);
                     let (offset, len) = sums.require_block(index)?;
-                    self.require_basis(target, name)?;
+                    self.require_basis(name)?;
                     total += u64::from(len);
                     let copied = copy_block(target, &mut self.block, offset, len);
                     hasher.update(&self.block);
@@ -671,9 +675,9 @@ impl ReceiverRole {
         Ok(right.then_some(ours))
     }
 
-    /// A block can only come from a basis.
-    fn require_basis(&self, target: &Target, name: &[u8]) -> Result<(), Fatal> {
-        if !matches!(target, Target::Stage { basis: None, .. }) {
+    /// A block can only come from a basis. One that is gone meanwhile makes a wrong digest.
+    fn require_basis(&self, name: &[u8]) -> Result<(), Fatal> {
+        if self.offered {
             return Ok(());
         }
         let shown = self.recv.reporter.quoted(&self.recv.shown_path(name));
@@ -748,7 +752,10 @@ impl ReceiverRole {
             let mut line = b"rsync: [receiver] rename ".to_vec();
             line.extend_from_slice(&self.recv.reporter.quoted(&self.recv.shown_temp(name)));
             line.extend_from_slice(b" -> \"");
-            line.extend_from_slice(crate::scan::trim_root(name));
+            match waits {
+                Some(_) => line.extend_from_slice(&crate::partial::shown(&self.recv, place)),
+                None => line.extend_from_slice(crate::scan::trim_root(name)),
+            }
             line.extend_from_slice(b"\": ");
             line.extend_from_slice(crate::fatal::errno_text(&error).as_bytes());
             let text = String::from_utf8_lossy(&line).into_owned();

@@ -78,7 +78,7 @@ pub struct SideDirs {
     /// `--partial-dir` when absolute, once it is there and something needs it.
     pub partial: OnceLock<Dir>,
     /// `--backup-dir`, once something was backed up.
-    pub backup: OnceLock<Root>,
+    pub backup: Mutex<Option<Root>>,
     /// `--compare-dest` and its like, those that can be used.
     pub basis: Vec<Option<Root>>,
 }
@@ -213,17 +213,25 @@ impl Receiving {
 
     /// The directory of backups, made when the first one needs it; `None` when they go beside the
     /// files.
-    pub fn backup_root(&self) -> io::Result<Option<&Root>> {
+    pub fn backup_root(&self) -> io::Result<Option<Root>> {
         let Some(path) = &self.opts.backup_dir else { return Ok(None) };
-        if let Some(root) = self.side.backup.get() {
-            return Ok(Some(root));
+        let mut known = self.side.backup.lock().map_err(|_| io::ErrorKind::Other)?;
+        // One that lies in the destination may have been deleted since.
+        let there = |root: &&Root| root.top().stat_self().is_ok_and(|meta| meta.nlink > 0);
+        if let Some(root) = known.as_ref().filter(there) {
+            return Ok(Some(root.clone()));
         }
         let place = self.start.side_path(&self.shown, path);
         let (root, made) = self.start.side_dir_made(&self.root, &place, 0o777)?;
         if made && self.opts.verbose > 1 {
             self.reporter.info(&[b"(new) backup_dir is ".as_slice(), path, b"\n"].concat());
         }
-        Ok(Some(self.side.backup.get_or_init(|| root)))
+        Ok(Some(known.insert(root).clone()))
+    }
+
+    /// Whether something was backed up into a directory of backups.
+    pub fn has_backup_root(&self) -> bool {
+        self.side.backup.lock().is_ok_and(|known| known.is_some())
     }
 
     /// An entry's path from the module's top, for the daemon's rules.

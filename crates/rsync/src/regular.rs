@@ -185,12 +185,11 @@ impl Generator {
         name: &[u8],
     ) -> Result<(), Fatal> {
         let missing = meta.is_none() && alternate.is_none();
+        let mut alternate = alternate;
         let (meta, mut basis) = match self.choose_basis(path, meta.is_some(), alternate) {
             Ok(basis) => (meta, basis),
             Err(error) => {
-                // What cannot be read is as if it were not there.
-                let shown = self.recv.shown_path(name);
-                self.recv.reporter.basis_unreadable(&shown, &error);
+                self.drop_basis(&mut alternate, name, &error);
                 (None, None)
             }
         };
@@ -238,16 +237,27 @@ impl Generator {
             self.want(index);
         }
         self.request_head(&head)?;
-        self.describe(basis, appends, name)?;
+        self.describe(index, basis, appends, name)?;
         if only_asks && self.recv.opts.hard_links {
             self.leader_assumed(entry, index, name)?;
         }
         Ok(())
     }
 
+    /// What cannot be read is as if it were not there; where no sums are sent nobody would read it.
+    fn drop_basis(&self, alternate: &mut Option<&Alternate>, name: &[u8], error: &io::Error) {
+        let shown = match alternate.take_if(|_| !self.sends_no_sums()) {
+            Some(found) => self.shown_alternate(found, name),
+            None if alternate.is_some() => return,
+            None => self.recv.shown_path(name),
+        };
+        self.recv.reporter.basis_unreadable(&shown, error);
+    }
+
     /// What the sender is told of the basis.
     fn describe(
         &mut self,
+        index: i32,
         basis: Option<(std::fs::File, u8, u64)>,
         appends: bool,
         name: &[u8],
@@ -258,6 +268,7 @@ impl Generator {
                 self.sum_head(len, false).encode(&mut self.writer.data)
             }
             Some((file, _, len)) if !self.sends_no_sums() && !appends => {
+                self.recv.asked.offer(index);
                 self.send_sums(&file, len, false, name)?;
             }
             _ => SumHead::empty().encode(&mut self.writer.data),
@@ -389,6 +400,7 @@ impl Generator {
         self.request_head(&head)?;
         match basis {
             Some((file, _, len)) if !self.sends_no_sums() => {
+                self.recv.asked.offer(index);
                 self.send_sums(&file, len, true, &name)
             }
             _ => {

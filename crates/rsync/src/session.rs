@@ -379,6 +379,15 @@ fn side_dirs(recv: &Receiving, start: &DestStart) -> Result<SideDirs, Fatal> {
         let text = "Your options have been rejected by the server.";
         return Err(Fatal::bare(ExitCode::Syntax, text));
     }
+    if let Some(dir) = &recv.opts.backup_dir {
+        let place = start.side_path(&recv.shown, dir);
+        let looked = start.open_side(&recv.root, &place);
+        tree::operator::take_refusal();
+        if looked.is_err_and(|error| error.kind() == std::io::ErrorKind::NotADirectory) {
+            let text = [b"The backup-dir is not a directory: ".as_slice(), dir].concat();
+            return Err(Fatal::bare(ExitCode::Syntax, text));
+        }
+    }
     if let Some(temp) = &recv.opts.temp_dir {
         let looked = start.open_side(&recv.root, temp);
         // A symlink that is not followed costs each file, and the run goes on.
