@@ -180,7 +180,9 @@ pub fn assert_same(theirs: &[(String, Vec<String>)], ours: &[(String, Vec<String
     let mut found = String::new();
     // What different processes say comes in the order of the clock.
     let split = |all: &[String]| -> (Vec<String>, Vec<String>) {
-        all.iter().cloned().partition(|line| line.starts_with("rsync: [receiver] "))
+        // A log has what the receiver took beside what the generator made and deleted.
+        let receiver = ["rsync: [receiver] ", "recv ", "recv|"];
+        all.iter().cloned().partition(|line| receiver.iter().any(|start| line.starts_with(start)))
     };
     let differ = |a: &[String], b: &[String]| {
         let ((a, a_rest), (b, b_rest)) = (split(a), split(b));

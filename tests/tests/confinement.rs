@@ -169,6 +169,37 @@ fn what_a_daemon_hides_cannot_be_written_or_deleted() {
     assert!(said.contains("ERROR: daemon refused to receive file \"secret.txt\"\n"), "{said}");
 }
 
+#[test]
+fn what_a_daemon_hides_is_no_place_to_keep_things_in() {
+    // A failure would let a client reach it as the directory or the name of what is put aside.
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("aside");
+    let server = place.daemon(programs, "use chroot = no\nexclude = /secret secret.txt");
+    let url = format!("rsync://127.0.0.1:{}/m/", server.port);
+    let hidden =
+        |place: &Place| (place.names("m/secret"), fs::read(place.0.join("m/secret/s")).ok());
+    let before = hidden(&place);
+    assert_eq!(before.0, ["s", "sub"]);
+    fs::write(place.0.join("src/s"), "of the client").unwrap();
+    for dir in ["secret", "secret/sub", "./secret/"] {
+        let partial = format!("--partial-dir={dir}");
+        for more in ["--delay-updates", "--partial"] {
+            let _ = fs::remove_file(place.0.join("m/s"));
+            place.ends(programs, &["-rt", &partial, more, "src/", &url], 0);
+            assert_eq!(place.read("m/s").as_deref(), Some("of the client"), "{partial} {more}");
+            assert_eq!(hidden(&place), before, "{partial} {more}");
+        }
+    }
+    for (name, content) in [("m/secret.tx", "old"), ("m/secret.txt", "hidden")] {
+        fs::write(place.0.join(name), content).unwrap();
+    }
+    fs::write(place.0.join("src/secret.tx"), "newer").unwrap();
+    let said = place.ends(programs, &["-rtb", "--suffix=t", "src/", &url], 23);
+    assert!(said.contains("make_backup \"secret.tx\" (in m) failed: Permission denied"), "{said}");
+    assert_eq!(place.read("m/secret.txt").as_deref(), Some("hidden"));
+    assert_eq!(place.read("m/secret.tx").as_deref(), Some("old"));
+}
+
 const EXPLAINS: &str =
     "refusing to follow a symlink owned by an untrusted user; use --insecure-links";
 const LOOPS: &str = "Too many levels of symbolic links";
