@@ -157,7 +157,7 @@ impl Client {
     ) -> Result<(), Fatal> {
         self.role = Role::Sender;
         let mut printer = ItemPrinter::client(self.opts.clone(), true, local);
-        let scanner = Scanner::new(
+        let mut scanner = Scanner::new(
             self.opts.clone(),
             self.reporter.clone(),
             ScanRules {
@@ -169,12 +169,16 @@ impl Client {
             agreed.list_sum,
             agreed.inc(),
         )?;
+        if !local {
+            scanner.foresee(start, args, names.is_some())?;
+        }
         let mut open = open;
         if let Some(writing) = self.writing.take() {
             open.writer.flush()?;
             open.writer.copy_to(writing.begin(&self.opts, &agreed)?);
         }
         let successes = Arc::new(Successes::default());
+        printer.set_sums(&agreed);
         open.reader.set_on_message(self.sender_messages(printer.clone(), successes.clone()));
         printer.begin_list(&self.reporter, agreed.inc());
         let setup = self.role_setup(open, agreed.clone(), printer);
@@ -416,15 +420,20 @@ impl Client {
                 argv.extend(crate::options::server_args::shell_paths(paths, &self.opts, sending));
                 let (argv, secluded) =
                     crate::options::server_args::seclude(&self.opts, &words, argv, paths);
-                let command = remote_shell::command(&self.opts, user.as_deref(), host, &argv);
+                let command = remote_shell::command(&self.opts, user.as_deref(), host, &argv)?;
                 self.show_words("opening connection using:", &command);
                 self.show_secluded(&secluded);
                 let streams = remote_shell::start(&command)?;
                 let mut open = self.wrap(streams);
                 open.writer.data.extend_from_slice(&secluded);
-                let protocol = setup::versions(&self.opts, &mut open.reader, &mut open.writer)
-                    .map_err(|fatal| self.shell_failed(fatal))?;
-                Ok(Some((open, protocol)))
+                match setup::versions(&self.opts, &mut open.reader, &mut open.writer) {
+                    Ok(protocol) => Ok(Some((open, protocol))),
+                    Err(fatal) => {
+                        // The shell ends once nobody is there to talk to.
+                        drop(open);
+                        Err(self.shell_failed(fatal))
+                    }
+                }
             }
             Location::Daemon { .. } => self.connect_daemon(remote, paths, words),
             Location::Local(_) => {
@@ -450,7 +459,7 @@ impl Client {
         }
         let streams = if *via_shell {
             let argv = [b"--server".to_vec(), b"--daemon".to_vec(), b".".to_vec()];
-            remote_shell::start(&remote_shell::command(&self.opts, None, host, &argv))?
+            remote_shell::start(&remote_shell::command(&self.opts, None, host, &argv)?)?
         } else {
             let port = port.or(self.opts.port).unwrap_or(tcp::DAEMON_PORT);
             let host = String::from_utf8_lossy(host);
@@ -461,7 +470,7 @@ impl Client {
             };
             let warn = |line: &str| self.reporter.warning(line.as_bytes());
             let streams = detour::open(&self.opts, &host, port, &explain, &warn)?;
-            if *tls { within_tls(&streams, &host)? } else { streams }
+            if *tls { crate::transport::within_tls(&streams, &host)? } else { streams }
         };
         let mut open = self.wrap(streams);
         let module = module_path.split(|&b| b == b'/').next().unwrap_or(b"").to_vec();
@@ -502,7 +511,13 @@ impl Client {
 
     /// A remote shell's higher code says more than a closed pipe.
     fn shell_failed(&mut self, fatal: Fatal) -> Fatal {
-        let Some(child) = self.child.take() else { return fatal };
+        let Some(mut child) = self.child.take() else { return fatal };
+        if fatal.exit == ExitCode::Protocol {
+            // What it says besides is of no use, and it may say it for ever.
+            let _ = child.kill().and_then(|()| child.wait());
+            self.reporter.final_error(&fatal.text);
+            return Fatal::bare(fatal.exit, "(see the rsync manpage for an explanation)");
+        }
         match remote_shell::collect(child) {
             Ok(status) if status > fatal.exit.code() => {
                 self.child_status = status;
@@ -578,16 +593,5 @@ impl Client {
             self.child_status = remote_shell::collect(child).unwrap_or(ExitCode::WaitChild.code());
         }
         result
-    }
-}
-
-/// TLS around a connection.
-fn within_tls(streams: &Streams, host: &str) -> Result<Streams, Fatal> {
-    #[cfg(feature = "tls")]
-    return crate::tls::client::around(streams, host);
-    #[cfg(not(feature = "tls"))]
-    {
-        let _ = (streams, host);
-        Err(Fatal::new(ExitCode::Unsupported, "this program is built without TLS"))
     }
 }

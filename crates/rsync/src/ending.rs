@@ -69,7 +69,12 @@ impl Ending {
             // The peer has said its own last line already.
             if !fatal.is_some_and(|fatal| fatal.from_peer) {
                 let role = fatal.and_then(|fatal| fatal.role).unwrap_or(self.role);
-                let line = crate::report::final_line(exit, role.word());
+                let line = match fatal.and_then(|fatal| fatal.raw_status) {
+                    Some(status) if ExitCode::from_code(status).is_none() => {
+                        crate::report::unexplained(status, role.word())
+                    }
+                    _ => crate::report::final_line(exit, role.word()),
+                };
                 if reason.is_empty() {
                     reason.clone_from(&line);
                 }

@@ -122,7 +122,7 @@ pub fn serve(
 /// dropped.
 pub fn split(text: &[u8], from0: bool, comments: bool) -> Vec<Vec<u8>> {
     let ends = |b: &u8| if from0 { *b == 0 } else { matches!(b, b'\n' | b'\r' | 0) };
-    let is_comment = |name: &[u8]| comments && !from0 && matches!(name.first(), Some(b'#' | b';'));
+    let is_comment = |name: &[u8]| comments && matches!(name.first(), Some(b'#' | b';'));
     text.split(ends)
         .filter(|name| !name.is_empty() && !is_comment(name))
         .map(<[u8]>::to_vec)
@@ -201,6 +201,6 @@ mod tests {
         let names = |v: Vec<Vec<u8>>| v.join(&b'|');
         assert_eq!(names(split(b"a\n#b\r\n\n;c\nd", false, true)), b"a|d");
         assert_eq!(names(split(b"a\n#b\n", false, false)), b"a|#b");
-        assert_eq!(names(split(b"a\nb\0#c\0", true, true)), b"a\nb|#c");
+        assert_eq!(names(split(b"a\nb\0#c\0d#\0", true, true)), b"a\nb|d#");
     }
 }

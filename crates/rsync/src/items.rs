@@ -74,6 +74,13 @@ impl ItemLog {
         ItemLog { whole: format.uses(b'i'), format, peer: Some(peer) }
     }
 
+    /// That of `--log-file` on a server that receives: without the letters of items it tells what
+    /// has arrived.
+    pub fn of_receiver(opts: &Options) -> Option<ItemLog> {
+        let log = ItemLog::of_run(opts)?;
+        Some(ItemLog { whole: log.format.uses(b'i'), ..log })
+    }
+
     /// That of `--log-file`, where there is one.
     pub fn of_run(opts: &Options) -> Option<ItemLog> {
         let text = opts.log.format.as_deref().unwrap_or(LOG_FORMAT);
@@ -332,7 +339,7 @@ impl ItemPrinter {
     pub fn deleted(&self, reporter: &Reporter, name: &[u8], dir: bool, mode: u32) {
         self.log_deleted(reporter, name, dir, mode);
         let format = self.format.as_deref();
-        if self.opts.info.del > 0 || format.is_some_and(OutFormat::shows_deletions) {
+        if self.opts.info.del > 0 || format.is_some() {
             reporter.say(&self.deletion_line(format, name, dir, mode));
         }
     }
@@ -368,6 +375,7 @@ impl ItemPrinter {
                 gid: self.opts.group.then_some(0),
                 itemize: *b"*deleting  ",
                 operation: Operation::Delete,
+                digest_len: self.sum.digest_len(),
                 peer: self.log.as_ref().and_then(|log| log.peer.clone()),
                 ..Item::default()
             }),

@@ -74,5 +74,6 @@ pub mod symlinks;
 #[cfg(feature = "tls")]
 pub mod tls;
 pub mod transport;
+pub mod wildcards;
 pub mod window;
 pub mod xattrs;

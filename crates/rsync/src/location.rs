@@ -235,6 +235,7 @@ pub fn plan(words: &[Vec<u8>], options: &Options) -> Result<Plan, UsageError> {
         [] => return Err(UsageError::help("Receiver")),
         // The file stands for the source; words before the last mean nothing to the reference.
         [.., dest] if options.batch.read.is_some() => return replay(dest, options),
+        [_] if options.files_from.is_some() => return Err(UsageError::help("client")),
         [only] => (std::slice::from_ref(only), None),
         [sources @ .., dest] => (sources, Some(dest)),
     };

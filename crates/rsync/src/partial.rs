@@ -104,8 +104,9 @@ pub fn forget(recv: &Receiving, cache: &mut DirCache, path: &RelPath) {
     }
     let Some(dir) = directory(recv, cache, path, false) else { return };
     let Some(base) = path.name() else { return };
-    let _ = dir.unlink(base);
-    forget_directory(recv, cache, path);
+    if dir.unlink(base).is_ok() {
+        forget_directory(recv, cache, path);
+    }
 }
 
 /// Removes the relative partial directory of `path` unless something is in it.

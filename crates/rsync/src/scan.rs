@@ -199,12 +199,48 @@ impl Scanner {
             Some(names) => {
                 let empty = b".".to_vec();
                 let base = args.first().unwrap_or(&empty);
+                self.base_of_list(start, base)?;
                 for name in names {
                     self.listed_name(start, base, name, deep, &mut out)?;
                 }
             }
         }
         Ok(out)
+    }
+
+    /// What would end the run before anything is listed.
+    ///
+    /// # Errors
+    /// `..` in a name of `--relative`, and a list of names below a directory that is missing.
+    pub fn foresee(
+        &mut self,
+        start: &SourceStart,
+        args: &[Vec<u8>],
+        listed: bool,
+    ) -> Result<(), Fatal> {
+        match args.first() {
+            Some(base) if listed => self.base_of_list(start, base),
+            _ if self.opts.relative => {
+                args.iter().try_for_each(|arg| cut_relative(arg).map(|_| ()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A list of names is of no use where the directory they are in is missing.
+    fn base_of_list(&mut self, start: &SourceStart, base: &[u8]) -> Result<(), Fatal> {
+        let Err(error) = self.root_for(start, base) else { return Ok(()) };
+        let slash: &[u8] = if base.ends_with(b"/") { b"/" } else { b"" };
+        let shown = start.shown(base);
+        let told = match start {
+            // Where that is the working directory, it is told from there.
+            SourceStart::Module { confined: false, .. } => trim_root(&shown),
+            _ => &shown,
+        };
+        let shown = self.reporter.quoted(&[told, slash].concat());
+        let failed = format!(" failed: {}", crate::fatal::errno_text(&error));
+        let text = [b"change_dir ".as_slice(), &shown, failed.as_bytes()].concat();
+        Err(Fatal::new(wire::exit::ExitCode::FileSelect, text).of(Role::Sender))
     }
 
     fn list(&self, entry: Entry, out: &mut Vec<Entry>) {
@@ -233,6 +269,10 @@ impl Scanner {
         out: &mut Vec<Entry>,
     ) -> Result<(), Fatal> {
         let argument = if self.opts.relative { cut_relative(arg)? } else { cut_plain(arg) };
+        if self.opts.relative && is_from_top(arg) && !self.top_listed {
+            self.top_listed = true;
+            self.implied_top(start, &argument.base, out);
+        }
         self.add_argument(start, &argument, deep, false, out)
     }
 
@@ -993,7 +1033,7 @@ pub enum SourceStart {
 
 impl SourceStart {
     /// Opens a directory that arguments are relative to; `following` where options follow links.
-    fn open(&self, base: &[u8], following: bool) -> io::Result<Root> {
+    pub(crate) fn open(&self, base: &[u8], following: bool) -> io::Result<Root> {
         match self {
             SourceStart::Operator { .. } if following => Ok(Root::open(base)?.following()),
             SourceStart::Operator { .. } => Root::open(base),
@@ -1053,11 +1093,23 @@ fn cut_plain(arg: &[u8]) -> Argument {
     Argument { base, name, contents: false }
 }
 
+/// Whether the name of a `--relative` argument begins with `./`, which names the top directory too.
+fn is_from_top(arg: &[u8]) -> bool {
+    let name = find(arg, b"/./").map_or(arg, |at| after_mark(arg, at));
+    name.starts_with(b"./")
+}
+
+/// What follows the `/./` at `at`: a name that starts there, whatever slashes come before it.
+fn after_mark(arg: &[u8], at: usize) -> &[u8] {
+    let rest = &arg[at + 3..];
+    &rest[rest.iter().position(|&b| b != b'/').unwrap_or(rest.len())..]
+}
+
 /// With `--relative` the whole argument is the name, cut at `/./` if that stands in it.
 fn cut_relative(arg: &[u8]) -> Result<Argument, Fatal> {
     let (base, name) = match find(arg, b"/./") {
-        Some(0) => (b"/".to_vec(), &arg[3..]),
-        Some(at) => (arg[..at].to_vec(), &arg[at + 3..]),
+        Some(0) => (b"/".to_vec(), after_mark(arg, 0)),
+        Some(at) => (arg[..at].to_vec(), after_mark(arg, at)),
         None if arg.starts_with(b"/") => (b"/".to_vec(), arg),
         None => (b".".to_vec(), arg),
     };

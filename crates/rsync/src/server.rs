@@ -287,13 +287,17 @@ impl Server {
             }
         };
         let names = names.read(&mut reader, agreed.protocol)?;
-        let scanner = Scanner::new(
+        let mut scanner = Scanner::new(
             self.opts.clone(),
             self.reporter.clone(),
             rules,
             agreed.list_sum,
             agreed.inc(),
         )?;
+        // Before anything is listed the reference goes without a word to its client.
+        if let SourceStart::Operator { .. } = start {
+            scanner.foresee(&start, &paths, names.is_some())?;
+        }
         let successes = Arc::new(Successes::default());
         reader.set_on_message(successes.on_message(&self.reporter));
         let setup = self.role_setup(reader, writer, agreed.clone(), printer);
@@ -304,9 +308,14 @@ impl Server {
         result.map_err(|fatal| self.tell(fatal, &agreed, &mut reader, &mut writer))
     }
 
-    /// Where the module is the root of the process its paths are absolute, which is how the names
-    /// of `--relative` travel and sort.
+    /// What a shell would have made of the words where they did not come through one. Where the
+    /// module is the root of the process its paths are absolute, which is how the names of
+    /// `--relative` travel and sort.
     fn as_asked(&self, start: &SourceStart, paths: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let paths = match self.opts.secluded_args && self.restricted.is_none() {
+            true => crate::wildcards::without_shell(start, paths),
+            false => paths,
+        };
         let rooted = matches!(start, SourceStart::Module { confined: true, .. });
         match rooted && self.opts.relative && self.opts.files_from.is_none() {
             true => paths.iter().map(|path| [b"/", path.as_slice()].concat()).collect(),
@@ -340,7 +349,7 @@ impl Server {
             return Err(self.tell(fatal, &agreed, &mut reader, &mut writer));
         }
         let dest = paths.into_iter().next().unwrap_or_else(|| b".".to_vec());
-        let log = ItemLog::of_run(&self.opts);
+        let log = ItemLog::of_receiver(&self.opts);
         let printer = ItemPrinter::server(self.opts.clone(), false, log);
         let mut setup = ReceivingSetup {
             role: self.role_setup(reader, writer, agreed, printer),

@@ -10,7 +10,7 @@ use wire::limits::{DAEMON_ARG_LEN_MAX, DAEMON_ARGS_MAX};
 use wire::version::Protocol;
 
 use super::deadline::{PhaseError, TextStream};
-use super::glob;
+use crate::wildcards;
 
 /// Bytes of all words together: as many paths as there may be, of the length paths really have.
 const ARG_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -107,7 +107,7 @@ impl Arguments {
         let words = self.paths.iter().flat_map(|word| split_at_module(word, module));
         for word in words {
             let path = clean(strip_module(&word, module), keep_dots);
-            paths.extend(expand_wildcards(&path, list, exists)?);
+            paths.extend(wildcards::expand(&path, list, exists).ok_or(PhaseError::TooLong)?);
             if paths.len() > DAEMON_ARGS_MAX {
                 return Err(PhaseError::TooLong);
             }
@@ -165,40 +165,6 @@ pub fn clean(path: &[u8], keep_dots: bool) -> Vec<u8> {
         result.push(b'/');
     }
     result
-}
-
-/// Replaces the wildcards of a path component by component; without a match, the path itself.
-fn expand_wildcards(
-    path: &[u8],
-    list: &dyn Fn(&[u8]) -> Vec<Vec<u8>>,
-    exists: &dyn Fn(&[u8]) -> bool,
-) -> Result<Vec<Vec<u8>>, PhaseError> {
-    if !glob::is_pattern(path) {
-        return Ok(vec![path.to_vec()]);
-    }
-    let mut found: Vec<Vec<u8>> = vec![Vec::new()];
-    for (index, part) in path.split(|b| *b == b'/').enumerate() {
-        let join = |parent: &[u8], name: &[u8]| match index {
-            0 => name.to_vec(),
-            _ => [parent, name].join(&b'/'),
-        };
-        let mut next = Vec::new();
-        for parent in &found {
-            if !glob::is_pattern(part) {
-                next.push(join(parent, part));
-            } else {
-                let here: &[u8] = if index == 0 { b"." } else { parent };
-                let names = list(here).into_iter().filter(|name| glob::matches(part, name));
-                next.extend(names.map(|name| join(parent, &name)).filter(|path| exists(path)));
-            }
-            if next.len() > DAEMON_ARGS_MAX {
-                return Err(PhaseError::TooLong);
-            }
-        }
-        found = next;
-    }
-    found.retain(|path| exists(path));
-    if found.is_empty() { Ok(vec![path.to_vec()]) } else { Ok(found) }
 }
 
 #[cfg(test)]
@@ -281,20 +247,5 @@ mod tests {
         assert_eq!(paths(b"mod/a b mod/c/"), [&b"a b"[..], b"c/"]);
         assert_eq!(paths(b"module/x"), [b"module/x"]);
         assert_eq!(paths(b"mod//etc/passwd"), [b"etc/passwd"]);
-    }
-
-    #[test]
-    fn wildcards_become_what_is_there() {
-        let list = |dir: &[u8]| match dir {
-            b"." => words("b a .dot"),
-            b"a" => words("x1 x2"),
-            _ => Vec::new(),
-        };
-        let exists = |path: &[u8]| path != b"a/x2";
-        let expand = |path: &[u8]| expand_wildcards(path, &list, &exists).unwrap();
-        assert_eq!(expand(b"*"), words("b a .dot"));
-        assert_eq!(expand(b"[a]/x?"), words("a/x1"));
-        assert_eq!(expand(b"none*"), words("none*"));
-        assert_eq!(expand(b"?/"), words("b/ a/"));
     }
 }

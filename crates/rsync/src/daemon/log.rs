@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
+use crate::report::escape::looks_escaped;
+
 /// How serious a line is; only syslog makes a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
@@ -142,12 +144,14 @@ fn syslog_packet(now: &Zoned, level: LogLevel, facility: u8, tag: &[u8], text: &
     packet
 }
 
-/// The text with control bytes, and the second set of them, as `\#ooo`; a tab stays.
+/// The text with control bytes, the second set of them, and a backslash that would look like such a
+/// sequence, as `\#ooo`; a tab stays.
 pub fn escaped(text: &[u8]) -> Vec<u8> {
     let mut result = Vec::with_capacity(text.len());
-    for byte in text {
+    for (at, byte) in text.iter().enumerate() {
         match byte {
             b'\t' => result.push(b'\t'),
+            b'\\' if looks_escaped(&text[at + 1..]) => result.extend_from_slice(b"\\#134"),
             0..0x20 | 0x7f..0xa0 => result.extend_from_slice(format!("\\#{byte:03o}").as_bytes()),
             _ => result.push(*byte),
         }
@@ -198,6 +202,7 @@ mod tests {
         let line = String::from_utf8(file_line(&at(0), b"a\tb\x1b[2J")).unwrap();
         let expected = format!("1970/01/01 00:00:00 [{}] a\tb\\#033[2J\n", std::process::id());
         assert_eq!(line, expected);
+        assert_eq!(escaped(b"\\#012 \\#01 \\"), b"\\#134#012 \\#01 \\");
         assert_eq!(escaped(b"\x00\x7f\x85\xe4\n"), b"\\#000\\#177\\#205\xe4\\#012");
         let packet = syslog_packet(&at(0), LogLevel::Warning, 3, b"rsyncd", b"x");
         let expected = format!("<28>Jan  1 00:00:00 rsyncd[{}]: x", std::process::id());

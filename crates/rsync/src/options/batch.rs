@@ -50,7 +50,8 @@ impl BatchFile {
             Opt::OnlyWriteBatch if server => self.only = true,
             Opt::ReadBatch => self.read = Some(value),
             _ => {
-                self.only |= opt == Opt::OnlyWriteBatch;
+                // The last one says which it is.
+                self.only = opt == Opt::OnlyWriteBatch;
                 self.write = Some(value);
             }
         }

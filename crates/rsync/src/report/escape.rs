@@ -44,7 +44,8 @@ pub fn locale_is_utf8() -> bool {
     value.contains("utf-8") || value.contains("utf8")
 }
 
-fn looks_escaped(follows: &[u8]) -> bool {
+/// Whether what follows a backslash makes it look like the escape of a byte.
+pub fn looks_escaped(follows: &[u8]) -> bool {
     matches!(follows, [b'#', a, b, c, ..] if [a, b, c].iter().all(|d| d.is_ascii_digit()))
 }
 

@@ -31,6 +31,11 @@ pub fn final_line(exit: ExitCode, role: &str) -> String {
     format!("rsync {kind}: {text} (code {code}) at livemirror [{role}={VERSION}]")
 }
 
+/// The last line of a run that ends with the status of a remote shell, which is no code of ours.
+pub fn unexplained(status: i32, role: &str) -> String {
+    format!("rsync error: unexplained error (code {status}) at livemirror [{role}={VERSION}]")
+}
+
 /// How something known by name only is refused, without a newline; goes with exit code 4.
 pub fn unsupported(what: &str, server: bool) -> String {
     let place = if server { "on remote machine: " } else { "" };

@@ -14,7 +14,10 @@ use crate::fatal::{Fatal, errno_text};
 use crate::options::Options;
 
 /// Splits a remote-shell command at spaces; quotes keep spaces, a doubled quote inside is one.
-pub fn split_words(command: &[u8]) -> Vec<Vec<u8>> {
+///
+/// # Errors
+/// A quote that nothing closes.
+pub fn split_words(command: &[u8]) -> Result<Vec<Vec<u8>>, Fatal> {
     let mut words = Vec::new();
     let mut word: Option<Vec<u8>> = None;
     let mut quote: Option<u8> = None;
@@ -37,8 +40,12 @@ pub fn split_words(command: &[u8]) -> Vec<Vec<u8>> {
             (_, b) => word.get_or_insert_default().push(b),
         }
     }
+    if let Some(quote) = quote {
+        let text = format!("Missing trailing-{} in remote-shell command.", char::from(quote));
+        return Err(Fatal::bare(ExitCode::Syntax, text));
+    }
     words.extend(word);
-    words
+    Ok(words)
 }
 
 /// The words of the remote shell with those of the server (from `--server` on).
@@ -47,10 +54,10 @@ pub fn command(
     user: Option<&[u8]>,
     host: &[u8],
     server_words: &[Vec<u8>],
-) -> Vec<Vec<u8>> {
+) -> Result<Vec<Vec<u8>>, Fatal> {
     let env = std::env::var_os("RSYNC_RSH").map(OsStringExt::into_vec);
-    let rsh = opts.rsh.clone().or(env).filter(|r| !r.is_empty()).unwrap_or_else(|| b"ssh".to_vec());
-    let mut words = split_words(&rsh);
+    let rsh = opts.rsh.clone().or(env).unwrap_or_else(|| b"ssh".to_vec());
+    let mut words = split_words(&rsh)?;
     if let Some(user) = user {
         words.extend([b"-l".to_vec(), user.to_vec()]);
     }
@@ -63,7 +70,7 @@ pub fn command(
     words.push(host.to_vec());
     words.push(opts.rsync_path.clone().unwrap_or_else(|| b"rsync".to_vec()));
     words.extend_from_slice(server_words);
-    words
+    Ok(words)
 }
 
 /// Words as `-vv` shows them after `heading`: those with anything unusual in quotes.
