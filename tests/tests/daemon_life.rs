@@ -82,6 +82,15 @@ impl Place {
         peer::Server::words(&programs.words(side), self.port, &self.dir.join("conf"))
     }
 
+    /// The words of `livemirror serve` with this place's configuration.
+    fn serve_words(&self, programs: &Programs) -> Vec<String> {
+        let mut words =
+            vec![programs.livemirror().to_str().unwrap().to_owned(), "serve".to_owned()];
+        words.push(self.dir.join("conf").to_str().unwrap().to_owned());
+        words.extend([format!("--port={}", self.port), "--address=127.0.0.1".to_owned()]);
+        words
+    }
+
     /// A client that takes a second or two for the large file.
     fn slow_client(&self, programs: &Programs) -> Child {
         let mut command = Command::new(&programs.words(Side::Theirs)[0]);
@@ -197,23 +206,15 @@ fn a_connection_on_standard_input_is_served_alone() {
 fn serve_reads_its_configuration_anew_and_tells_a_manager() {
     let Some(programs) = Programs::find() else { return };
     let place = Place::new("serve", Side::Ours);
-    let manager = UnixDatagram::bind(place.dir.join("manager")).unwrap();
-    manager.set_read_timeout(Some(LIMIT)).unwrap();
+    let socket = UnixDatagram::bind(place.dir.join("manager")).unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
     let told = || {
         let mut text = [0; 200];
-        let len = manager.recv(&mut text).unwrap();
+        let len = socket.recv(&mut text).unwrap();
         String::from_utf8_lossy(&text[..len]).into_owned()
     };
-    let text = |path: PathBuf| path.into_os_string().into_string().unwrap();
-    let words = [
-        "env".to_owned(),
-        format!("NOTIFY_SOCKET={}", text(place.dir.join("manager"))),
-        text(programs.livemirror().to_path_buf()),
-        "serve".to_owned(),
-        text(place.dir.join("conf")),
-        format!("--port={}", place.port),
-        "--address=127.0.0.1".to_owned(),
-    ];
+    let manager = format!("NOTIFY_SOCKET={}", place.dir.join("manager").display());
+    let words = [vec!["env".to_owned(), manager], place.serve_words(programs)].concat();
     let mut listener = place.listen(&words);
     assert_eq!(told(), format!("READY=1\nMAINPID={}", listener.0.id()));
     place.configure("comment = changed\nno such = thing\n");
@@ -232,4 +233,68 @@ fn serve_reads_its_configuration_anew_and_tells_a_manager() {
     listener.signal(Signal::TERM);
     assert_eq!(told(), "STOPPING=1");
     assert_eq!(listener.end(), Some(0));
+}
+
+#[test]
+fn serve_lets_the_last_connection_finish() {
+    let Some(programs) = Programs::find() else { return };
+    for again in [false, true] {
+        let place = Place::new("drain", Side::Ours);
+        let mut listener = place.listen(&place.serve_words(programs));
+        let mut client = place.slow_client(programs);
+        place.logs("building file list");
+        listener.signal(Signal::TERM);
+        place.logs("ending when the last of 1 connections has");
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, place.port)).is_err());
+        assert!(listener.0.try_wait().unwrap().is_none(), "it did not wait");
+        if again {
+            listener.signal(Signal::TERM);
+            assert_eq!(listener.end(), Some(0));
+            assert!(client.try_wait().unwrap().is_none(), "the transfer was over too early");
+            assert_eq!(client.wait().unwrap().code(), Some(0));
+        } else {
+            assert_eq!(client.wait().unwrap().code(), Some(0));
+            assert_eq!(listener.end(), Some(0));
+        }
+        assert!(!place.dir.join("pid").exists());
+        assert_eq!(fs::read(place.dir.join("got")).unwrap().len(), 1 << 20);
+    }
+}
+
+#[test]
+fn a_manager_of_services_may_listen_for_the_daemon() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("handed", Side::Ours);
+    let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let start = |count: usize, fd: OwnedFd| {
+        let script = format!(
+            "exec 3<&0 </dev/null; LISTEN_PID=$$ LISTEN_FDS={count} LISTEN_FDNAMES=x exec \"$@\""
+        );
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, "sh"]).args(place.serve_words(programs));
+        command.stdin(fd).stdout(Stdio::null()).stderr(Stdio::piped());
+        Listener(command.spawn().unwrap())
+    };
+    // A client may come before the daemon does.
+    let mut list = Command::new(&programs.words(Side::Theirs)[0]);
+    list.arg(format!("rsync://127.0.0.1:{port}/"));
+    let early = list.stdout(Stdio::piped()).spawn().unwrap();
+    let mut listener = start(1, OwnedFd::from(socket));
+    assert_eq!(early.wait_with_output().unwrap().stdout, b"m              \t\n");
+    place.logs(&format!("starting, listening on port {port}"));
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, place.port)).is_err());
+    listener.signal(Signal::TERM);
+    assert_eq!(listener.end(), Some(0));
+    // What is no listening socket ends the start with its reason.
+    for (count, fd) in [
+        (1, fs::File::open("/dev/null").unwrap().into()),
+        (2, OwnedFd::from(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())),
+    ] {
+        let mut wrong = start(count, fd);
+        assert_eq!(wrong.end(), Some(10));
+        let mut said = String::new();
+        wrong.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(said.contains(" of the manager of services"), "{said}");
+    }
 }

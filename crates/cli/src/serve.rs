@@ -38,9 +38,11 @@ rsyncs:// or rsync-ssl; with --tls-client-ca FILE they need a certificate from t
 
 The receiving daemon: an rsync daemon for clients of any age. CONFIG is an rsyncd.conf; with
 --module no file is needed, and the modules may be written to. It stays in the foreground unless
---detach is given. HUP reads the configuration anew (each connection does so too), TERM ends the
-listener and lets connections finish; a manager of services is told when it is ready. --check reads
-the configuration, says what is wrong or risky, and ends.
+--detach is given. HUP reads the configuration anew (each connection does so too). TERM lets nobody
+else in and ends when the last connection has, a second TERM at once. A manager of services is told
+when it is ready, and may listen itself (systemd: ListenStream=873 with Accept=no, or Accept=yes and
+StandardInput=socket for `rsync --daemon`). --check reads the configuration, says what is wrong or
+risky, and ends.
 
 --status asks the daemons of this user that `livemirror serve` started, or the one of --port: who is
 connected, to which module, as whom, in which direction, since when and how fast; how many connections
@@ -256,6 +258,7 @@ fn listen_until_signal(service: &Service, args: &ListenArgs, stay: bool, own: Op
         stop: readable.as_fd(),
         begun: &|port, tally| desk.open(own.as_ref()?.socket.as_deref(), port, tally),
         signal: &|| match last.load(Ordering::Acquire) {
+            SIGTERM if own.is_some() => Asked::Drain,
             SIGTERM => Asked::End(ExitCode::Ok),
             SIGHUP if own.is_some() => Asked::Reload,
             _ => Asked::End(ExitCode::Signal),

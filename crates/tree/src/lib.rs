@@ -5,7 +5,8 @@
 //! protocol: it reports `io::Error` values and plain facts, and the roles make words of them.
 //!
 //! Invariants: no call below a root takes more than one checked name and a handle; no symlink is
-//! followed at the last name; every handle is closed on exec; nothing is kept in statics.
+//! followed at the last name; every handle is closed on exec; nothing is kept in statics but
+//! whether inherited sockets have an owner.
 
 pub mod acl;
 pub mod attrs;
@@ -13,6 +14,7 @@ pub mod cache;
 pub mod confine;
 pub mod dir;
 mod fake;
+pub mod inherited;
 pub mod jail;
 pub mod lock;
 pub mod meta;

@@ -4,8 +4,8 @@
 //! is read, so that what is wrong is told before anything starts; sockets are bound; the process
 //! id file is tried; the program detaches; the file is written; then each connection is given as
 //! standard input to a new process of this program, which reads the configuration anew; its
-//! standard output is a page in which it tells how things stand. Whatever prevents the start is known, and told, before the program detaches. Children
-//! are not ended with the listener.
+//! standard output is a page in which it tells how things stand. Whatever prevents the start is known,
+//! and told, before the program detaches. Children are not ended with the listener.
 
 use std::ffi::OsString;
 use std::io;
@@ -76,6 +76,8 @@ pub struct ListenerContext<'a> {
 pub enum Asked {
     /// To end, with this code. Connections are processes of their own and go on.
     End(ExitCode),
+    /// To let nobody else in and to end when the last connection has; asked again, to end at once.
+    Drain,
     /// To look at the configuration anew. Each connection does so anyway; here it is told what is
     /// wrong with it while nobody waits for an answer.
     Reload,
@@ -201,13 +203,21 @@ struct Bound {
 }
 
 /// Binds every address there is; some may fail, not all. A family that the system does not have is
-/// told only with `--verbose`.
+/// told only with `--verbose`. Sockets that a manager of services hands over stand for all of them.
 fn bind_all(
     service: &Service,
     args: &ListenArgs,
     globals: &Globals,
     wanted: u16,
 ) -> Result<Bound, Vec<String>> {
+    let options = service.socket_options.as_ref().unwrap_or(&globals.socket_options);
+    let handed = manager::sockets().map_err(|line| vec![line])?;
+    if let Some(first) = handed.first() {
+        let port = first.local_addr().map_or(wanted, |address| address.port());
+        let apply = |socket: &TcpListener| sockopts::apply(&SockRef::from(socket), options);
+        let remarks = handed.iter().flat_map(apply).collect();
+        return Ok(Bound { sockets: handed, port, remarks });
+    }
     let name = args.address.as_ref().unwrap_or(&globals.address);
     let name = String::from_utf8_lossy(name);
     let mut addresses: Vec<IpAddr> = match name.as_ref() {
@@ -224,7 +234,6 @@ fn bind_all(
     });
     addresses.sort();
     addresses.dedup();
-    let options = service.socket_options.as_ref().unwrap_or(&globals.socket_options);
     let mut bound = Bound { sockets: Vec::new(), port: wanted, remarks: Vec::new() };
     let mut failures = Vec::new();
     for address in addresses {
@@ -272,8 +281,14 @@ fn bind(
 }
 
 impl Listener {
-    fn run(self, service: &Service, respawn: &Respawn, around: &ListenerContext<'_>) -> ExitCode {
+    fn run(
+        mut self,
+        service: &Service,
+        respawn: &Respawn,
+        around: &ListenerContext<'_>,
+    ) -> ExitCode {
         let mut children: Vec<Child> = Vec::new();
+        let mut draining = false;
         loop {
             children.retain_mut(|child| {
                 let there = matches!(child.try_wait(), Ok(None));
@@ -282,16 +297,26 @@ impl Listener {
                 }
                 there
             });
+            if draining && children.is_empty() {
+                self.pid_file.into_iter().for_each(PidFile::remove);
+                return ExitCode::Ok;
+            }
             match self.wait(around.stop, !children.is_empty()) {
                 Ok(Woken::Stop) => {
                     // One byte more or less decides only how often the same is asked.
                     let _ = rustix::io::read(around.stop, &mut [0; 64]);
                     match (around.signal)() {
                         Asked::Reload => self.reload(service),
-                        Asked::End(exit) => {
-                            manager::tell("STOPPING=1");
+                        Asked::Drain if !draining => {
+                            draining = true;
+                            self.drain(service, children.len());
+                        }
+                        asked => {
+                            if !draining {
+                                manager::tell("STOPPING=1");
+                            }
                             self.pid_file.into_iter().for_each(PidFile::remove);
-                            return exit;
+                            return if let Asked::End(exit) = asked { exit } else { ExitCode::Ok };
                         }
                     }
                 }
@@ -324,6 +349,16 @@ impl Listener {
                     return ExitCode::SocketIo;
                 }
             }
+        }
+    }
+
+    /// Lets nobody else in.
+    fn drain(&mut self, service: &Service, connections: usize) {
+        manager::tell("STOPPING=1");
+        self.sockets.clear();
+        if connections > 0 {
+            let log = open_log(service, &self.globals.defaults);
+            log.info(format!("ending when the last of {connections} connections has"));
         }
     }
 
@@ -373,10 +408,13 @@ impl Listener {
         stream.set_nonblocking(false)?;
         let page = Page::new()?;
         let input: OwnedFd = stream.into();
-        let child = Command::new(&respawn.program)
+        let mut command = Command::new(&respawn.program);
+        manager::variables().for_each(|name| {
+            command.env_remove(name);
+        });
+        let child = command
             .args(&respawn.args)
             .args(service.to_words())
-            .env_remove(manager::SOCKET)
             .stdin(Stdio::from(input))
             .stdout(Stdio::from(page.share()?))
             .stderr(if stay { Stdio::inherit() } else { Stdio::null() })
