@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use rsync::daemon::config;
-use rsync::daemon::params::{self, ParamSupport};
 use rsync::options::table;
 
 fn text(name: &str) -> String {
@@ -37,15 +36,6 @@ fn refused_md_names_every_refused_option_and_no_other() {
         .collect();
     assert!(refused.len() < table::rows(false).count() / 2, "the table was read");
     assert_eq!(written, refused);
-}
-
-#[test]
-fn refused_md_names_every_refused_parameter_and_no_other() {
-    let document = text("docs/refused.md");
-    let written = named(section(&document, "## Parameters of"));
-    let absent = params::ROWS.iter().filter(|row| row.support == ParamSupport::Absent);
-    let absent: BTreeSet<String> = absent.map(|row| row.name.to_string()).collect();
-    assert_eq!(written, absent);
 }
 
 #[test]

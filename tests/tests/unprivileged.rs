@@ -84,7 +84,9 @@ fn play(programs: &Programs, side: Side, case: &[&str]) -> (Option<i32>, Vec<Str
     if am_root() {
         std::os::unix::fs::chown(&place.0, Some(65_534), Some(65_534)).unwrap();
     }
-    let setup = script(&format!("umask 022; mkdir s d; {setup}"));
+    // How fast the two were filled must not decide whether their times differ.
+    let times = "touch -d 2001-01-01 s; touch -d 2002-02-02 d";
+    let setup = script(&format!("umask 022; mkdir s d; {setup}; {times}"));
     assert!(as_user(&place.0, &setup).status().unwrap().success(), "{name}");
     if !by_root.is_empty() {
         let set = Command::new("sh").args(["-ec", by_root]).current_dir(&place.0).status();

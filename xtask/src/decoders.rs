@@ -476,7 +476,7 @@ pub fn daemon_config(data: &[u8]) {
         let _ = module.chroot_parts();
         let _ = access::check(&module.hosts_allow, &module.hosts_deny, &peer, None);
         let _ = secrets::rule_for(&module.auth_users, b"user", &Vec::new);
-        let _ = refuse::RefuseSet::compile(&module.refuse_options, &rows).refuses("delete");
+        let _ = refuse::RefuseSet::compile(&module.refuse_options, &rows, false).refuses("delete");
     }
     let facts = advice::LintFacts {
         directory: &|_| Err(io::ErrorKind::NotFound.into()),

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
+use rsync::charset::Charset;
 use rsync::console::Console;
 use rsync::control::Control;
 use rsync::options::parse::{Action, Parsed, Parsing, UsageError, parse};
@@ -82,7 +83,14 @@ fn serve(args: &[Vec<u8>], parsed: Parsed) -> Result<i32, UsageError> {
     let mut parsed = parsed;
     if parsed.options.secluded_args {
         let mut all = args.to_vec();
-        all.extend(read_secluded()?);
+        let charset = Charset::open(parsed.options.charsets.own.as_deref());
+        let charset = charset.map_err(|fatal| UsageError {
+            text: [fatal.text.as_slice(), b"\n"].concat(),
+            exit: fatal.exit,
+            role: "server",
+        })?;
+        let words = read_secluded()?.into_iter();
+        all.extend(words.map(|word| charset.as_ref().map_or(word.clone(), |c| c.hear(&word))));
         parsed = parse(&all, &env, Parsing::Server)?;
     }
     let mut paths = parsed.words;

@@ -213,7 +213,8 @@ fn appends(o: &Options, on: bool, bit: u32) -> Append {
 
 fn bits_of(opts: &Options) -> i32 {
     let set = BITS.iter().filter(|(_, _, get, _)| get(opts));
-    set.map(|(bit, ..)| 1_u32 << bit).sum::<u32>().cast_signed()
+    let converts = u32::from(opts.charsets.own.is_some()) << ICONV_BIT;
+    (set.map(|(bit, ..)| 1_u32 << bit).sum::<u32>() | converts).cast_signed()
 }
 
 /// Makes the options those that the batch was written with; the lines that say so.
@@ -277,8 +278,10 @@ impl Client {
         if opts.info.misc > 0 {
             told.iter().for_each(|line| self.reporter.info(line.as_bytes()));
         }
-        if bits & 1 << ICONV_BIT != 0 {
-            let text = "Please specify the --iconv option to use this batch file.";
+        let (wants, has) = (bits & 1 << ICONV_BIT != 0, opts.charsets.own.is_some());
+        if wants != has && protocol.has_compat_flags() {
+            let what = if wants { "Please" } else { "Do not" };
+            let text = format!("{what} specify the --iconv option to use this batch file.");
             return Err(Fatal::bare(ExitCode::Syntax, text));
         }
         if compat.contains(CompatFlags::INC_RECURSE) && !may {
@@ -287,7 +290,7 @@ impl Client {
         }
         self.opts = Arc::new(opts);
         self.protocol = protocol;
-        Ok(setup::of_batch(&self.opts, protocol, compat, seed))
+        setup::of_batch(&self.opts, protocol, compat, seed)
     }
 }
 

@@ -13,6 +13,7 @@ use wire::message::{Message, MessagePolicy};
 use wire::version::Protocol;
 
 use crate::batch::Writing;
+use crate::charset::Charset;
 use crate::console::{Console, ErrorSide};
 use crate::control::Control;
 use crate::counters::Counters;
@@ -26,6 +27,7 @@ use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::location::{Location, cwd, local_paths};
 use crate::merge_files::implied_rules;
 use crate::options::Options;
+use crate::options::server_args;
 use crate::problem::Outcome;
 use crate::remove_source::Successes;
 use crate::report::messages::{Reporter, Role};
@@ -138,7 +140,7 @@ impl Client {
         crate::copy_as::take_on(&self.opts)?;
         self.send_filters(&filters, true, &agreed, &mut open)?;
         open.writer.flush()?;
-        let names = names.read(&mut open.reader, agreed.protocol)?;
+        let names = names.read(&mut open.reader, &agreed, &self.opts)?;
         let args = local_paths(sources);
         let start = SourceStart::Operator { cwd: cwd() };
         self.send(open, agreed, filters, &start, &args, names, false)
@@ -218,7 +220,9 @@ impl Client {
                 return Ok(());
             }
             match &message {
-                Message::Deleted { name, dir } => printer.deleted(&reporter, name, *dir, 0),
+                Message::Deleted { name, dir } => {
+                    printer.deleted(&reporter, &reporter.arrived(name), *dir, 0);
+                }
                 other => {
                     reporter.take_message(other);
                 }
@@ -254,10 +258,7 @@ impl Client {
         crate::copy_as::take_on(&self.opts)?;
         self.send_filters(&filters, false, &agreed, &mut open)?;
         if let Some(names) = &forward {
-            match agreed.protocol.raw_files_from() {
-                true => open.writer.raw(names),
-                false => open.writer.data.extend_from_slice(names),
-            }
+            files_from::put(names, &agreed, &self.opts, &mut open.writer);
         }
         open.writer.flush()?;
         self.role = Role::Generator;
@@ -391,7 +392,7 @@ impl Client {
         let protocol = setup::versions(&self.opts, &mut open.reader, &mut open.writer)?;
         self.opts = crate::old_peer::settle(&self.opts, protocol, true)?;
         let agreed = self.agree(&mut open, protocol, true)?;
-        let names = names.read(&mut open.reader, agreed.protocol)?;
+        let names = names.read(&mut open.reader, &agreed, &self.opts)?;
         let start = SourceStart::Operator { cwd: cwd() };
         self.send(open, agreed, filters, &start, &local_paths(sources), names, true)
     }
@@ -412,17 +413,19 @@ impl Client {
         paths: &[&Location],
         sending: bool,
     ) -> Result<Option<(Open, Protocol)>, Fatal> {
-        let words = crate::options::server_args::server_args(&self.opts, sending);
+        let words = server_args::server_args(&self.opts, sending);
+        let charset = Charset::open(self.opts.charsets.own.as_deref())?;
+        let charset = charset.as_deref();
         match remote {
             Location::Shell { user, host, .. } => {
-                let mut argv = crate::options::server_args::escape_words(&words, &self.opts);
+                let mut argv = server_args::escape_words(&words, &self.opts);
                 argv.push(b".".to_vec());
-                argv.extend(crate::options::server_args::shell_paths(paths, &self.opts, sending));
+                argv.extend(server_args::shell_paths(paths, &self.opts, sending));
                 let (argv, secluded) =
-                    crate::options::server_args::seclude(&self.opts, &words, argv, paths);
+                    server_args::seclude(&self.opts, &words, argv, paths, charset);
                 let command = remote_shell::command(&self.opts, user.as_deref(), host, &argv)?;
                 self.show_words("opening connection using:", &command);
-                self.show_secluded(&secluded);
+                self.show_words("protected args:", &remote_shell::words_between(&secluded));
                 let streams = remote_shell::start(&command)?;
                 let mut open = self.wrap(streams);
                 open.writer.data.extend_from_slice(&secluded);
@@ -435,7 +438,7 @@ impl Client {
                     }
                 }
             }
-            Location::Daemon { .. } => self.connect_daemon(remote, paths, words),
+            Location::Daemon { .. } => self.connect_daemon(remote, paths, words, charset),
             Location::Local(_) => {
                 Err(Fatal::new(ExitCode::Syntax, "local path where a remote was expected"))
             }
@@ -447,6 +450,7 @@ impl Client {
         remote: &Location,
         paths: &[&Location],
         words: Vec<Vec<u8>>,
+        charset: Option<&Charset>,
     ) -> Result<Option<(Open, Protocol)>, Fatal> {
         let Location::Daemon { user, host, port, module_path, via_shell, tls } = remote else {
             return Err(Fatal::silent(ExitCode::Syntax));
@@ -484,9 +488,9 @@ impl Client {
             &self.reporter,
         )?;
         let Welcome::Session(protocol) = welcome else { return Ok(None) };
-        let args = crate::options::server_args::daemon_words(&self.opts, words, paths, &module);
+        let args = server_args::daemon_words(&self.opts, words, paths, &module, charset);
         self.show_words("sending daemon args:", &args.outer);
-        self.show_secluded(&args.secluded);
+        self.show_words("protected args:", &remote_shell::words_between(&args.secluded));
         daemon_login::send_args(&args.outer, protocol, &mut open.writer)?;
         open.writer.data.extend_from_slice(&args.secluded);
         open.writer.flush()?;
@@ -495,17 +499,8 @@ impl Client {
 
     /// With `-vv`: the words that the other side is started with.
     fn show_words(&self, heading: &str, words: &[Vec<u8>]) {
-        if self.opts.verbose > 1 {
+        if self.opts.verbose > 1 && !words.is_empty() {
             self.reporter.say(&remote_shell::shown(heading, words));
-        }
-    }
-
-    /// The same for words that are sent out of a shell's sight: a program's name, then NULs between.
-    fn show_secluded(&self, secluded: &[u8]) {
-        let words = secluded.split(|&b| b == 0).skip(1).filter(|word| !word.is_empty());
-        let words: Vec<Vec<u8>> = words.map(<[u8]>::to_vec).collect();
-        if !words.is_empty() {
-            self.show_words("protected args:", &words);
         }
     }
 
@@ -543,6 +538,7 @@ impl Client {
             &mut open.reader,
             &mut open.writer,
         )?;
+        self.reporter.set_charset(agreed.charset.as_ref());
         let policy = if sending {
             MessagePolicy::from_receiving_server()
         } else {

@@ -25,6 +25,8 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
     let log = session.log.clone();
     let (mut opts, paths, refusal) = understand(&session);
     apply_module(&mut opts, &session);
+    // The module's own charset counts, whatever the client says it is.
+    let converts = std::mem::take(&mut opts.charsets).own.is_some();
     let own = refusal.is_none().then(|| session.refusal.clone()).flatten();
     let (outgoing, incoming) = match opts.sender {
         true => (chmod_rules(&session, &session.module.outgoing_chmod, "outgoing chmod"), None),
@@ -60,6 +62,7 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
         timeout_s: session.module.timeout_s,
         log: Box::new(move |line| line_log.line(line)),
         transfer_log: transfer_log(&session),
+        charset: session.charset.clone().filter(|_| converts),
         refusal,
         denied,
     };

@@ -473,7 +473,8 @@ impl Generator {
             self.printer.deleted_untold(&self.recv.reporter, &rel, dir, mode);
         } else if self.recv.server {
             self.printer.log_deleted(&self.recv.reporter, &rel, dir, mode);
-            self.writer.message(&Message::Deleted { name: rel, dir });
+            let name = self.recv.reporter.travelling(&rel);
+            self.writer.message(&Message::Deleted { name, dir });
         } else {
             self.printer.deleted(&self.recv.reporter, &rel, dir, mode);
         }

@@ -4,11 +4,12 @@ use std::io::Read;
 
 use wire::codec::ByteSource;
 use wire::exit::ExitCode;
-use wire::version::Protocol;
 
+use crate::charset::Charset;
 use crate::fatal::{Fatal, errno_words};
-use crate::link::LinkReader;
+use crate::link::{LinkReader, LinkWriter};
 use crate::options::{FilesFrom, Options};
+use crate::setup::Agreed;
 
 /// Where a sender gets its names.
 pub enum NameSource {
@@ -26,19 +27,40 @@ impl NameSource {
     pub fn read(
         self,
         reader: &mut LinkReader,
-        protocol: Protocol,
+        agreed: &Agreed,
+        opts: &Options,
     ) -> Result<Option<Vec<Vec<u8>>>, Fatal> {
-        match self {
-            NameSource::None => Ok(None),
-            NameSource::Names(names) => Ok(Some(names)),
-            NameSource::Connection if protocol.raw_files_from() => {
+        let mut names = match self {
+            NameSource::None => return Ok(None),
+            NameSource::Names(names) => return Ok(Some(names)),
+            NameSource::Connection if agreed.protocol.raw_files_from() => {
                 let framed = reader.set_muxed(false);
                 let names = receive(reader);
                 reader.set_muxed(framed);
-                names.map(Some)
+                names?
             }
-            NameSource::Connection => receive(reader).map(Some),
+            NameSource::Connection => receive(reader)?,
+        };
+        if let Some(charset) = of_words(agreed, opts) {
+            names.iter_mut().for_each(|name| *name = charset.hear(name));
         }
+        Ok(Some(names))
+    }
+}
+
+/// How the names of a list are converted: as the words of the command line are, where no shell sees
+/// those.
+fn of_words<'a>(agreed: &'a Agreed, opts: &Options) -> Option<&'a Charset> {
+    agreed.charset.as_deref().filter(|_| opts.secluded_args)
+}
+
+/// Writes names with a NUL behind each; below protocol 31 they go outside the frames.
+pub fn put(names: &[u8], agreed: &Agreed, opts: &Options, writer: &mut LinkWriter) {
+    let converted = of_words(agreed, opts).map(|charset| charset.say(names));
+    let names = converted.as_deref().unwrap_or(names);
+    match agreed.protocol.raw_files_from() {
+        true => writer.raw(names),
+        false => writer.data.extend_from_slice(names),
     }
 }
 
@@ -96,12 +118,12 @@ pub fn for_server(
 }
 
 /// Sends the list that a pushing client wants from this side: names NUL-terminated, an empty one at
-/// the end; `raw`: outside the frames. Comment lines are names here.
+/// the end; below protocol 31 outside the frames. Comment lines are names here.
 pub fn serve(
     opts: &Options,
     open: impl FnOnce(&[u8]) -> std::io::Result<std::fs::File>,
-    raw: bool,
-    writer: &mut crate::link::LinkWriter,
+    agreed: &Agreed,
+    writer: &mut LinkWriter,
 ) -> Result<(), Fatal> {
     let Some(FilesFrom::Local(path)) = &opts.files_from else { return Ok(()) };
     let text = read_for_client(path, open)?;
@@ -111,10 +133,7 @@ pub fn serve(
         names.push(0);
     }
     names.push(0);
-    match raw {
-        true => writer.raw(&names),
-        false => writer.data.extend_from_slice(&names),
-    }
+    put(&names, agreed, opts, writer);
     writer.flush()
 }
 

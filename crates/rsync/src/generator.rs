@@ -382,7 +382,7 @@ impl Generator {
                 continue;
             }
             let entry = segment.list.get(pos);
-            let index = segment.start().saturating_add(i32::try_from(pos).unwrap_or(i32::MAX));
+            let index = segment.list.index(pos);
             if inc && entry.is_dir() {
                 if entry.base_name() != b"." || entry.dir_name() != b"" {
                     self.make_early(&entry);
@@ -392,7 +392,9 @@ impl Generator {
             self.member_reached(&entry);
             self.entry(segment, pos, &entry, index)?;
             self.member_passed(&entry)?;
-            self.recv.decided(index.saturating_add(1));
+            if self.recv.agreed.charset.is_none() {
+                self.recv.decided(index.saturating_add(1));
+            }
             // A whole list begins to be answered at once, and goes on being answered steadily.
             let due = !inc && pos.is_multiple_of(FLUSH_STEP);
             if due || self.writer.is_full() {

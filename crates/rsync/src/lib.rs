@@ -14,6 +14,7 @@ pub mod backup;
 pub mod basis;
 pub mod batch;
 mod batch_script;
+pub mod charset;
 pub mod chmod;
 pub mod client;
 pub mod console;

@@ -155,15 +155,19 @@ impl Lists {
         let mut dir = None;
         if self.inc {
             self.dirs.add_list(&list);
-            for at in 0..list.len() {
+            let first = self.waiting.len();
+            let mut top = None;
+            for at in list.positions().filter(|&at| list.get(at).is_dir()) {
                 let entry = list.get(at);
-                if entry.is_dir() {
-                    self.waiting.push(Some(Box::new(entry.to_entry())));
+                if top.is_none() && entry.base_name() == b"." {
+                    top = i32::try_from(self.waiting.len() - first).ok();
                 }
+                let named = !list.is_dropped(at);
+                self.waiting.push(named.then(|| Box::new(entry.to_entry())));
             }
             dir = match number {
-                -1 if !list.is_empty() && list.get(0).base_name() == b"." => self.take_dir(0),
-                -1 => None,
+                // The top directory comes before all others, where it is there.
+                -1 => top.and_then(|number| self.take_dir(number)),
                 n => self.take_dir(n),
             };
         }
@@ -184,9 +188,7 @@ impl Lists {
                 if segment.dir.is_some() {
                     return Ok((segment.clone(), Place::Dir));
                 }
-            } else if let Ok(pos) = usize::try_from(i64::from(ndx) - i64::from(segment.start()))
-                && pos < segment.list.len()
-            {
+            } else if let Some(pos) = segment.list.position(ndx) {
                 if !segment.list.is_active(pos) {
                     return Err(Error::misbehaved(
                         ExitCode::Protocol,

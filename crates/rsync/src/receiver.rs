@@ -30,6 +30,7 @@ use wire::exchange::request::{BASIS_FUZZY, ItemHead};
 use wire::exit::ExitCode;
 use wire::filter::Side;
 use wire::flist::decode::Decoder;
+use wire::flist::entry::Entry;
 use wire::flist::list::{EntryView, FileList};
 use wire::flist::order::Order;
 use wire::flist::xattrs::{self, Xattrs};
@@ -937,30 +938,22 @@ pub fn read_segment(
     decoder.begin_segment(start);
     let taken = reader.taken;
     let order = Order::of(recv.agreed.protocol);
-    let mut list = FileList::new(start, (number >= 0).then_some(number)).in_order(order);
+    let mut list = FileList::new(start, (number >= 0).then_some(number))
+        .in_order(order)
+        .numbered_by_arrival(recv.agreed.charset.is_some());
     while let Some(mut entry) = decoder.next(reader)? {
-        if let Some(parent) = &parent_name {
-            crate::accept::check_parent(&entry, parent)?;
-        }
-        crate::accept::check_entry(recv, &mut entry)?;
-        if let Some(acls) = entry.acls.take() {
-            entry.acls = recv.acls.lock().ok().map(|mut store| store.add(acls));
-        }
-        if let Some(Xattrs::List(mut list)) = entry.xattrs.take_if(|x| matches!(x, Xattrs::List(_)))
-        {
-            if recv.opts.rights.fakes() {
-                list.iter_mut().for_each(|one| one.name = tree::xattr::faked_name(&one.name));
-            }
-            let store = recv.xattrs.lock().ok();
-            let number = store.map(|mut store| store.add(list, &|name| recv.counts_xattr(name)));
-            entry.xattrs = number.map(Xattrs::Number);
+        let named = take_names(recv, decoder, &mut entry, parent_name.as_deref())?;
+        store_lists(recv, &mut entry);
+        list.room()?;
+        if !named {
+            list.push_dropped(entry.mode);
+            continue;
         }
         recv.control.listed.fetch_add(1, Ordering::Relaxed);
         let _ = recv.listed.lock().map(|mut listed| listed.add(entry.mode));
         if entry.is_reg() || entry.is_link() {
             recv.listed_size.fetch_add(entry.len, Ordering::Relaxed);
         }
-        list.room()?;
         list.push(entry);
         if let Some(heading) = heading {
             heading.count(&recv.reporter, list.len());
@@ -987,6 +980,41 @@ pub fn read_segment(
     }
     let mut lists = recv.lists.lock().map_err(|_| Fatal::silent(ExitCode::Crashed))?;
     Ok(lists.add(list, number)?)
+}
+
+/// Converts and checks what an entry is called; `false` for one whose name has no form here.
+fn take_names(
+    recv: &Receiving,
+    decoder: &Decoder,
+    entry: &mut Entry,
+    parent: Option<&[u8]>,
+) -> Result<bool, Fatal> {
+    if let Some(charset) = &recv.agreed.charset {
+        if !crate::charset::incoming(charset, entry, recv) {
+            return Ok(false);
+        }
+        decoder.check(entry)?;
+    }
+    if let Some(parent) = parent {
+        crate::accept::check_parent(entry, parent)?;
+    }
+    crate::accept::check_entry(recv, entry)?;
+    Ok(true)
+}
+
+/// Keeps an entry's lists of rights and attributes, which later entries may name by number.
+fn store_lists(recv: &Receiving, entry: &mut Entry) {
+    if let Some(acls) = entry.acls.take() {
+        entry.acls = recv.acls.lock().ok().map(|mut store| store.add(acls));
+    }
+    if let Some(Xattrs::List(mut list)) = entry.xattrs.take_if(|x| matches!(x, Xattrs::List(_))) {
+        if recv.opts.rights.fakes() {
+            list.iter_mut().for_each(|one| one.name = tree::xattr::faked_name(&one.name));
+        }
+        let store = recv.xattrs.lock().ok();
+        let number = store.map(|mut store| store.add(list, &|name| recv.counts_xattr(name)));
+        entry.xattrs = number.map(Xattrs::Number);
+    }
 }
 
 /// Tells which entries do not count because others have their names. What comes while the roles are
@@ -1019,7 +1047,9 @@ pub fn on_message(recv: &Arc<Receiving>, printer: ItemPrinter) -> crate::link::O
                 recv.note(Note::Done { ndx: *index, ok: false });
             }
             Message::NoSend(_) => {}
-            Message::Deleted { name, dir } => printer.deleted(&recv.reporter, name, *dir, 0),
+            Message::Deleted { name, dir } => {
+                printer.deleted(&recv.reporter, &recv.reporter.arrived(name), *dir, 0);
+            }
             other => {
                 recv.reporter.take_message(other);
             }

@@ -240,12 +240,15 @@ impl Sender {
         first: bool,
     ) -> Result<FileList, Fatal> {
         let before = self.writer.data.len();
+        let mut texts = self.in_wire_charset(&mut entries).into_iter();
         let start = self.lists.next_start();
         let parent = (number >= 0).then_some(number);
         let mut list = FileList::new(start, parent).in_order(Order::of(self.agreed.protocol));
         self.encoder.begin_segment(start);
         for entry in &mut entries {
+            let own = texts.next().map(|texts| swap_texts(entry, texts));
             let xattrs = self.encoder.entry(&mut self.writer.data, entry)?;
+            own.map(|own| swap_texts(entry, own));
             entry.xattrs = xattrs.map(Xattrs::Number);
             self.counters.listed.add(entry.mode);
             if entry.is_reg() || entry.is_link() {
@@ -269,6 +272,17 @@ impl Sender {
         self.unless_stopped(before)?;
         list.finish(false);
         Ok(list)
+    }
+
+    /// The texts of entries as they travel, where that is not how they are. Such entries are sent in
+    /// the order of this side's names, so that their indices are this side's positions.
+    fn in_wire_charset(&self, entries: &mut Vec<Entry>) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let Some(charset) = &self.agreed.charset else { return Vec::new() };
+        let order = Order::of(self.agreed.protocol);
+        entries.sort_by(|a, b| order.compare(&a.name, a.is_dir(), &b.name, b.is_dir()));
+        let shown = |entry: &Entry| self.shown(entry.root, &entry.name);
+        let charset = (charset.as_ref(), self.agreed.converts_links);
+        crate::charset::outgoing(charset, entries, &self.reporter, &shown)
     }
 
     /// After a first list: either there are no directories, or a list of one entry needs one more
@@ -829,6 +843,15 @@ impl Sender {
             }
         }
     }
+}
+
+/// Gives an entry other texts, of its name and its link; what it had comes back.
+fn swap_texts(
+    entry: &mut Entry,
+    (name, link): (Vec<u8>, Option<Vec<u8>>),
+) -> (Vec<u8>, Option<Vec<u8>>) {
+    let link = link.and_then(|link| entry.link_target.replace(link));
+    (std::mem::replace(&mut entry.name, name), link)
 }
 
 fn bad_index(index: i32) -> Error {

@@ -10,6 +10,7 @@ use wire::filter::FilterList;
 use wire::message::{Message, MessagePolicy};
 use wire::version::Protocol;
 
+use crate::charset::Charset;
 use crate::chmod::ChmodRules;
 use crate::console::Console;
 use crate::control::Control;
@@ -56,6 +57,8 @@ pub struct DaemonPart {
     pub log: crate::report::messages::LogSink,
     /// Format and peer of the transfer log.
     pub transfer_log: Option<ItemLog>,
+    /// How names are converted, where they are.
+    pub charset: Option<Arc<Charset>>,
     /// A refusal of options, to be told once the client can read it: whole lines.
     pub refusal: Option<Vec<u8>>,
     /// Why the module cannot be read, or written.
@@ -167,7 +170,10 @@ impl Server {
         let role = if self.opts.sender { Role::Sender } else { Role::SoleReceiver };
         let settled = crate::old_peer::settle(&self.opts, protocol, false);
         self.opts = settled.map_err(|fatal| fatal.of(role))?;
-        let agreed = setup::server(&self.opts, protocol, &names, seed, &mut reader, &mut writer)?;
+        let (input, output) = (&mut reader, &mut writer);
+        let mut agreed = setup::server(&self.opts, protocol, &names, seed, input, output)?;
+        agreed.charset = daemon.as_ref().map_or(agreed.charset, |daemon| daemon.charset.clone());
+        self.reporter.set_charset(agreed.charset.as_ref());
         let policy = if self.opts.sender {
             MessagePolicy::from_receiving_client()
         } else {
@@ -286,7 +292,7 @@ impl Server {
                 return Err(self.tell(fatal, &agreed, &mut reader, &mut writer));
             }
         };
-        let names = names.read(&mut reader, agreed.protocol)?;
+        let names = names.read(&mut reader, &agreed, &self.opts)?;
         let mut scanner = Scanner::new(
             self.opts.clone(),
             self.reporter.clone(),
@@ -342,9 +348,8 @@ impl Server {
             None => self.source_start(),
             Some(d) => SourceStart::Module { root: d.root.clone(), confined: d.confined },
         };
-        let raw = agreed.protocol.raw_files_from();
         let list = |path: &[u8]| open_list(&place, path);
-        if let Err(fatal) = files_from::serve(&self.opts, list, raw, &mut writer) {
+        if let Err(fatal) = files_from::serve(&self.opts, list, &agreed, &mut writer) {
             let fatal = fatal.of(Role::Server);
             return Err(self.tell(fatal, &agreed, &mut reader, &mut writer));
         }
@@ -529,6 +534,7 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
     let inc = opts.may_recurse_in_segments(true);
     opts.capabilities = Some(wire::handshake::client_capabilities(inc).as_bytes()[1..].to_vec());
     opts.server = true;
+    opts.charsets = opts.charsets.turned();
     let opts = Arc::new(opts);
     let protocol = setup::versions(&opts, &mut reader, &mut writer)?;
     let names = NameLists::from_env();
@@ -546,6 +552,7 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
         StderrMode::Client => Outlet::Framed(writer.posts()),
         StderrMode::All => Outlet::Errors,
     });
+    reporter.set_charset(agreed.charset.as_ref());
     opts.batch.tell_ignored(&reporter);
     let received = receive(ReceivingSetup {
         role: RoleSetup {

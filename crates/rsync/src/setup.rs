@@ -17,6 +17,7 @@ use wire::sum::SumHead;
 use wire::token::TokenKind;
 use wire::version::Protocol;
 
+use crate::charset::Charset;
 use crate::control::Control;
 use crate::fatal::Fatal;
 use crate::items::ItemPrinter;
@@ -37,6 +38,10 @@ pub struct Agreed {
     pub list_sum: ChecksumKind,
     /// Codec of the token stream.
     pub tokens: TokenKind,
+    /// How names are converted, where they are.
+    pub charset: Option<Arc<Charset>>,
+    /// Texts of symbolic links are converted too, which both sides can do.
+    pub converts_links: bool,
 }
 
 impl Agreed {
@@ -168,7 +173,7 @@ pub fn client(
     };
     let (checksum, tokens) = agree_names(opts, names, &ask, reader, writer)?;
     let seed = get_i32(reader)?;
-    Ok(finish(opts, protocol, compat, checksum, tokens, seed))
+    finish(opts, protocol, compat, checksum, tokens, seed)
 }
 
 /// The server's side, after the versions are known. `seed` is used unless the client chose one.
@@ -198,11 +203,19 @@ pub fn server(
     let seed = if opts.checksum_seed != 0 { opts.checksum_seed } else { seed };
     put_i32(&mut writer.data, seed);
     writer.flush()?;
-    Ok(finish(opts, protocol, compat, checksum, tokens, seed))
+    finish(opts, protocol, compat, checksum, tokens, seed)
 }
 
 /// What the head of a batch file says, which stands for a server's answers.
-pub fn of_batch(opts: &Options, protocol: Protocol, compat: CompatFlags, seed: i32) -> Agreed {
+///
+/// # Errors
+/// The system does not know this side's charset.
+pub fn of_batch(
+    opts: &Options,
+    protocol: Protocol,
+    compat: CompatFlags,
+    seed: i32,
+) -> Result<Agreed, Fatal> {
     let checksum = chosen_sums(opts, protocol).map_or(ChecksumKind::Md5, |(transfer, _)| transfer);
     let tokens = match (opts.compress, opts.compress_choice) {
         (false, _) => TokenKind::Plain,
@@ -218,12 +231,17 @@ fn finish(
     checksum: ChecksumKind,
     tokens: TokenKind,
     seed: i32,
-) -> Agreed {
+) -> Result<Agreed, Fatal> {
     let by_name = compat.contains(CompatFlags::VARINT_FLIST) || opts.checksum_choice.is_some();
     let seed_first = by_name || compat.contains(CompatFlags::CHKSUM_SEED_FIX);
     let transfer_sum = SumContext { kind: checksum, seed, seed_first, protocol };
     let list_sum = chosen_sums(opts, protocol).map_or(checksum, |(_, list)| list);
-    Agreed { protocol, compat, transfer_sum, list_sum, tokens }
+    let converts_links = match &opts.capabilities {
+        Some(client) if opts.server => wire::handshake::converts_links(client),
+        _ => compat.contains(CompatFlags::SYMLINK_ICONV),
+    };
+    let charset = Charset::open(opts.charsets.own.as_deref())?;
+    Ok(Agreed { protocol, compat, transfer_sum, list_sum, tokens, charset, converts_links })
 }
 
 /// How names are agreed on.

@@ -118,7 +118,7 @@ fn our_argv(words: &[Vec<u8>], env: &[(&str, &str)]) -> Vec<Vec<u8>> {
     let mut argv = server_args::escape_words(&args, &options);
     argv.push(b".".to_vec());
     argv.extend(server_args::shell_paths(&paths, &options, sending));
-    let (argv, _) = server_args::seclude(&options, &args, argv, &paths);
+    let (argv, _) = server_args::seclude(&options, &args, argv, &paths, None);
     let user = user.as_ref().map(|user| vec![b"-l".to_vec(), user.clone()]);
     let path = options.rsync_path.clone().unwrap_or_else(|| b"rsync".to_vec());
     [user.unwrap_or_default(), vec![host.clone(), path], argv].concat()
@@ -384,7 +384,7 @@ fn secluded_words_are_the_same() {
         let args = server_args::server_args(&options, sending);
         let paths: Vec<&Location> =
             if sending { plan.dest.iter().collect() } else { plan.sources.iter().collect() };
-        let (_, ours) = server_args::seclude(&options, &args, Vec::new(), &paths);
+        let (_, ours) = server_args::seclude(&options, &args, Vec::new(), &paths, None);
         let theirs = theirs.get(..ours.len().min(theirs.len())).unwrap_or_default();
         let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_os_string().into_vec();
         let shown = |bytes: &[u8]| String::from_utf8_lossy(&text(bytes)).replace('\0', "|");

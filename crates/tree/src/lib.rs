@@ -11,6 +11,7 @@
 pub mod acl;
 pub mod attrs;
 pub mod cache;
+pub mod charset;
 pub mod confine;
 pub mod dir;
 mod fake;

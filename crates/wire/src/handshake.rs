@@ -99,11 +99,11 @@ pub fn server_protocol(own: Protocol, capabilities: &[u8]) -> Result<Protocol, E
 /// The flags that a server grants a client of these capabilities. `can_inc`: the server's options
 /// allow file lists in segments.
 ///
-/// Only what the client asked for is granted; times of symbolic links are the server's own
-/// ability. The content of symbolic links is never converted.
+/// Only what the client asked for is granted; times of symbolic links, and the conversion of their
+/// texts, are the server's own abilities.
 pub fn flags_for_client(capabilities: &[u8], can_inc: bool) -> CompatFlags {
     let capabilities = Capabilities::parse(capabilities);
-    let mut bits = CompatFlags::SYMLINK_TIMES;
+    let mut bits = CompatFlags::SYMLINK_TIMES | CompatFlags::SYMLINK_ICONV;
     for (letter, bit) in [
         (b'f', CompatFlags::SAFE_FLIST),
         (b'x', CompatFlags::AVOID_XATTR_OPT),
@@ -121,6 +121,11 @@ pub fn flags_for_client(capabilities: &[u8], can_inc: bool) -> CompatFlags {
         bits |= CompatFlags::INC_RECURSE;
     }
     CompatFlags(bits)
+}
+
+/// Whether a client of these capabilities converts the texts of symbolic links.
+pub fn converts_links(capabilities: &[u8]) -> bool {
+    Capabilities::parse(capabilities).has(b's')
 }
 
 /// Whether a client of these capabilities exchanges lists of names.
@@ -151,20 +156,19 @@ mod tests {
 
     #[test]
     fn a_server_grants_what_the_client_asked_for() {
-        // All that is asked for; conversion of link contents is not this program's.
-        assert_eq!(granted(".iLsfxCIvu", true), (0x1fb, vec![0x81, 0xfb]));
-        assert_eq!(granted(".iLsfxCIvu", false), (0x1fa, vec![0x81, 0xfa]));
-        assert_eq!(granted(".LsfxCIvu", true), (0x1fa, vec![0x81, 0xfa]));
-        assert_eq!(granted("31.14iLsfx", true), (0x1b, vec![0x1b]));
-        assert_eq!(granted(".if", true), (0x0b, vec![0x0b]));
-        assert_eq!(granted("", true), (0x02, vec![0x02]));
-        assert_eq!(granted(".", true), (0x02, vec![0x02]));
+        assert_eq!(granted(".iLsfxCIvu", true), (0x1ff, vec![0x81, 0xff]));
+        assert_eq!(granted(".iLsfxCIvu", false), (0x1fe, vec![0x81, 0xfe]));
+        assert_eq!(granted(".LsfxCIvu", true), (0x1fe, vec![0x81, 0xfe]));
+        assert_eq!(granted("31.14iLsfx", true), (0x1f, vec![0x1f]));
+        assert_eq!(granted(".if", true), (0x0f, vec![0x0f]));
+        assert_eq!(granted("", true), (0x06, vec![0x06]));
+        assert_eq!(granted(".", true), (0x06, vec![0x06]));
     }
 
     #[test]
     fn the_historic_letter_gets_one_byte_and_no_strings() {
-        assert_eq!(granted(".fV", false), (0x8a, vec![0x8a]));
-        assert_eq!(granted(".iLsfxCIVu", true), (0x1fb, vec![0xfb]));
+        assert_eq!(granted(".fV", false), (0x8e, vec![0x8e]));
+        assert_eq!(granted(".iLsfxCIVu", true), (0x1ff, vec![0xff]));
         assert!(!negotiates_strings(b".fV"));
         assert!(negotiates_strings(b".fvV"));
         assert!(negotiates_strings(b"32.5iLsfv"));

@@ -10,6 +10,7 @@ use wire::limits::{DAEMON_ARG_LEN_MAX, DAEMON_ARGS_MAX};
 use wire::version::Protocol;
 
 use super::deadline::{PhaseError, TextStream};
+use crate::charset::Charset;
 use crate::wildcards;
 
 /// Bytes of all words together: as many paths as there may be, of the length paths really have.
@@ -25,16 +26,24 @@ pub struct Arguments {
 }
 
 /// Reads the list or lists. The words of the first end as the protocol says, those of the second
-/// always in NULs.
-pub fn read(stream: &mut TextStream, protocol: Protocol) -> Result<Arguments, PhaseError> {
+/// always in NULs, and come in UTF-8 where the client asks for conversion to the module's `charset`.
+pub fn read(
+    stream: &mut TextStream,
+    protocol: Protocol,
+    charset: Option<&Charset>,
+) -> Result<Arguments, PhaseError> {
     let end = if protocol.has_nul_arguments() { 0 } else { b'\n' };
     let outer = read_list(stream, end)?;
     let (mut options, mut paths) = split_at_dot(outer);
     options.iter_mut().for_each(|word| *word = without_escapes(word));
     if has_letter(&options, b's', &["--secluded-args", "--protect-args"]) {
         // The first word of the second list is the program's name.
-        let (inner, inner_paths) =
-            split_at_dot(read_list(stream, 0)?.into_iter().skip(1).collect());
+        let converts = options.iter().any(|word| word.starts_with(b"--iconv="));
+        let mut words: Vec<Vec<u8>> = read_list(stream, 0)?.into_iter().skip(1).collect();
+        if let Some(charset) = charset.filter(|_| converts) {
+            words.iter_mut().for_each(|word| *word = charset.hear(word));
+        }
+        let (inner, inner_paths) = split_at_dot(words);
         options.extend(inner);
         paths = inner_paths;
     }
@@ -116,6 +125,18 @@ impl Arguments {
     }
 }
 
+/// The words of a session as a command sees them: where the module is the root of the process, its
+/// paths begin there.
+pub fn shown(args: &[Vec<u8>], confined: bool) -> Vec<Vec<u8>> {
+    let first_path = args.iter().position(|word| word == b".").map_or(args.len(), |at| at + 1);
+    let shown = |(at, word): (usize, &Vec<u8>)| match word.as_slice() {
+        b"." if confined && at >= first_path => b"/".to_vec(),
+        path if confined && at >= first_path => [b"/", path].concat(),
+        word => word.to_vec(),
+    };
+    args.iter().enumerate().map(shown).collect()
+}
+
 /// A word cut wherever ` MODULE/` stands in it.
 fn split_at_module(word: &[u8], module: &[u8]) -> Vec<Vec<u8>> {
     let mark = [b" ", module, b"/"].concat();
@@ -187,7 +208,7 @@ mod tests {
         theirs.write_all(bytes).unwrap();
         let output = ours.try_clone().unwrap();
         let mut stream = TextStream::new(ours.into(), output.into(), true);
-        read(&mut stream, protocol).unwrap()
+        read(&mut stream, protocol, None).unwrap()
     }
 
     #[test]

@@ -17,7 +17,7 @@ use wire::exit::ExitCode;
 
 use super::advice::Advice;
 use super::expand::{Environment, expand};
-use super::params::{self, Param, ParamKind, ParamRow, ParamScope, ParamSupport, ParamValue, ROWS};
+use super::params::{self, Param, ParamKind, ParamRow, ParamScope, ParamValue, ROWS};
 use super::text::{Item, Line, lines};
 
 /// Files within files. Deeper nesting is a file that includes itself.
@@ -159,7 +159,7 @@ pub enum DaemonConfigError {
         /// What is wrong.
         text: String,
     },
-    /// A parameter that this build does not have.
+    /// A value of the reference's that is not there.
     Absent {
         /// Where it is set.
         place: ConfigPlace,
@@ -430,17 +430,10 @@ impl Reader<'_> {
     }
 }
 
-/// Refuses the first parameter without support that is set to anything but its default.
+/// Refuses what of the reference's values is not there.
 fn refuse_absent(config: &DaemonConfig) -> Result<(), DaemonConfigError> {
     let all = config.sections.iter().map(|section| &section.values);
     for values in all.chain(std::iter::once(&config.globals)) {
-        for row in ROWS.iter().filter(|row| row.support == ParamSupport::Absent) {
-            let Some(setting) = values.setting(row.id) else { continue };
-            if setting.value != params::default_value(row.id) {
-                let place = setting.place.clone();
-                return Err(DaemonConfigError::Absent { place, name: row.name });
-            }
-        }
         for id in [Param::HostsAllow, Param::HostsDeny] {
             let netgroup = |token: &String| token.starts_with('@');
             if super::access::tokens(&values.text(id)).iter().any(netgroup) {

@@ -18,6 +18,8 @@ use wire::limits;
 use wire::proxy_header::{self, ProxyStep};
 use wire::version::Protocol;
 
+use crate::charset::Charset;
+use crate::fatal::Fatal;
 use crate::options::check::TEMP_DIR_MAX;
 
 use super::access::{self, ClientPeer};
@@ -80,6 +82,11 @@ impl End {
 
     pub(crate) fn dropped(log: impl Into<Vec<u8>>, exit: ExitCode) -> End {
         End::Dropped { log: log.into(), exit }
+    }
+
+    fn unknown_charset(fatal: &Fatal) -> End {
+        let line = crate::report::final_line(fatal.exit, "Receiver");
+        End::dropped([fatal.text.as_slice(), b"\n", line.as_bytes()].concat(), fatal.exit)
     }
 
     /// What the log is told.
@@ -185,12 +192,12 @@ struct Admitted {
     protocol: Protocol,
     module: Module,
     user: Vec<u8>,
-    arguments: Arguments,
-    paths: Vec<Vec<u8>>,
+    /// The words, and the paths among them as they are in the module.
+    asked: (Arguments, Vec<Vec<u8>>),
     entered: Entered,
     slot: Option<slots::Slot>,
-    pre: Option<PreXfer>,
-    converter: Option<WaitingConverter>,
+    /// The operator's command, who knows names of owners, and how names of files are converted.
+    helpers: (Option<PreXfer>, Option<WaitingConverter>, Option<Arc<Charset>>),
 }
 
 impl Connection<'_> {
@@ -214,6 +221,9 @@ impl Connection<'_> {
         self.stream.end_phase();
         let before = self.find_module(&name)?;
         self.standing.module(&before.name);
+        // The system's tables of charsets are out of reach behind a change of root.
+        let charset = Charset::open(Some(&before.charset[..]).filter(|name| !name.is_empty()));
+        let charset = charset.map_err(|fatal| End::unknown_charset(&fatal))?;
         self.check_access(&before)?;
         let slot = self.take_slot(&before)?;
         self.stream.lower_limit(before.timeout_s);
@@ -253,11 +263,12 @@ impl Connection<'_> {
         self.standing.at(Step::Arguments);
         self.stream.begin_phase();
         self.stream.write(b"@RSYNCD: OK\n")?;
-        let arguments = arguments::read(&mut self.stream, protocol)?;
+        let arguments = arguments::read(&mut self.stream, protocol, charset.as_deref())?;
         self.stream.end_phase();
         let paths = module_paths(&arguments, &module.name, &entered)?;
-        let user = admitted.user;
-        Ok(Admitted { protocol, module, user, arguments, paths, entered, slot, pre, converter })
+        let asked = (arguments, paths);
+        let helpers = (pre, converter, charset);
+        Ok(Admitted { protocol, module, user: admitted.user, asked, entered, slot, helpers })
     }
 
     /// Learns from the proxy whom it speaks for. Only a proxy of the operator's is listened to, and
@@ -506,9 +517,9 @@ impl Connection<'_> {
 
     fn into_session(self, admitted: Admitted) -> DaemonSession {
         let variables = self.hook_variables();
-        let Admitted { protocol, module, user, arguments, paths, entered, slot, pre, converter } =
-            admitted;
-        let refused = RefuseSet::compile(&module.refuse_options, &option_rows());
+        let Admitted { protocol, module, user, asked, entered, slot, helpers } = admitted;
+        let ((arguments, paths), (pre, converter, charset)) = (asked, helpers);
+        let refused = RefuseSet::compile(&module.refuse_options, &option_rows(), charset.is_some());
         for remark in &refused.remarks {
             self.log.warning(remark);
         }
@@ -523,7 +534,7 @@ impl Connection<'_> {
         self.log.info([direction, &request, b" from ", &client].concat());
         let dot = std::iter::once(b".".to_vec());
         let args: Vec<_> = arguments.options.into_iter().chain(dot).chain(paths).collect();
-        let shown = shown_args(&args, entered.confined);
+        let shown = arguments::shown(&args, entered.confined);
         let variables = hooks::with_request(&variables, &arguments.paths, &shown);
         let refusal = pre.and_then(|pre| pre.finish(&variables));
         let begin = |waiting: WaitingConverter| waiting.begin(&variables, self.log.clone());
@@ -548,24 +559,13 @@ impl Connection<'_> {
             refused,
             refusal,
             converter,
+            charset,
             log: self.log,
             bwlimit: self.service.bwlimit,
             standing: self.standing,
             slot,
         }
     }
-}
-
-/// The words of a session as a command sees them: where the module is the root of the process, its
-/// paths begin there.
-fn shown_args(args: &[Vec<u8>], confined: bool) -> Vec<Vec<u8>> {
-    let first_path = args.iter().position(|word| word == b".").map_or(args.len(), |at| at + 1);
-    let shown = |(at, word): (usize, &Vec<u8>)| match word.as_slice() {
-        b"." if confined && at >= first_path => b"/".to_vec(),
-        path if confined && at >= first_path => [b"/", path].concat(),
-        word => word.to_vec(),
-    };
-    args.iter().enumerate().map(shown).collect()
 }
 
 fn unknown_module(name: &[u8]) -> Vec<u8> {

@@ -101,6 +101,8 @@ pub struct Module {
     pub post_exec: Vec<u8>,
     /// `name converter`, as written.
     pub name_converter: Vec<u8>,
+    /// `charset`; empty if none.
+    pub charset: Vec<u8>,
 }
 
 /// The five parameters that make the daemon's own filter list.
@@ -190,6 +192,7 @@ impl Module {
             temp_dir: text(Param::TempDir)?,
             early_exec: values.text(Param::EarlyExec),
             name_converter: values.text(Param::NameConverter),
+            charset: values.text(Param::Charset),
             pre_exec: values.text(Param::PreXferExec),
             post_exec: values.text(Param::PostXferExec),
         })

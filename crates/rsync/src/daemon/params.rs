@@ -1,9 +1,6 @@
-//! One row per parameter of `rsyncd.conf`: its name, scope, type, default and whether this build
-//! has it.
+//! One row per parameter of `rsyncd.conf`: its name, scope, type and default.
 //!
-//! Called by `config` (lookup by written name, parsing of values) and `module` (defaults). A row
-//! whose support is [`ParamSupport::Absent`] is refused at start as soon as a file sets it to anything
-//! but its default, so that no setting is silently without effect.
+//! Called by `config` (lookup by written name, parsing of values) and `module` (defaults).
 
 use std::fmt;
 
@@ -33,15 +30,6 @@ pub enum ParamKind {
     Facility,
 }
 
-/// Whether this build does what the parameter says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParamSupport {
-    /// It does.
-    Full,
-    /// It does not: any value but the default is refused at start.
-    Absent,
-}
-
 /// A parsed value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ParamValue {
@@ -68,12 +56,10 @@ pub struct ParamRow {
     pub kind: ParamKind,
     /// Default, written as in a file.
     pub default: &'static str,
-    /// Whether this build has it.
-    pub support: ParamSupport,
 }
 
 macro_rules! params {
-    ($($id:ident $name:literal $scope:ident $kind:ident $default:literal $support:ident,)*) => {
+    ($($id:ident $name:literal $scope:ident $kind:ident $default:literal,)*) => {
         /// The parameters, in the order of [`ROWS`].
         #[allow(missing_docs, reason = "each row of ROWS names and describes its variant")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,71 +72,70 @@ macro_rules! params {
             scope: ParamScope::$scope,
             kind: ParamKind::$kind,
             default: $default,
-            support: ParamSupport::$support,
         }),*];
     };
 }
 
 params! {
-    Address "address" Global Text "" Full,
-    Port "port" Global Int "873" Full,
-    DaemonChroot "daemon chroot" Global Text "" Full,
-    DaemonGid "daemon gid" Global Text "" Full,
-    DaemonUid "daemon uid" Global Text "" Full,
-    MotdFile "motd file" Global Text "" Full,
-    PidFile "pid file" Global Text "" Full,
-    ProxyProtocol "proxy protocol" Global Bool "no" Full,
-    ProxyProtocolHosts "proxy protocol hosts" Global Text "" Full,
-    SocketOptions "socket options" Global Text "" Full,
-    ListenBacklog "listen backlog" Global Int "5" Full,
-    Name "name" Module Text "" Full,
-    Comment "comment" Module Text "" Full,
-    Path "path" Module Path "" Full,
-    UseChroot "use chroot" Module Tri "unset" Full,
-    MaxConnections "max connections" Module Int "0" Full,
-    LockFile "lock file" Module Text "/var/run/rsyncd.lock" Full,
-    ReadOnly "read only" Module Bool "yes" Full,
-    WriteOnly "write only" Module Bool "no" Full,
-    List "list" Module Bool "yes" Full,
-    Uid "uid" Module Text "" Full,
-    Gid "gid" Module Text "" Full,
-    FakeSuper "fake super" Module Bool "no" Full,
-    Filter "filter" Module Text "" Full,
-    Exclude "exclude" Module Text "" Full,
-    Include "include" Module Text "" Full,
-    ExcludeFrom "exclude from" Module Text "" Full,
-    IncludeFrom "include from" Module Text "" Full,
-    IncomingChmod "incoming chmod" Module Text "" Full,
-    OutgoingChmod "outgoing chmod" Module Text "" Full,
-    AuthUsers "auth users" Module Text "" Full,
-    AuthDigestFloor "auth digest" Module Text "" Full,
-    SecretsFile "secrets file" Module Text "" Full,
-    StrictModes "strict modes" Module Bool "yes" Full,
-    HostsAllow "hosts allow" Module Text "" Full,
-    HostsDeny "hosts deny" Module Text "" Full,
-    ReverseLookup "reverse lookup" Module Bool "yes" Full,
-    ForwardLookup "forward lookup" Module Bool "yes" Full,
-    IgnoreErrors "ignore errors" Module Bool "no" Full,
-    IgnoreNonreadable "ignore nonreadable" Module Bool "no" Full,
-    TransferLogging "transfer logging" Module Bool "no" Full,
-    LogFormat "log format" Module Text "%o %h [%a] %m (%u) %f %l" Full,
-    LogFile "log file" Module Text "" Full,
-    SyslogFacility "syslog facility" Module Facility "daemon" Full,
-    SyslogTag "syslog tag" Module Text "rsyncd" Full,
-    MaxVerbosity "max verbosity" Module Int "1" Full,
-    Timeout "timeout" Module Int "0" Full,
-    RefuseOptions "refuse options" Module Text "" Full,
-    DontCompress "dont compress" Module Text "" Full,
-    Charset "charset" Module Text "" Absent,
-    MungeSymlinks "munge symlinks" Module Tri "unset" Full,
-    InsecureLinks "insecure links" Module Bool "no" Full,
-    NumericIds "numeric ids" Module Tri "unset" Full,
-    NameConverter "name converter" Module Text "" Full,
-    OpenNoatime "open noatime" Module Tri "unset" Full,
-    TempDir "temp dir" Module Path "" Full,
-    EarlyExec "early exec" Module Text "" Full,
-    PreXferExec "pre-xfer exec" Module Text "" Full,
-    PostXferExec "post-xfer exec" Module Text "" Full,
+    Address "address" Global Text "",
+    Port "port" Global Int "873",
+    DaemonChroot "daemon chroot" Global Text "",
+    DaemonGid "daemon gid" Global Text "",
+    DaemonUid "daemon uid" Global Text "",
+    MotdFile "motd file" Global Text "",
+    PidFile "pid file" Global Text "",
+    ProxyProtocol "proxy protocol" Global Bool "no",
+    ProxyProtocolHosts "proxy protocol hosts" Global Text "",
+    SocketOptions "socket options" Global Text "",
+    ListenBacklog "listen backlog" Global Int "5",
+    Name "name" Module Text "",
+    Comment "comment" Module Text "",
+    Path "path" Module Path "",
+    UseChroot "use chroot" Module Tri "unset",
+    MaxConnections "max connections" Module Int "0",
+    LockFile "lock file" Module Text "/var/run/rsyncd.lock",
+    ReadOnly "read only" Module Bool "yes",
+    WriteOnly "write only" Module Bool "no",
+    List "list" Module Bool "yes",
+    Uid "uid" Module Text "",
+    Gid "gid" Module Text "",
+    FakeSuper "fake super" Module Bool "no",
+    Filter "filter" Module Text "",
+    Exclude "exclude" Module Text "",
+    Include "include" Module Text "",
+    ExcludeFrom "exclude from" Module Text "",
+    IncludeFrom "include from" Module Text "",
+    IncomingChmod "incoming chmod" Module Text "",
+    OutgoingChmod "outgoing chmod" Module Text "",
+    AuthUsers "auth users" Module Text "",
+    AuthDigestFloor "auth digest" Module Text "",
+    SecretsFile "secrets file" Module Text "",
+    StrictModes "strict modes" Module Bool "yes",
+    HostsAllow "hosts allow" Module Text "",
+    HostsDeny "hosts deny" Module Text "",
+    ReverseLookup "reverse lookup" Module Bool "yes",
+    ForwardLookup "forward lookup" Module Bool "yes",
+    IgnoreErrors "ignore errors" Module Bool "no",
+    IgnoreNonreadable "ignore nonreadable" Module Bool "no",
+    TransferLogging "transfer logging" Module Bool "no",
+    LogFormat "log format" Module Text "%o %h [%a] %m (%u) %f %l",
+    LogFile "log file" Module Text "",
+    SyslogFacility "syslog facility" Module Facility "daemon",
+    SyslogTag "syslog tag" Module Text "rsyncd",
+    MaxVerbosity "max verbosity" Module Int "1",
+    Timeout "timeout" Module Int "0",
+    RefuseOptions "refuse options" Module Text "",
+    DontCompress "dont compress" Module Text "",
+    Charset "charset" Module Text "",
+    MungeSymlinks "munge symlinks" Module Tri "unset",
+    InsecureLinks "insecure links" Module Bool "no",
+    NumericIds "numeric ids" Module Tri "unset",
+    NameConverter "name converter" Module Text "",
+    OpenNoatime "open noatime" Module Tri "unset",
+    TempDir "temp dir" Module Path "",
+    EarlyExec "early exec" Module Text "",
+    PreXferExec "pre-xfer exec" Module Text "",
+    PostXferExec "post-xfer exec" Module Text "",
 }
 
 /// Why a value could not be read; the parameter then keeps the value it had.

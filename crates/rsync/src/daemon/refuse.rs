@@ -38,7 +38,7 @@ const EXACT_ONLY: &[&str] = &[
 ];
 
 /// Refused whatever the words say.
-const ALWAYS: &[&str] = &["log-file", "log-file-format", "insecure-links", "iconv"];
+const ALWAYS: &[&str] = &["log-file", "log-file-format", "insecure-links"];
 
 /// Refused unless a word accepts exactly them.
 const UNLESS_ACCEPTED: &[&str] = &["copy-devices", "write-devices"];
@@ -62,8 +62,8 @@ pub struct RefuseSet {
 }
 
 impl RefuseSet {
-    /// Applies the words of the parameter to all options.
-    pub fn compile(words: &[u8], rows: &[RefuseRow]) -> Self {
+    /// Applies the words of the parameter to all options. `converts`: the module has a charset.
+    pub fn compile(words: &[u8], rows: &[RefuseRow], converts: bool) -> Self {
         let refused = rows.iter().map(|row| UNLESS_ACCEPTED.contains(&row.long.as_str())).collect();
         let mut set = RefuseSet { rows: rows.to_vec(), refused, remarks: Vec::new() };
         for word in words.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()) {
@@ -76,7 +76,9 @@ impl RefuseSet {
                 set.remarks.push(format!("No match for refuse-options string \"{word}\""));
             }
         }
-        set.mark(true, |row| ALWAYS.contains(&row.long.as_str()));
+        set.mark(true, |row| {
+            ALWAYS.contains(&row.long.as_str()) || row.long == "iconv" && !converts
+        });
         set
     }
 
@@ -200,7 +202,7 @@ mod tests {
             short: short.bytes().next(),
             group: group(*name),
         });
-        RefuseSet::compile(words.as_bytes(), &rows.collect::<Vec<_>>())
+        RefuseSet::compile(words.as_bytes(), &rows.collect::<Vec<_>>(), false)
     }
 
     fn refusal(words: &str, long: &str) -> Option<String> {
@@ -237,7 +239,7 @@ mod tests {
     #[test]
     fn the_real_table() {
         let check = |words: &[u8], long: &str, short: Option<u8>| {
-            RefuseSet::compile(words, &option_rows()).check(long, short, false)
+            RefuseSet::compile(words, &option_rows(), false).check(long, short, false)
         };
         let text = |name: &str| Some(format!("The server is configured to refuse {name}"));
         assert_eq!(check(b"delete", "delete-after", None), text("--delete"));
@@ -249,7 +251,7 @@ mod tests {
         assert_eq!(check(b"*", "server", None), None);
         assert_eq!(check(b"", "log-file", None), text("--log-file"));
         let words = b"c delete checksum-seed append inplace z links times owner group perms";
-        assert!(RefuseSet::compile(words, &option_rows()).remarks.is_empty());
+        assert!(RefuseSet::compile(words, &option_rows(), false).remarks.is_empty());
     }
 
     #[test]

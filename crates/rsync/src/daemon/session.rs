@@ -11,6 +11,8 @@ use tree::root::Root;
 use wire::filter::FilterList;
 use wire::version::Protocol;
 
+use crate::charset::Charset;
+
 use super::converter::NameConverter;
 use super::log::DaemonLog;
 use super::module::Module;
@@ -60,6 +62,8 @@ pub struct DaemonSession {
     pub refusal: Option<Vec<u8>>,
     /// Who knows names and ids in place of the system.
     pub converter: Option<Arc<Mutex<NameConverter>>>,
+    /// The module's charset, for a client that has names converted.
+    pub charset: Option<Arc<Charset>>,
     /// Upper bound of the bandwidth in bytes per second; 0 none.
     pub bwlimit: u64,
     /// Where the listener is told how things stand.

@@ -11,8 +11,8 @@ use wire::version::Protocol;
 
 use super::parse::{Draft, UsageError};
 use super::{Append, DELAYED_DIR, DeleteMode, FilesFrom, Options, Partial, info, size};
+use crate::charset::CharsetPair;
 use crate::location::{self, Location, Plan, PlanKind};
-use crate::report;
 use crate::report::format::OutFormat;
 
 /// Longest `--temp-dir`, in bytes: a path of the system less a temporary name.
@@ -30,6 +30,7 @@ pub(super) fn finish(
         return Err(UsageError::help("client"));
     }
     argument_protection(&mut draft, env)?;
+    charsets(&mut draft, env);
     protocol(&mut draft)?;
     super::batch::finish(&mut draft)?;
     checksum_choice(&mut draft)?;
@@ -45,11 +46,6 @@ pub(super) fn finish(
         if o.rsh.is_none() {
             o.rsh = env("RSYNC_RSH").filter(|rsh| !rsh.is_empty());
             o.given.rsh_from_env = o.rsh.is_some();
-        }
-        if env("RSYNC_ICONV").is_some_and(|value| !value.is_empty()) {
-            let text = report::unsupported("RSYNC_ICONV", false);
-            let error = UsageError::plain(text, "client");
-            return Err(UsageError { exit: ExitCode::Unsupported, ..error });
         }
     }
     if words.is_empty() && !(draft.server && draft.options.secluded_args) {
@@ -109,6 +105,16 @@ fn argument_protection(
         return Err(draft.error("--secluded-args conflicts with --old-args."));
     }
     Ok(())
+}
+
+/// `--iconv`, or what the environment of a client has in its place.
+fn charsets(draft: &mut Draft, env: &dyn Fn(&str) -> Option<Vec<u8>>) {
+    let options = &mut draft.options;
+    if options.given.iconv.is_none() && !draft.server {
+        options.given.iconv = env("RSYNC_ICONV").filter(|value| !value.is_empty());
+    }
+    let pair = options.given.iconv.as_deref().map(CharsetPair::parse);
+    options.charsets = pair.unwrap_or_default();
 }
 
 fn protocol(draft: &mut Draft) -> Result<(), UsageError> {

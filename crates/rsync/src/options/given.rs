@@ -35,4 +35,6 @@ pub struct Given {
     pub other_half: Option<Box<Result<Options, UsageError>>>,
     /// The remote shell comes from the environment, which does not make a daemon connection use it.
     pub rsh_from_env: bool,
+    /// `--iconv`, its last value; `-` for `--no-iconv`.
+    pub iconv: Option<Vec<u8>>,
 }

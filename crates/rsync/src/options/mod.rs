@@ -23,6 +23,8 @@ pub mod stop;
 pub mod table;
 pub mod voice;
 
+use crate::charset::CharsetPair;
+
 pub use given::Given;
 use info::InfoLevels;
 pub use voice::{Outbuf, StderrMode};
@@ -268,6 +270,8 @@ pub struct Options {
     pub open_noatime: bool,
     /// `--fsync`.
     pub fsync: bool,
+    /// `--iconv`.
+    pub charsets: CharsetPair,
     /// `--partial`, `--partial-dir`.
     pub partial: Partial,
     /// `--delay-updates`; `partial` is a directory then.
@@ -464,6 +468,7 @@ impl Default for Options {
             fsync: false,
             partial: Partial::Discard,
             delay_updates: false,
+            charsets: CharsetPair::default(),
             temp_dir: None,
             backup: false,
             backup_dir: None,

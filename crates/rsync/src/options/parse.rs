@@ -446,10 +446,10 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
             draft.old_args = Some(if on { before.saturating_add(1) } else { 0 });
         }
         Opt::ListOnly => o.given.list_only = true,
-        Opt::Ipv4 => o.family = Some(4),
-        Opt::Ipv6 => o.family = Some(6),
+        Opt::Ipv4 | Opt::Ipv6 => o.family = Some(if opt == Opt::Ipv4 { 4 } else { 6 }),
         Opt::Bwlimit => o.bwlimit = 0,
         Opt::Timeout => o.timeout_s = 0,
+        Opt::Iconv => o.given.iconv = Some(b"-".to_vec()),
         Opt::Contimeout => o.contimeout_s = 0,
         Opt::InsecureLinks => o.insecure_links = on,
         Opt::Server => (draft.server, o.server) = (true, true),
@@ -588,6 +588,7 @@ fn apply_path(draft: &mut Draft, opt: Opt, value: Vec<u8>) {
         Opt::CopyAs => o.copy_as = Some(value),
         Opt::ConfineRoot => o.confine_root = Some(value),
         Opt::EarlyInput => o.early_input = Some(value),
+        Opt::Iconv => o.given.iconv = Some(value),
         Opt::WriteBatch | Opt::OnlyWriteBatch | Opt::ReadBatch => {
             o.batch.apply(opt, value, draft.server);
         }

@@ -6,6 +6,7 @@
 use super::info;
 use super::rights::SuperUser;
 use super::{Append, DeleteMode, FilesFrom, Options, Partial, RemoveSource, StderrMode};
+use crate::charset::Charset;
 use crate::location::Location;
 use crate::report::format::OutFormat;
 
@@ -63,6 +64,9 @@ pub fn server_args(o: &Options, sending: bool) -> Vec<Vec<u8>> {
     let bundle = bundle(o, sending);
     if bundle.len() > 1 {
         words.push(bundle);
+    }
+    if let Some(charset) = &o.charsets.other {
+        words.assign("--iconv", charset);
     }
     words.push_if(o.given.list_only, "--list-only");
     words.push_if(sending && o.deletes() && o.dirs && !o.recurse, "--no-r");
@@ -384,6 +388,7 @@ pub fn seclude(
     words: &[Vec<u8>],
     argv: Vec<Vec<u8>>,
     paths: &[&Location],
+    charset: Option<&Charset>,
 ) -> (Vec<Vec<u8>>, Vec<u8>) {
     if !options.secluded_args {
         return (argv, Vec::new());
@@ -391,7 +396,7 @@ pub fn seclude(
     // Secluded path words are not escaped, whichever way the transfer goes.
     let paths = shell_paths(paths, options, false);
     let (outer, inner) = words.split_at(bundle_end(words));
-    (outer.to_vec(), secluded_list(inner, &paths))
+    (outer.to_vec(), secluded_list(inner, &paths, charset))
 }
 
 /// What a daemon is sent: the option words and the paths with their module.
@@ -400,6 +405,7 @@ pub fn daemon_words(
     words: Vec<Vec<u8>>,
     paths: &[&Location],
     module: &[u8],
+    charset: Option<&Charset>,
 ) -> DaemonWords {
     let path = |location: &&Location| match location {
         Location::Daemon { module_path, .. } => module_word(module_path, module, options),
@@ -408,7 +414,7 @@ pub fn daemon_words(
     let paths: Vec<Vec<u8>> = paths.iter().map(path).collect();
     if options.secluded_args {
         let (outer, inner) = words.split_at(bundle_end(&words));
-        let secluded = secluded_list(inner, &paths);
+        let secluded = secluded_list(inner, &paths, charset);
         return DaemonWords { outer: outer.to_vec(), secluded };
     }
     let mut outer = escape_words(&words, options);
@@ -439,20 +445,23 @@ fn module_word(module_path: &[u8], module: &[u8], options: &Options) -> Vec<u8> 
     word
 }
 
-/// How many words stay outside when the arguments are secluded: up to the bundle.
+/// How many words stay outside when the arguments are secluded: up to the bundle, and the charset
+/// that the others are converted from.
 fn bundle_end(words: &[Vec<u8>]) -> usize {
     let bundle = words.iter().position(|w| w.starts_with(b"-") && !w.starts_with(b"--"));
-    bundle.map_or(words.len(), |at| at + 1)
+    let end = bundle.map_or(words.len(), |at| at + 1);
+    end + usize::from(words.get(end).is_some_and(|word| word.starts_with(b"--iconv=")))
 }
 
 /// `rsync`, the words, `.`, the paths, each with a NUL, and a final NUL. An empty word would end
-/// the list, so it is sent as `.`.
-fn secluded_list(words: &[Vec<u8>], paths: &[Vec<u8>]) -> Vec<u8> {
+/// the list, so it is sent as `.`. With a charset they go as UTF-8.
+fn secluded_list(words: &[Vec<u8>], paths: &[Vec<u8>], charset: Option<&Charset>) -> Vec<u8> {
     let dot: &[u8] = b".";
     let mut list = b"rsync\0".to_vec();
     let words = words.iter().map(Vec::as_slice).chain([dot]);
     for word in words.chain(paths.iter().map(Vec::as_slice)) {
-        list.extend_from_slice(if word.is_empty() { dot } else { word });
+        let word = if word.is_empty() { dot } else { word };
+        list.extend(charset.map_or_else(|| word.to_vec(), |charset| charset.say(word)));
         list.push(0);
     }
     list.push(0);

@@ -167,6 +167,7 @@ pub enum Opt {
     Ipv6,
     PasswordFile,
     EarlyInput,
+    Iconv,
     Outbuf,
     BlockingIo,
     Itemize,

@@ -4,11 +4,12 @@
 //! bits, whether any error of the transfer class was said, and the problems by path.
 
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use wire::exit::ExitCode;
 use wire::message::Message;
 
+use crate::charset::Charset;
 use crate::console::Console;
 use crate::fatal::errno_text;
 use crate::link::Posts;
@@ -95,6 +96,8 @@ pub struct Reporter {
     cause: Mutex<Option<String>>,
     /// What was said last of trouble with a path.
     trouble: Mutex<Option<String>>,
+    /// How texts travel through the connection, where not as they are.
+    charset: OnceLock<Arc<Charset>>,
 }
 
 impl Reporter {
@@ -114,7 +117,26 @@ impl Reporter {
             line_open: AtomicBool::new(false),
             cause: Mutex::new(None),
             trouble: Mutex::new(None),
+            charset: OnceLock::new(),
         }
+    }
+
+    /// Has texts converted where they go through the connection, and those that come.
+    pub fn set_charset(&self, charset: Option<&Arc<Charset>>) {
+        if let Some(charset) = charset {
+            // A session has one charset; whoever sets it again sets the same.
+            let _ = self.charset.set(charset.clone());
+        }
+    }
+
+    /// A text as it goes through the connection.
+    pub fn travelling(&self, text: &[u8]) -> Vec<u8> {
+        self.charset.get().map_or_else(|| text.to_vec(), |charset| charset.say(text))
+    }
+
+    /// A text that came through the connection.
+    pub fn arrived(&self, text: &[u8]) -> Vec<u8> {
+        self.charset.get().map_or_else(|| text.to_vec(), |charset| charset.hear(text))
     }
 
     /// The reporter of a server. What it says to the console itself is shown byte by byte where it
@@ -143,16 +165,20 @@ impl Reporter {
 
     /// The same for what a log tells in its own words, or not at all.
     pub fn say(&self, line: &[u8]) {
+        self.say_as(line, self.eight_bit);
+    }
+
+    fn say_as(&self, line: &[u8], eight_bit: bool) {
         match self.outlet() {
             Outlet::Console | Outlet::Errors if self.quiet => {}
             Outlet::Console => {
                 self.close_line();
-                self.console.out(&for_terminal(line, self.eight_bit, self.utf8));
+                self.console.out(&for_terminal(line, eight_bit, self.utf8));
             }
             Outlet::Split(posts) | Outlet::Framed(posts) => {
-                posts.post(&Message::Info(line.to_vec()))
+                posts.post(&Message::Info(self.travelling(line)));
             }
-            Outlet::Errors => self.on_error_side(line),
+            Outlet::Errors => self.on_error_side(line, eight_bit),
         }
     }
 
@@ -173,9 +199,9 @@ impl Reporter {
                 self.console.out(&for_terminal(text, self.eight_bit, self.utf8));
             }
             Outlet::Split(posts) | Outlet::Framed(posts) => {
-                posts.post(&Message::Info(text.to_vec()));
+                posts.post(&Message::Info(self.travelling(text)));
             }
-            Outlet::Errors => self.on_error_side(text),
+            Outlet::Errors => self.on_error_side(text, self.eight_bit),
         }
     }
 
@@ -206,11 +232,15 @@ impl Reporter {
         }
     }
 
-    fn on_error_side(&self, line: &[u8]) {
-        self.console.err(&for_terminal(line, self.eight_bit, self.utf8));
+    fn on_error_side(&self, line: &[u8], eight_bit: bool) {
+        self.console.err(&for_terminal(line, eight_bit, self.utf8));
     }
 
     fn say_error(&self, line: Vec<u8>, framed: fn(Vec<u8>) -> Message) {
+        self.say_error_as(line, framed, self.eight_bit);
+    }
+
+    fn say_error_as(&self, line: Vec<u8>, framed: fn(Vec<u8>) -> Message, eight_bit: bool) {
         self.explain_refusal();
         self.log_line(&line);
         match self.outlet() {
@@ -218,12 +248,12 @@ impl Reporter {
                 if self.line_open.swap(false, Ordering::Relaxed) {
                     self.console.err(b"\n");
                 }
-                self.on_error_side(&line);
+                self.on_error_side(&line, eight_bit);
             }
-            Outlet::Split(_) | Outlet::Errors => self.on_error_side(&line),
+            Outlet::Split(_) | Outlet::Errors => self.on_error_side(&line, eight_bit),
             Outlet::Framed(posts) => {
                 let max = wire::limits::MESSAGE_TEXT_MAX;
-                let mut line = line;
+                let mut line = self.travelling(&line);
                 line.truncate(max);
                 posts.post(&framed(line));
             }
@@ -251,6 +281,18 @@ impl Reporter {
         let mut line = line.to_vec();
         line.push(b'\n');
         self.say_error(line, Message::Error);
+    }
+
+    /// The same for a text in the charset of the connection, which goes through it as it is.
+    pub fn error_as_it_came(&self, line: &[u8]) {
+        let line = [line, b"\n"].concat();
+        match self.outlet() {
+            Outlet::Framed(posts) => {
+                self.log_line(&line);
+                posts.post(&Message::Error(line));
+            }
+            _ => self.say_error(line, Message::Error),
+        }
     }
 
     /// `rsync: [ROLE] WHAT "PATH" failed: STRERROR (ERRNO)`, counted against the path.
@@ -312,7 +354,7 @@ impl Reporter {
     /// A daemon's refusal, as it said it.
     pub fn refusal(&self, line: &[u8]) {
         self.note_cause(line);
-        self.on_error_side(line);
+        self.on_error_side(line, self.eight_bit);
     }
 
     /// Remembers the first line of the peer that is more than the number of an exit code.
@@ -370,17 +412,27 @@ impl Reporter {
 
     /// Handles a text or error message of the peer; false when it is none of these.
     pub fn take_message(&self, message: &Message) -> bool {
+        // What was converted is text in this side's charset, and shown as it is.
+        let eight_bit = self.eight_bit || self.charset.get().is_some();
         match message {
-            Message::Info(text) => self.info(text),
-            Message::Warning(text) => self.say_error(text.clone(), Message::Warning),
+            Message::Info(text) => {
+                let text = self.arrived(text);
+                self.log_line(&text);
+                self.say_as(&text, eight_bit);
+            }
+            Message::Warning(text) => {
+                self.say_error_as(self.arrived(text), Message::Warning, eight_bit);
+            }
             Message::Error(text) => {
-                self.note_cause(text);
-                self.say_error(text.clone(), Message::Error);
+                let text = self.arrived(text);
+                self.note_cause(&text);
+                self.say_error_as(text, Message::Error, eight_bit);
             }
             Message::ErrorXfer(text) => {
+                let text = self.arrived(text);
                 self.transfer_error.store(true, Ordering::Relaxed);
-                self.note_trouble(text);
-                self.say_error(text.clone(), Message::ErrorXfer);
+                self.note_trouble(&text);
+                self.say_error_as(text, Message::ErrorXfer, eight_bit);
             }
             Message::IoError(bits) => self.add_io_error(*bits),
             _ => return false,

@@ -73,6 +73,12 @@ pub fn command(
     Ok(words)
 }
 
+/// The words of a secluded list behind the program's name.
+pub fn words_between(secluded: &[u8]) -> Vec<Vec<u8>> {
+    let words = secluded.split(|&b| b == 0).skip(1).filter(|word| !word.is_empty());
+    words.map(<[u8]>::to_vec).collect()
+}
+
 /// Words as `-vv` shows them after `heading`: those with anything unusual in quotes.
 pub fn shown(heading: &str, words: &[Vec<u8>]) -> Vec<u8> {
     let mut line = heading.as_bytes().to_vec();

@@ -331,7 +331,10 @@ impl Decoder {
     }
 
     /// What no sender may send, whatever was asked for.
-    fn check(&self, entry: &Entry) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// A name that could lead elsewhere, a mode of no kind of file, a root that is no directory.
+    pub fn check(&self, entry: &Entry) -> Result<(), Error> {
         let name = &entry.name;
         let rel = match name.iter().position(|&b| b != b'/') {
             Some(0) => &name[..],

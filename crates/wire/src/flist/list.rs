@@ -15,6 +15,8 @@ const NONE: u32 = u32::MAX;
 const TOP: u8 = 1;
 const CONTENT: u8 = 2;
 const INACTIVE: u8 = 4;
+/// Stands for an entry that counts for numbers alone.
+const DROPPED: u8 = 8;
 
 /// One entry, packed. Offsets point into the arena.
 #[derive(Clone, Copy)]
@@ -66,6 +68,17 @@ pub struct FileList {
     dirs: Vec<(u32, u16)>,
     entries: Vec<Packed>,
     extras: Vec<Extra>,
+    /// Where numbers follow the order of arrival.
+    arrival: Option<Arrival>,
+}
+
+/// The order in which entries came, and where each stands once sorted. Source: [flist-iconv].
+#[derive(Default)]
+struct Arrival {
+    /// By sorted position.
+    came: Vec<u32>,
+    /// By arrival.
+    stands: Vec<u32>,
 }
 
 impl FileList {
@@ -80,7 +93,49 @@ impl FileList {
             dirs: Vec::new(),
             entries: Vec::new(),
             extras: Vec::new(),
+            arrival: None,
         }
+    }
+
+    /// The same list, whose indices follow the order in which entries are pushed.
+    pub fn numbered_by_arrival(self, by_arrival: bool) -> FileList {
+        FileList { arrival: by_arrival.then(Arrival::default), ..self }
+    }
+
+    /// Adds what has an index and nothing else: an entry whose name has no form here.
+    pub fn push_dropped(&mut self, mode: u32) {
+        self.push(Entry { mode, ..Entry::default() });
+        if let Some(entry) = self.entries.last_mut() {
+            entry.marks = INACTIVE | DROPPED;
+        }
+    }
+
+    /// Whether the entry at a position has only an index.
+    pub fn is_dropped(&self, pos: usize) -> bool {
+        self.entries.get(pos).is_some_and(|entry| entry.marks & DROPPED != 0)
+    }
+
+    /// The index of the entry at a sorted position.
+    pub fn index(&self, pos: usize) -> i32 {
+        let came = self.arrival.as_ref().and_then(|arrival| arrival.came.get(pos));
+        let at = came.map_or(pos, |&came| came as usize);
+        self.start.saturating_add(i32::try_from(at).unwrap_or(i32::MAX))
+    }
+
+    /// The sorted position of the entry with an index, if it is one of this list.
+    pub fn position(&self, index: i32) -> Option<usize> {
+        let at = usize::try_from(i64::from(index) - i64::from(self.start)).ok()?;
+        match &self.arrival {
+            Some(arrival) => arrival.stands.get(at).map(|&pos| pos as usize),
+            None => (at < self.entries.len()).then_some(at),
+        }
+    }
+
+    /// The sorted positions in the order of indices.
+    pub fn positions(&self) -> impl Iterator<Item = usize> + '_ {
+        let stands = self.arrival.as_ref().map(|arrival| &arrival.stands);
+        (0..self.entries.len())
+            .map(move |at| stands.and_then(|stands| stands.get(at)).map_or(at, |&pos| pos as usize))
     }
 
     /// The same list, to be sorted so.
@@ -184,14 +239,12 @@ impl FileList {
     /// Sorts the list and marks duplicates. `receiving` marks them of any kind; else only
     /// duplicate directories are marked, as a sender does. Source: [flist-duplicates].
     pub fn finish(&mut self, receiving: bool) {
-        let mut entries = std::mem::take(&mut self.entries);
-        entries.sort_by(|a, b| self.order(a, b));
-        self.entries = entries;
+        self.sort();
         self.entries.shrink_to_fit();
         self.arena.shrink_to_fit();
         for at in 1..self.entries.len() {
             let same = self.order(&self.entries[at - 1], &self.entries[at]) == Ordering::Equal;
-            if !same {
+            if !same || self.is_dropped(at) {
                 continue;
             }
             let is_dir = self.get(at).is_dir();
@@ -218,10 +271,28 @@ impl FileList {
         }
     }
 
+    fn sort(&mut self) {
+        let mut entries = std::mem::take(&mut self.entries);
+        if let Some(mut arrival) = self.arrival.take() {
+            // A list has fewer entries than an index can tell apart, which `room` sees to.
+            arrival.came = (0..entries.len() as u32).collect();
+            arrival.came.sort_by(|&a, &b| self.order(&entries[a as usize], &entries[b as usize]));
+            arrival.stands = vec![0; entries.len()];
+            for (pos, &came) in arrival.came.iter().enumerate() {
+                arrival.stands[came as usize] = pos as u32;
+            }
+            self.entries = arrival.came.iter().map(|&came| entries[came as usize]).collect();
+            self.arrival = Some(arrival);
+        } else {
+            entries.sort_by(|a, b| self.order(a, b));
+            self.entries = entries;
+        }
+    }
+
     fn drop_files_named_as_directories(&mut self) {
         let mut name = Vec::new();
         for at in 0..self.entries.len() {
-            if !self.get(at).is_dir() {
+            if !self.get(at).is_dir() || self.is_dropped(at) {
                 continue;
             }
             name.clear();

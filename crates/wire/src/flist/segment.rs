@@ -36,10 +36,11 @@ impl DirTable {
         DirTable { names: Vec::new(), ends: Vec::new(), states: Vec::new(), stack: Vec::new() }
     }
 
-    /// Numbers the directories of a finished list.
+    /// Numbers the directories of a finished list. What has no name here has a number too, and
+    /// its contents come, whose names have none either.
     pub fn add_list(&mut self, list: &FileList) {
         let first = self.stack.len();
-        for pos in 0..list.len() {
+        for pos in list.positions() {
             let entry = list.get(pos);
             if !entry.is_dir() {
                 continue;
@@ -48,7 +49,7 @@ impl DirTable {
             entry.write_name(&mut self.names);
             self.ends.push(self.names.len());
             let top = entry.base_name() == b"." && entry.dir_name().is_empty();
-            let waits = list.is_active(pos) && !top;
+            let waits = (list.is_active(pos) || list.is_dropped(pos)) && !top;
             self.states.push(if waits { State::Waiting } else { State::Done });
             if waits {
                 self.stack.push(number);

@@ -263,8 +263,8 @@ fn mistakes_and_refusals_have_their_line() {
             "batchSizeLimit is not done here beside actions of one's own",
         ),
         (
-            "rsync = { _extra = { '--iconv=.' } }",
-            "_extra in rsync: livemirror: --iconv is not supported yet",
+            "rsync = { _extra = { '--debug=del' } }",
+            "_extra in rsync: livemirror: --debug is not supported yet",
         ),
         (
             "rsync = { copy_links = true }",
