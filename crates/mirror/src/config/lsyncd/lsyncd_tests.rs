@@ -88,6 +88,17 @@ fn the_language_is_lua_with_inheritance() {
 }
 
 #[test]
+fn of_two_remote_shells_the_one_that_says_how_to_connect_counts() {
+    // A failure would refuse what lsyncd takes, or knock at another port.
+    let shell = |more: &str| {
+        let sync = "sync { default.rsyncssh, source = '/a', host = 'h', targetdir = '/t'";
+        one(&format!("{sync}, rsync = {{ rsh = 'own -4' }}, {more} }}")).options.rsh
+    };
+    assert_eq!(shell("ssh = { port = 22 }").as_deref(), Some(&b"ssh -p 22"[..]));
+    assert_eq!(shell("ssh = { binary = '/b/ssh' }").as_deref(), Some(&b"own -4"[..]));
+}
+
+#[test]
 fn settings_of_the_process_are_read() {
     // A failure would log under another name, or run more than was allowed.
     let text = "settings { logident = 'mine', logfacility = 'local3', maxProcesses = 4 }\n\
