@@ -88,6 +88,48 @@ fn the_readmes_mirror_configuration_is_one() {
     assert_eq!(config.map(|config| config.syncs.len()).ok(), Some(1));
 }
 
+#[test]
+fn each_key_of_lsyncd_is_compared_by_a_test_that_exists() {
+    use mirror::config::lsyncd::keys::{
+        KeySupport, RSYNC_SWITCHES, RSYNC_VALUES, SETTINGS, SSH, SYNC,
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut tests = BTreeSet::new();
+    tests_below(&root.join("crates"), &mut tests);
+    tests_below(&root.join("tests"), &mut tests);
+    let document = text("docs/lsyncd.md");
+    let mut written = BTreeSet::new();
+    for line in document.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
+        let [keys, named] = cells.as_slice() else { panic!("{line}") };
+        let words = |cell: &str| -> Vec<String> {
+            cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+        };
+        for name in words(named) {
+            assert!(tests.contains(&name), "{keys}: there is no test {name}");
+        }
+        assert!(!words(named).is_empty(), "{keys} have no test");
+        for key in words(keys) {
+            assert!(written.insert(key.clone()), "{key} stands there twice");
+        }
+    }
+    let done = |keys: &[(&str, KeySupport)], place: &str| -> Vec<String> {
+        let full = keys.iter().filter(|(_, support)| *support == KeySupport::Full);
+        full.map(|(name, _)| format!("{place}.{name}")).collect()
+    };
+    let wanted: BTreeSet<String> =
+        [done(SETTINGS, "settings"), done(SYNC, "sync")].concat().into_iter().collect();
+    let absent: Vec<_> = wanted.difference(&written).collect();
+    assert!(absent.is_empty(), "without a test: {absent:?}");
+    let options = RSYNC_SWITCHES.iter().chain(RSYNC_VALUES).map(|(name, _)| *name);
+    let options = options.chain(["archive", "binary", "_extra"]);
+    let mut known: BTreeSet<String> = options.map(|name| format!("rsync.{name}")).collect();
+    known.extend(done(SSH, "ssh"));
+    for key in written.difference(&wanted) {
+        assert!(known.contains(key), "{key} is no key");
+    }
+}
+
 /// Every test function of the sources, by name.
 fn tests_below(dir: &Path, found: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(dir).unwrap() {

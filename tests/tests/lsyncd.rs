@@ -186,6 +186,7 @@ fn final_tree(program: &[&str], name: &str, more: &str) -> Vec<String> {
         ("src/core", "what CVS passes over"),
         ("src/x.bak", "and this"),
         ("rules", "# a remark\n- /dir/deep/f*\nx.bak\n"),
+        ("filters", "- /dir/deep/f*\n+ *.bak\n- x.*\n"),
         ("dst/there.o", "excluded, and there"),
         ("dst/extra", "5"),
         ("dst/goes", "an older one"),
@@ -261,6 +262,8 @@ fn final_trees_are_those_of_the_real_program() {
         "rsync = { temp_dir = \"PLACE\", xattrs = true, acls = true, one_file_system = true, \
          protect_args = true, timeout = 30, bwlimit = 10000, compress = true, verbose = true }",
         "rsync = { ipv4 = true, _extra = { \"--chmod=F640\", \"-p\" } }",
+        "filterFrom = \"PLACE/filters\"",
+        "rsync = { update = true }",
         "excludeFrom = \"PLACE/rules\", maxDelays = 1, maxProcesses = 2",
     ];
     std::thread::scope(|scope| {
@@ -340,6 +343,10 @@ fn the_command_line_ends_as_the_real_one() {
         &["-nodaemon", "x.lua"],
         &["-nodaemon", "none.lua"],
         &["-nodaemon", "-rsync", "none", "t"],
+        &["-log"],
+        &["-log", "exec", "-nodaemon", "x.lua"],
+        &["-log", "", "-nodaemon", "x.lua"],
+        &["-nodaemon", "-monitor"],
     ] {
         let code = |program: &[&str]| {
             let mut command = Command::new(program[0]);
@@ -404,4 +411,69 @@ fn a_single_pass_ends_with_all_of_its_syncs() {
     assert_eq!(run(["a", "b"], &["-onepass"]), Some(0));
     assert!(place.0.join("a/file").exists() && place.0.join("b/file").exists());
     assert_eq!(run(["c", "blocked/d"], &["-onepass"]), Some(255), "one cannot be sent");
+}
+
+/// Characters of the time before each line of the log.
+const TIME: usize = "Tue Nov 24 02:35:21 2026 ".len();
+
+/// What is written of each kind that is wanted: the kinds of all lines, and the commands that ran.
+fn kinds(program: &[&str], name: &str, words: &[&str]) -> (Vec<String>, Vec<String>) {
+    let place = Place::new(name);
+    place.write("src/there", "1");
+    let config = "settings { nodaemon = true, logfile = 'PLACE/log' }
+        log('Mine', 'a line of the configuration')
+        sync { source = 'PLACE/src', target = 'PLACE/dst', delay = 0,
+            onStartup = '/bin/touch PLACE/up', onCreate = '/bin/touch ^targetPathname',
+            onModify = 'exit 3', exitcodes = { [0] = 'ok', [3] = 'ok' } }";
+    fs::create_dir_all(place.0.join("dst")).unwrap();
+    let config = place.write("lsyncd.conf", &config.replace("PLACE", &place.text()));
+    let mut command = Command::new(program[0]);
+    command.args(&program[1..]).args(words).arg(config).env("XDG_RUNTIME_DIR", &place.0);
+    let mut running = Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    place.until("the start is done", || place.0.join("up").exists());
+    std::thread::sleep(Duration::from_millis(500));
+    fs::write(place.0.join("src/new"), b"1").unwrap();
+    place.until("it is acted on", || place.0.join("dst/new").exists());
+    std::thread::sleep(Duration::from_millis(500));
+    running.signal(Signal::TERM);
+    assert_eq!(running.0.wait().unwrap().code(), Some(143));
+    let log = fs::read_to_string(place.0.join("log")).unwrap_or_default();
+    let log = log.replace(&place.text(), "PLACE");
+    let fields = || log.lines().filter_map(|line| line.get(TIME..)?.split_once(": "));
+    let mut kinds: Vec<String> = fields().map(|(kind, _)| kind.to_owned()).collect();
+    kinds.sort();
+    kinds.dedup();
+    let wanted = |text: &str| {
+        let starts = ["Finished ", "Startup of ", "Event ", "/bin/touch "];
+        starts.iter().any(|start| text.starts_with(start)) && !text.contains("-c")
+    };
+    (kinds, fields().map(|(_, text)| text.to_owned()).filter(|text| wanted(text)).collect())
+}
+
+#[test]
+fn kinds_of_lines_are_written_as_asked_for() {
+    let Some(programs) = Programs::find() else { return };
+    let ours = programs.livemirror().to_str().unwrap();
+    std::thread::scope(|scope| {
+        for (at, words) in [
+            &[][..],
+            &["-log", "Exec", "-log", "Mine"],
+            &["-log", "Exec", "-log", "scarce"],
+            &["-log", "Delay", "-log", "Inotify", "-monitor", "inotify"],
+            &["-log", "all", "-log", "scarce"],
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            scope.spawn(move || {
+                let mut wanted = kinds(&["lsyncd"], &format!("real-kinds{at}"), words);
+                let mut got = kinds(&[ours, "lsyncd"], &format!("ours-kinds{at}"), words);
+                // What is logged before the settings are known is not in the real one's file.
+                wanted.0.retain(|kind| kind != "Mine");
+                got.0.retain(|kind| kind != "Mine");
+                assert_eq!(got, wanted, "{words:?}");
+                assert!(words.contains(&"scarce") || wanted.1.len() > 3, "{wanted:?}");
+            });
+        }
+    });
 }

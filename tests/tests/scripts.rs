@@ -161,6 +161,137 @@ fn actions_are_told_what_the_real_program_tells() {
     });
 }
 
+const MODES: &str = r#"
+settings { inotifyMode = 'MODE' }
+local function out(text) return 'echo ' .. text .. ' >> PLACE/out' end
+sync { source = 'PLACE/src', delay = 0, onStartup = out 'start', onModify = out 'modify ^path' }
+"#;
+
+/// What is told of a file that is written while it is open, closed, and opened without a word.
+fn writes(program: &[&str], name: &str, config: &str) -> Vec<String> {
+    let place = Place::new(name);
+    let _running = place.start(program, config);
+    let step = |name: &str, done: &dyn Fn()| {
+        done();
+        std::thread::sleep(STEP);
+        let mut file = fs::OpenOptions::new().append(true).open(place.0.join("out")).unwrap();
+        std::io::Write::write_all(&mut file, format!("after {name}\n").as_bytes()).unwrap();
+    };
+    let mut file = fs::File::create(place.src("open")).unwrap();
+    step("first", &|| std::io::Write::write_all(&mut &file, b"1").unwrap());
+    step("second", &|| std::io::Write::write_all(&mut &file, b"2").unwrap());
+    std::io::Write::flush(&mut file).unwrap();
+    step("closed", &|| drop(fs::OpenOptions::new().append(true).open(place.src("open"))));
+    let mut told: Vec<String> = place.read("out").lines().map(str::to_owned).collect();
+    told.dedup();
+    told
+}
+
+#[test]
+fn a_file_is_modified_when_the_setting_says() {
+    let Some(programs) = Programs::find() else { return };
+    let ours = programs.livemirror().to_str().unwrap();
+    let mut seen = Vec::new();
+    for (at, mode) in ["CloseWrite", "Modify", "CloseWrite or Modify"].into_iter().enumerate() {
+        let config = MODES.replace("MODE", mode);
+        let wanted = writes(&["lsyncd"], &format!("real-mode{at}"), &config);
+        let got = writes(&[ours, "lsyncd"], &format!("ours-mode{at}"), &config);
+        assert_eq!(got, wanted, "{mode}");
+        seen.push(wanted);
+    }
+    assert!(seen[0] != seen[1] && seen[1] != seen[2] && seen[2] != seen[0], "{seen:?}");
+}
+
+const RULES: &str = r#"
+sync { default.rsync, source = 'PLACE/src', target = 'PLACE/dst', delay = 0, filter = '- /f*', exclude = '*.e',
+    prepare = function(config, level)
+        config.rsync.times = false
+        default.rsync.prepare(config, level)
+    end,
+    init = function(event)
+        local inlet = event.inlet
+        inlet.appendFilter('- *.a')
+        inlet.addExclude('*.x')
+        inlet.addExclude('*.gone')
+        inlet.rmExclude('*.gone')
+        local file = io.open('PLACE/out', 'w')
+        file:write('start ', tostring(inlet.hasFilters()), ' ', inlet.getFilters()[1], ' ', inlet.getFilters()[2])
+        file:close()
+        default.rsync.init(event)
+    end }
+"#;
+
+#[test]
+fn rules_that_functions_add_hide_what_they_hide_there() {
+    let Some(programs) = Programs::find() else { return };
+    let ours = programs.livemirror().to_str().unwrap();
+    let arrived = |program: &[&str], name: &str| {
+        let place = Place::new(name);
+        for file in ["1", "1.a", "1.x", "1.e", "1.gone", "f1"] {
+            fs::write(place.src(file), b"1").unwrap();
+        }
+        let _running = place.start(program, RULES);
+        place.until("the start is over", || place.0.join("dst/1.gone").exists());
+        for file in ["2.a", "2.x", "2.e", "f2", "2.gone", "2"] {
+            fs::write(place.src(file), b"2").unwrap();
+        }
+        place.until("changes arrive", || {
+            ["2.gone", "2"].iter().all(|n| place.0.join("dst").join(n).exists())
+        });
+        let names = fs::read_dir(place.0.join("dst")).unwrap();
+        let mut names: Vec<String> =
+            names.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        (names, place.read("out"))
+    };
+    let wanted = arrived(&["lsyncd"], "real-rules");
+    assert_eq!(wanted.0, ["1", "1.gone", "2", "2.gone"]);
+    assert_eq!(arrived(&[ours, "lsyncd"], "ours-rules"), wanted);
+}
+
+#[test]
+fn alarms_ring_beside_plain_syncs() {
+    let Some(programs) = Programs::find() else { return };
+    let ours = programs.livemirror().to_str().unwrap();
+    let config = "sync { default.rsync, source = 'PLACE/src', target = 'PLACE/dst', delay = 0 }
+        local function ring(_, text)
+            local file = io.open('PLACE/out', 'w')
+            file:write(text)
+            file:close()
+        end
+        alarm(now() + 1, ring, 'start of it')";
+    for (program, name) in [(&["lsyncd"][..], "real-alarm"), (&[ours, "lsyncd"], "ours-alarm")] {
+        let place = Place::new(name);
+        let mut running = place.start(program, config);
+        assert_eq!(place.read("out"), "start of it", "{name}");
+        assert_eq!(running.end(), Some(143), "{name}");
+    }
+}
+
+#[test]
+fn a_large_file_goes_by_itself() {
+    let Some(programs) = Programs::find() else { return };
+    let place = Place::new("large");
+    let config = "sync { default.rsync, source = 'PLACE/src', target = 'PLACE/dst', delay = 0.5,
+        batchSizeLimit = 1000, rsync = { binary = 'PLACE/wrap' } }";
+    let wrapper = place.0.join("wrap");
+    let text = "#!/bin/sh\n[ -e PLACE/out ] || { echo start > PLACE/out; exec rsync \"$@\"; }\n\
+                tr '\\0' ' ' | sed 's,.*,list &,' >> PLACE/out\n";
+    fs::write(&wrapper, text.replace("PLACE", place.0.to_str().unwrap())).unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = programs.livemirror().to_str().unwrap();
+    let _running = place.start(&[program, "lsyncd"], config);
+    for (name, size) in [("a", 10), ("big", 2000), ("c", 10)] {
+        fs::write(place.src(name), vec![b'x'; size]).unwrap();
+    }
+    place.until("all are sent", || {
+        ["/a ", "/big ", "/c "].iter().all(|n| place.read("out").contains(n))
+    });
+    let out = place.read("out");
+    let with_big: Vec<&str> = out.split("list ").filter(|list| list.contains("/big")).collect();
+    assert!(with_big.iter().all(|list| !list.contains("/a ") && !list.contains("/c ")), "{out}");
+}
+
 #[test]
 fn names_are_never_run() {
     let Some(programs) = Programs::find() else { return };
@@ -214,7 +345,7 @@ fn exit_codes_and_the_end() {
     fs::write(place.src("file"), b"").unwrap();
     place.until("it is tried again", || place.read("out").matches("try").count() > 2);
     fs::write(place.src("go"), b"").unwrap();
-    place.until("it is done", || place.read("log").contains("Finished Create after exitcode: 0"));
+    place.until("it is done", || place.read("log").contains("/file = 0"));
     fs::write(place.src("end"), b"").unwrap();
     let start = Instant::now();
     while running.0.try_wait().unwrap().is_none() {

@@ -198,7 +198,7 @@ pub(crate) fn import(args: &[Vec<u8>]) -> i32 {
     });
     let loaded = loaded.and_then(|loaded| match loaded.config.script {
         Some(_) => {
-            let text = "actions of one's own cannot be written in TOML".into();
+            let text = "actions and alarms of one's own cannot be written in TOML".into();
             Err(vec![ConfigError::refused(&name, 0, text)])
         }
         None => Ok(loaded),

@@ -10,12 +10,14 @@ use mirror::config::foreign::{ForeignConfig, ProcessSettings};
 use mirror::config::lsyncd;
 use mirror::config::toml::ConfigError;
 use mirror::report::{Report, What};
+use mirror::watch::BackendChoice;
 use rsync::daemon::log::{DaemonLog, LogTarget, shown_line};
 use rsync::daemon::params::{ParamKind, ParamValue, parse_value};
 use rsync::daemon::{files, pidfile};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use wire::exit::ExitCode;
 
+use crate::log_lines::Lines;
 use crate::{console, signals};
 
 const HELP: &str = "
@@ -39,7 +41,10 @@ OPTIONS:
                       it is not without this
   -log    all         Logs everything there is
   -log    scarce      Logs warnings and errors only
+  -log    [Category]  Turns on a kind of lines: Exec, Inotify, Delay, or one of a
+                      configuration's own
   -logfile FILE       Writes log to FILE (DEFAULT: uses syslog)
+  -monitor NAME       Watches with NAME; without NAME lists what there is
   -onepass            Ends when all syncs have compared and sent everything once
   -nodaemon           Does not detach and logs to stdout/stderr
   -pidfile FILE       Writes the PID into FILE
@@ -59,17 +64,17 @@ struct DoorArgs {
     /// Calls of `sync`, as the text of a configuration.
     syncs: String,
     delay_ms: Option<u64>,
-    scarce: bool,
+    monitor: Option<BackendChoice>,
+    lines: Lines,
     log_file: Option<Vec<u8>>,
     pid_file: Option<Vec<u8>>,
     foreground: bool,
     once: bool,
     insist: bool,
-    all: bool,
 }
 
 /// Why the door stays shut.
-enum Shut {
+pub(crate) enum Shut {
     Said(i32),
     Wrong(String),
     Refused(String),
@@ -103,7 +108,7 @@ pub(crate) fn run(args: &[Vec<u8>]) -> i32 {
         },
         None => None,
     };
-    let log = Arc::new(Log::open(&process, (args.scarce, args.all)));
+    let log = Arc::new(Log::open(&process, args.lines.clone()));
     let (stop, last) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI32::new(0)));
     signals::note_signal(&stop, &last);
     let code = loop {
@@ -162,7 +167,9 @@ fn load(args: &DoorArgs) -> Result<ForeignConfig, Vec<ConfigError>> {
     process.log_file = args.log_file.clone().or(process.log_file.take());
     process.pid_file = args.pid_file.clone().or(process.pid_file.take());
     process.foreground |= args.foreground;
+    loaded.config.trace = args.lines.trace();
     for sync in &mut loaded.config.syncs {
+        sync.backend = args.monitor.unwrap_or(sync.backend);
         sync.delay_ms = args.delay_ms.unwrap_or(sync.delay_ms);
         sync.once = match sync.once {
             None if !args.once => None,
@@ -198,16 +205,8 @@ fn parse(args: &[Vec<u8>]) -> Result<DoorArgs, Shut> {
                 return Err(Shut::Said(0));
             }
             "delay" => got.delay_ms = Some(seconds(&value("1 argument")?)?),
-            "log" => match value("1 argument")?.as_slice() {
-                b"scarce" => got.scarce = true,
-                b"all" => (got.scarce, got.all) = (false, true),
-                b"Normal" | b"Warn" | b"Error" => got.scarce = false,
-                other => {
-                    let other = String::from_utf8_lossy(other).into_owned();
-                    let text = format!("-log {other}: there is no such category here");
-                    return Err(Shut::Refused(text));
-                }
-            },
+            "log" => got.lines.want(&value("1 argument")?)?,
+            "monitor" => got.monitor = Some(monitor(words.next())?),
             "logfile" => got.log_file = Some(value("1 argument")?),
             "pidfile" => got.pid_file = Some(value("1 argument")?),
             "nodaemon" => got.foreground = true,
@@ -225,9 +224,7 @@ fn parse(args: &[Vec<u8>]) -> Result<DoorArgs, Shut> {
                 ];
                 got.syncs.push_str(&call(&name, &three));
             }
-            "monitor" | "runner" | "script" | "sshopts" => {
-                return Err(Shut::Refused(format!("-{name} is not done here")));
-            }
+            "runner" | "script" | "sshopts" => return Err(refused(&name)),
             _ => return Err(Shut::Wrong(format!("unknown command line option -{name}"))),
         }
     }
@@ -277,6 +274,9 @@ fn mirror_until_signal(loaded: ForeignConfig, log: &Arc<Log>, stop: &Arc<AtomicB
     for (category, text) in &loaded.lines {
         log.line(category, text);
     }
+    for text in log.lines.without_use(&loaded.config) {
+        log.line("Normal", &text);
+    }
     for remark in &loaded.remarks {
         log.line("Warn", &remark.to_string());
     }
@@ -325,17 +325,43 @@ fn mirror_until_signal(loaded: ForeignConfig, log: &Arc<Log>, stop: &Arc<AtomicB
     mirror::run::runner::run(loaded.config, Box::new(say), Arc::clone(stop)).code()
 }
 
+/// An option that is not done here, with what to do instead.
+fn refused(name: &str) -> Shut {
+    let instead = match name {
+        "script" => "write dofile(\"FILE\") at the head of the configuration",
+        "sshopts" => "write ssh = { _extra = { ... } } into the sync of a configuration",
+        _ => "nothing of lsyncd's own is loaded here",
+    };
+    Shut::Refused(format!("-{name} is not done here: {instead}"))
+}
+
+/// `-monitor NAME`.
+fn monitor(name: Option<&Vec<u8>>) -> Result<BackendChoice, Shut> {
+    match name.map(Vec::as_slice) {
+        None => {
+            console::out(b"This Lsyncd supports these monitors:\n   inotify\n   fanotify\n\n");
+            Err(Shut::Said(FAILURE))
+        }
+        Some(b"inotify") => Ok(BackendChoice::Inotify),
+        Some(b"fanotify") => Ok(BackendChoice::Fanotify),
+        Some(other) => {
+            let other = String::from_utf8_lossy(other).into_owned();
+            let text = format!("-monitor {other}: inotify and fanotify are what is here");
+            Err(Shut::Refused(text))
+        }
+    }
+}
+
 /// Where log lines go: a file, the terminal, the system's log.
 struct Log {
     file: Option<Vec<u8>>,
     terminal: bool,
     system: Option<DaemonLog>,
-    scarce: bool,
-    all: bool,
+    lines: Lines,
 }
 
 impl Log {
-    fn open(process: &ProcessSettings, (scarce, all): (bool, bool)) -> Log {
+    fn open(process: &ProcessSettings, lines: Lines) -> Log {
         let (file, terminal) = (process.log_file.clone(), process.foreground);
         let facility = process.log_facility.as_deref().unwrap_or(b"user");
         let facility = match parse_value(ParamKind::Facility, facility) {
@@ -346,12 +372,11 @@ impl Log {
         let target = LogTarget { file: Vec::new(), facility, tag };
         let wanted = file.is_none() && !terminal;
         let system = wanted.then(|| DaemonLog::open(&target, files::open_log).0);
-        Log { file, terminal, system, scarce, all }
+        Log { file, terminal, system, lines }
     }
 
     fn line(&self, category: &str, text: &str) {
-        let usual = matches!(category, "Normal" | "Warn" | "Error");
-        if self.scarce && category == "Normal" || !usual && !self.all {
+        if !self.lines.has(category) {
             return;
         }
         let now = jiff::Zoned::now();
@@ -370,13 +395,16 @@ impl Log {
         if self.terminal {
             let line = format!("{} {category}: {text}\n", now.strftime("%H:%M:%S"));
             match category {
-                "Normal" => console::out(line.as_bytes()),
-                _ => console::err(line.as_bytes()),
+                "Warn" | "Error" => console::err(line.as_bytes()),
+                _ => console::out(line.as_bytes()),
             }
         }
         if let Some(system) = &self.system {
             let line = format!("{category}, {text}");
-            if category == "Normal" { system.info(line) } else { system.warning(line) }
+            match category {
+                "Warn" | "Error" => system.warning(line),
+                _ => system.info(line),
+            }
         }
     }
 }

@@ -7,6 +7,7 @@
 mod check;
 mod console;
 mod live;
+mod log_lines;
 mod lsyncd_door;
 mod restrict_door;
 mod rsync_door;

@@ -34,8 +34,35 @@ pub struct Config {
     pub script: Option<PathBuf>,
     /// Processes that such actions may have running at once.
     pub processes_max: Option<usize>,
+    /// When such actions are told that a file was modified.
+    pub modified: ModifiedWhen,
+    /// What happens inside that is told line by line.
+    pub trace: Trace,
     /// At least one.
     pub syncs: Vec<SyncConfig>,
+}
+
+/// When a file counts as modified for actions of a program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ModifiedWhen {
+    /// When it is closed after it was open for writing.
+    #[default]
+    Closed,
+    /// When something is written.
+    Written,
+    /// At both.
+    Either,
+}
+
+/// Lines about what happens inside, as reports of the kind `Script`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// Each process that is started, with its words.
+    pub exec: bool,
+    /// Each change that a watch tells of.
+    pub inotify: bool,
+    /// Each event that waits for an action, and its end.
+    pub delay: bool,
 }
 
 /// A status as a file, for those who look there.
@@ -131,6 +158,8 @@ impl Config {
             status_file: None,
             script: None,
             processes_max: None,
+            modified: ModifiedWhen::default(),
+            trace: Trace::default(),
             syncs,
         }
     }

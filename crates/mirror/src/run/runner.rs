@@ -54,8 +54,8 @@ pub fn run(
     let ends = std::thread::scope(|scope| {
         let own = config.syncs.iter().zip(&syncs).filter(|(one, _)| !one.script);
         let threads = own.map(|(one, shared)| {
-            let (one, reporter) = (one.clone(), &reporter);
-            scope.spawn(move || sync::run(one, shared, reporter))
+            let (one, reporter, config) = (one.clone(), &reporter, &config);
+            scope.spawn(move || sync::run(one, shared, reporter, config.trace))
         });
         #[cfg(feature = "lua")]
         let threads = threads.chain(config.script.as_ref().map(|path| {

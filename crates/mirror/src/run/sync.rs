@@ -29,7 +29,7 @@ use super::retry::{Verdict, backoff, deletions_left_out, litter_possible, remedy
 use super::shared::{Next, Shared};
 use super::survey::Survey;
 use crate::aggregate::combine::{Dirty, Kind};
-use crate::config::{ExitRule, Once, SyncConfig};
+use crate::config::{ExitRule, Once, SyncConfig, Trace};
 use crate::plan::batch::{BATCH_MAX, Batch, plan};
 use crate::plan::exclude::Exclude;
 use crate::report::{Report, What, Work};
@@ -70,7 +70,7 @@ pub enum End {
 }
 
 /// Runs a sync until it is asked to end or must, with the transfers of `rsync::client`.
-pub fn run(config: SyncConfig, shared: &Arc<Shared>, reporter: &Reporter) -> End {
+pub fn run(config: SyncConfig, shared: &Arc<Shared>, reporter: &Reporter, trace: Trace) -> End {
     let job = Job::new(&config).and_then(|job| {
         if let Some(target) = job.local_target() {
             refuse_overlap(&config.source, target)?;
@@ -78,7 +78,7 @@ pub fn run(config: SyncConfig, shared: &Arc<Shared>, reporter: &Reporter) -> End
         Ok(job)
     });
     match job {
-        Ok(job) => run_with(config, Box::new(job), shared, reporter),
+        Ok(job) => run_with(config, Box::new(job), shared, reporter, trace),
         Err(refusal) => finish(&config, shared, reporter, End::Refused(refusal)),
     }
 }
@@ -89,10 +89,15 @@ pub fn run_with(
     transfer: Box<dyn Transfer>,
     shared: &Arc<Shared>,
     reporter: &Reporter,
+    trace: Trace,
 ) -> End {
     let end = match Mirror::open(config.clone(), transfer, shared, reporter) {
         Ok((mut sync, watcher)) => std::thread::scope(|scope| {
-            let watching = scope.spawn(|| watch_loop(watcher, shared));
+            let watching = scope.spawn(|| {
+                let tell = |what| reporter(Report { sync: config.name.clone(), what });
+                let tell: Option<&dyn Fn(What)> = if trace.inotify { Some(&tell) } else { None };
+                watch_loop(watcher, shared, tell);
+            });
             let end = sync.work();
             shared.request_stop();
             // A watch thread that died has ended the watch; the sync is ending anyway.
@@ -118,12 +123,17 @@ fn finish(config: &SyncConfig, shared: &Shared, reporter: &Reporter, end: End) -
     end
 }
 
-fn watch_loop(mut watcher: watch::Watcher, shared: &Shared) {
+fn watch_loop(mut watcher: watch::Watcher, shared: &Shared, tell: Option<&dyn Fn(What)>) {
     let mut events = Vec::new();
     while !shared.stop_requested() {
         watcher.poll(WATCH_POLL_MS, &mut events);
         if !events.is_empty() {
             let lost = events.iter().any(|e| matches!(e, Event::Lost(_)));
+            if let Some(tell) = tell {
+                for event in &events {
+                    tell(What::Script { category: "Inotify".into(), text: event.line() });
+                }
+            }
             shared.take_in(&mut events);
             if lost {
                 return;

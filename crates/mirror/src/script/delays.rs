@@ -87,6 +87,11 @@ impl Delays {
         self.all.iter().any(|delay| delay.kind == kind && !delay.active)
     }
 
+    /// The number of the newest.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()

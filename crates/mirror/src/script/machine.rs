@@ -42,12 +42,24 @@ pub fn run(path: &Path, config: &Config, shared: &[Arc<Shared>], reporter: &Repo
         };
         let started = Machine::start(path, config, shared, reporter, sender.clone(), &mut watch);
         let end = match started {
-            Ok(machine) => machine.work(&messages),
+            // Alarms alone do not keep a single pass from its end.
+            Ok(machine) if machine.is_alone && config.syncs.iter().all(|s| s.once.is_some()) => {
+                End::Asked
+            }
+            Ok(machine) => machine.work(shared, &messages),
             Err(refusal) => End::Refused(refusal),
         };
         over.store(true, Ordering::Release);
         end
     });
+    if let End::Refused(refusal) = &end
+        && config.syncs.iter().all(|sync| !sync.script)
+    {
+        // A function that an alarm called ends all, as an action does.
+        let (text, remedy) = (refusal.text.clone(), refusal.remedy.clone());
+        reporter(Report { sync: config.name.clone(), what: What::Stopped { text, remedy } });
+        shared.iter().for_each(|shared| shared.end_all());
+    }
     for (sync, shared) in config.syncs.iter().zip(shared).filter(|(sync, _)| sync.script) {
         let what = match &end {
             End::Asked => What::Ended { unsent: 0 },
@@ -87,6 +99,8 @@ struct Machine {
     ring: Function,
     state: SharedState,
     source_looked_at: Instant,
+    /// No sync has actions of its own: the program is kept for its alarms.
+    is_alone: bool,
 }
 
 impl Machine {
@@ -111,6 +125,8 @@ impl Machine {
             ends: None,
             clock: Instant::now(),
             reporter: Arc::clone(reporter),
+            modified: config.modified,
+            trace: config.trace,
         }));
         for (at, (sync, shared)) in config.syncs.iter().zip(shared).enumerate() {
             if !sync.script {
@@ -132,15 +148,18 @@ impl Machine {
                 ring: runtime.get("ring")?,
                 state: Rc::clone(&state),
                 source_looked_at: Instant::now(),
+                is_alone: state.borrow().syncs.is_empty(),
                 _lua: lua.clone(),
             })
         };
         install().map_err(|error| broken(&error))
     }
 
-    fn work(mut self, messages: &Receiver<Message>) -> End {
+    fn work(mut self, shared: &[Arc<Shared>], messages: &Receiver<Message>) -> End {
         loop {
-            let stop = self.state.borrow().syncs.values().any(|sync| sync.shared.stop_requested());
+            let all = self.is_alone && shared.iter().all(|shared| shared.stop_requested());
+            let own = |sync: &ScriptSync| sync.shared.stop_requested();
+            let stop = all || self.state.borrow().syncs.values().any(own);
             let idle = self.state.borrow().processes.is_empty();
             if stop && idle {
                 return End::Asked;
@@ -150,7 +169,7 @@ impl Machine {
                 Ok(wait) => wait,
                 Err(end) => return end,
             };
-            if self.state.borrow().passed() {
+            if !self.is_alone && self.state.borrow().passed() {
                 return End::Asked;
             }
             let first = messages.recv_timeout(wait).ok();
@@ -237,6 +256,7 @@ impl Machine {
             Message::Ended(number, code) => {
                 let mut state = self.state.borrow_mut();
                 let Some(at) = state.processes.remove(&number) else { return Ok(()) };
+                state.trace(state.trace.delay, at, "Delay", || format!("process ended: {code}"));
                 if let Some(sync) = state.syncs.get_mut(&at) {
                     sync.running = sync.running.saturating_sub(1);
                     let mut shared = sync.shared.lock();
@@ -259,6 +279,7 @@ impl Machine {
         if let Some(sync) = state.syncs.get(&at) {
             sync.shared.lock().numbers.events += 1;
         }
+        state.trace(state.trace.inotify, at, "Inotify", || event.line());
         match event {
             Event::Path(path, change) => state.path_event(at, &path, change),
             Event::Moved => {

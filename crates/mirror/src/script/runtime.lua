@@ -53,6 +53,9 @@ function alarm(time, call, extra)
 	alarms[#alarms + 1] = { time = time, call = call, extra = extra }
 end
 
+-- Whether something is to ring.
+function runtime.rings() return #alarms > 0 end
+
 -- Rings what is due; the time of the next.
 function runtime.ring(time)
 	local due, later, first = {}, {}, nil
@@ -122,6 +125,8 @@ function runtime.adopt(given)
 	inherit(config, given)
 	if not is_scripted(config) then return nil end
 	checked = config.prepare == nil
+	if config._layer then config.rsync = config.rsync or {} end
+	if config._layer == 'rsyncssh' then config.ssh = config.ssh or {} end
 	if config.prepare ~= nil then config.prepare(config, 3, false) end
 	for _, name in ipairs(HANDLERS) do
 		local text = config[name]
@@ -180,9 +185,12 @@ local function direct(command)
 	end
 end
 
+-- A name is one line of the log, whatever it holds.
+local function one_line(name) return (name:gsub('%c', '?')) end
+
 -- A command for the shell: names reach it as arguments, in quotes of their own wherever they stand.
 local function shell(command)
-	local script, wanted = {}, {}
+	local script, wanted, shown = {}, {}, {}
 	local stack = { { double = false } }
 	local single = false
 	local function quoting(piece)
@@ -208,8 +216,10 @@ local function shell(command)
 	parts(command, function(piece)
 		quoting(piece)
 		script[#script + 1] = piece
+		shown[#shown + 1] = piece
 	end, function(which, name)
 		wanted[#wanted + 1] = { which = which, name = name }
+		shown[#shown + 1] = #wanted
 		local word = '${' .. #wanted .. '}'
 		if single then
 			word = "'\"" .. word .. "\"'"
@@ -224,7 +234,9 @@ local function shell(command)
 		for at, one in ipairs(wanted) do
 			values[at] = (one.which == 'd' and event2 or event)[one.name]
 		end
-		log('Normal', 'Event ', event.etype, ' spawns shell "', command, '"')
+		local line = {}
+		for at, piece in ipairs(shown) do line[at] = values[piece] and one_line(values[piece]) or piece end
+		log('Normal', 'Event ', event.etype, ' spawns shell "', table.concat(line), '"')
 		spawnShell(event, script, values)
 	end
 end
@@ -320,6 +332,15 @@ local function list_of(sync, ids)
 	return list
 end
 
+-- All rules, one a line: those of the configuration, those that were appended, the excludes.
+local function rules_of(sync)
+	local all, rules = {}, core.rules(sync.index)
+	table.move(rules, 1, #rules - sync.configured, 1, all)
+	table.move(sync.appended, 1, #sync.appended, #all + 1, all)
+	for _, pattern in ipairs(sync.excludes) do all[#all + 1] = '- ' .. pattern end
+	return all
+end
+
 local function inlet_of(sync)
 	local inlet = {}
 	function inlet.getEvent()
@@ -339,19 +360,35 @@ local function inlet_of(sync)
 	function inlet.discardEvent(event) core.done(sync.index, event._ids) end
 	function inlet.getConfig() return sync.config end
 	function inlet.getSync() return sync.inlet end
+	local function hide() core.hide(sync.index, sync.appended, sync.excludes) end
 	function inlet.addExclude(pattern)
 		sync.excludes[#sync.excludes + 1] = pattern
-		core.excludes(sync.index, sync.excludes)
+		hide()
 	end
 	function inlet.rmExclude(pattern)
-		for at, known in ipairs(sync.excludes) do
-			if known == pattern then
+		for at = #sync.excludes, 1, -1 do
+			if sync.excludes[at] == pattern then
+				if at <= sync.configured then
+					error('rmExclude: "' .. pattern .. '" stands in the configuration and stays', 2)
+				end
 				table.remove(sync.excludes, at)
-				break
+				return hide()
 			end
 		end
-		core.excludes(sync.index, sync.excludes)
+		log('Normal', 'Removing not excluded exclude "', pattern, '"')
 	end
+	-- A rule behind those of the configuration; the excludes come after it.
+	function inlet.appendFilter(rule)
+		local sign = tostring(rule):match('^([+-]) ')
+		if not sign then error('Unknown filter rule: "' .. tostring(rule) .. '"', 2) end
+		if sign == '+' and #sync.excludes > 0 then
+			error('appendFilter: "' .. rule .. '" cannot show what exclude hides; write it as filter', 2)
+		end
+		sync.appended[#sync.appended + 1] = rule
+		hide()
+	end
+	function inlet.getFilters() return rules_of(sync) end
+	function inlet.hasFilters() return #rules_of(sync) > 0 end
 	function inlet.getExcludes() return table.move(sync.excludes, 1, #sync.excludes, 1, {}) end
 	function inlet.createBlanketEvent()
 		while_running('createBlanketEvent')
@@ -368,7 +405,8 @@ end
 
 -- Takes a sync in when it is written; what it hands out is its inlet.
 function runtime.enlist(config)
-	local sync = { config = config, events = {}, known = 0, excludes = {}, index = 0, handlers = {} }
+	local sync = { config = config, events = {}, known = 0, excludes = {}, appended = {}, configured = 0,
+		index = 0, handlers = {} }
 	sync.inlet = inlet_of(sync)
 	if config then
 		for _, name in ipairs(HANDLERS) do
@@ -385,6 +423,7 @@ function runtime.settle(at, index, source, target, words, prefix, excludes)
 	local sync = runtime.syncs[at]
 	local config = sync.config
 	sync.index, sync.words, sync.prefix, sync.excludes = index, words, prefix, excludes
+	sync.configured = #excludes
 	config.source = source
 	if config._layer then config.target = target end
 	if config.action == nil then config.action = default[config._layer or 'own'].action end
@@ -441,23 +480,26 @@ function default.collect(agent, code)
 	local codes = config.rsyncExitCodes or config.exitcodes
 	local rule = codes and codes[code]
 	local starts = not agent.isList and agent.etype == 'Init'
-	local what = agent.isList and 'a list' or agent.etype
+	local what = starts and one_line(config.source .. ' -> ' .. tostring(config.target))
+		or agent.isList and 'a list' or agent.etype .. ' on ' .. one_line(agent.sourcePath)
+	local with = agent.isList and ' after exitcode = ' or ' = '
 	if not rule and code == 0 then
 		rule = 'ok'
 	elseif not rule and config._layer then
 		rule = starts and DIES_AT_START[code] and 'die' or 'again'
 	end
 	if rule == 'ok' then
-		log('Normal', starts and 'Startup of ' .. config.source .. ' finished.'
-			or 'Finished ' .. what .. ' after exitcode: ' .. code)
+		log('Normal', starts and 'Startup of ' .. what .. ' finished.'
+			or 'Finished ' .. what .. (agent.isList and ' after exitcode: ' or ' = ') .. code)
 	elseif rule == 'again' then
-		log('Warn', 'Retrying ', what, ' after exitcode = ', code)
+		log('Normal', 'Retrying ', starts and 'startup of ' or '', what, with, code)
 		return 'again'
 	elseif rule == 'die' or starts then
-		log('Error', 'Terminating after ', what, ' ended with exitcode = ', code)
+		log('Error', starts and 'Failure on startup of ' .. what .. ', exitcode = ' .. code
+			or 'Failure with ' .. what .. with .. code)
 		return 'die'
 	else
-		log('Error', 'The action for ', what, ' ended with exitcode = ', code)
+		log('Error', 'Failure with ', what, with, code)
 	end
 end
 
@@ -499,7 +541,7 @@ function transfer.init(event)
 		log('Warn', config.source, ' is empty: nothing is deleted at the target')
 		deletes = false
 	end
-	spawn(event, sync.prefix[1], '<', table.concat(core.rules(sync.index), '\n') .. '\n',
+	spawn(event, sync.prefix[1], '<', table.concat(rules_of(sync), '\n') .. '\n',
 		{ table.unpack(sync.prefix, 2) }, deletes and { '--delete', '--ignore-errors' } or nil,
 		sync.words, '-r', '--filter=. -', config.source, config.target)
 end
@@ -509,11 +551,19 @@ function transfer.action(inlet)
 	if first.etype == 'Blanket' then return inlet.discardEvent(first) end
 	local sync = by_index(first._sync)
 	local config = sync.config
+	local limit = config.batchSizeLimit
+	local function large(event)
+		return limit and event.etype ~= 'Delete' and event.etype ~= 'Move'
+			and core.size(event._sync, event._ids[1]) > limit
+	end
+	local alone = large(first)
 	local list = inlet.getEvents(function(event)
 		if event.etype == 'Init' or event.etype == 'Blanket' or event.etype == 'Full' then
 			return 'break'
 		end
-		return true
+		-- A large file goes by itself.
+		if alone then return event == first end
+		return not large(event)
 	end)
 	local seen, lines = {}, {}
 	local function add(line)
@@ -538,9 +588,8 @@ function transfer.action(inlet)
 		if two then include(two, two:sub(-1) == '/') end
 	end)
 	local deletes = config.delete == nil or config.delete == true or config.delete == 'running'
-	-- A name is one line of the log, whatever it holds.
 	local shown = {}
-	for at, line in ipairs(lines) do shown[at] = line:gsub('%c', '?') end
+	for at, line in ipairs(lines) do shown[at] = one_line(line) end
 	log('Normal', 'Calling rsync with filter-list of new/modified files/dirs\n',
 		table.concat(shown, '\n'))
 	spawn(list, sync.prefix[1], '<', table.concat(lines, '\0') .. '\0',

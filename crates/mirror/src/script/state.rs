@@ -13,10 +13,12 @@ use std::time::Instant;
 use jiff::Zoned;
 use mlua::{Lua, LuaString, Table, Value};
 use rsync::options::FilterArg;
+use tree::meta::Meta;
 
 use super::delays::{Delay, Delays, EventKind};
 use super::process;
 use crate::config::crontab::Crontab;
+use crate::config::{ModifiedWhen, Trace};
 use crate::plan::exclude::Exclude;
 use crate::report::{Report, What};
 use crate::run::guard::GuardedSource;
@@ -70,6 +72,8 @@ pub(super) struct State {
     pub(super) ends: Option<i64>,
     pub(super) clock: Instant,
     pub(super) reporter: Reporter,
+    pub(super) modified: ModifiedWhen,
+    pub(super) trace: Trace,
 }
 
 pub(super) type SharedState = Rc<RefCell<State>>;
@@ -89,6 +93,33 @@ impl State {
         (self.reporter)(Report { sync: sync.to_owned(), what });
     }
 
+    /// Tells of one thing inside, to whom that is asked for.
+    pub(super) fn trace(
+        &self,
+        wanted: bool,
+        at: usize,
+        category: &str,
+        text: impl FnOnce() -> String,
+    ) {
+        if let Some(sync) = self.syncs.get(&at).filter(|_| wanted) {
+            self.say(&sync.name, What::Script { category: category.into(), text: text() });
+        }
+    }
+
+    /// Adds an event.
+    fn add(&mut self, at: usize, kind: EventKind, (path, dir): (&[u8], bool), due: u64) {
+        if let Some(sync) = self.syncs.get_mut(&at) {
+            let last = sync.delays.last();
+            if sync.delays.add(kind, path, dir, due) == last {
+                return;
+            }
+        }
+        self.trace(self.trace.delay, at, "Delay", || {
+            let end = if dir { "/" } else { "" };
+            format!("New {}: /{}{end}", kind.name(), String::from_utf8_lossy(path))
+        });
+    }
+
     /// Starts a process that works on events; its number.
     fn spawn(
         &mut self,
@@ -97,6 +128,7 @@ impl State {
         words: Vec<Vec<u8>>,
         input: Option<Vec<u8>>,
     ) -> u64 {
+        self.trace(self.trace.exec, at, "Exec", || shown_words(&words, input.as_deref()));
         self.last_process += 1;
         let number = self.last_process;
         self.processes.insert(number, at);
@@ -132,32 +164,62 @@ impl State {
             Change::MadeDir | Change::Subtree => (EventKind::Create, true),
             Change::Gone { dir } => (EventKind::Delete, dir),
             Change::Attributes => (EventKind::Attrib, sync.is_dir(path)),
-            Change::Writing => return,
+            Change::Writing => (EventKind::Modify, false),
         };
-        if path.is_empty() || sync.extra.hides(path, dir) {
+        let told = match change {
+            Change::Settled => self.modified != ModifiedWhen::Written,
+            Change::Writing => self.modified != ModifiedWhen::Closed,
+            _ => true,
+        };
+        if !told || path.is_empty() || sync.extra.hides(path, dir) {
             return;
         }
         if moving && sync.moves && kind == EventKind::Create && sync.delays.pair(path) {
+            self.trace(self.trace.delay, at, "Delay", || {
+                format!("the last Delete is a Move to /{}", String::from_utf8_lossy(path))
+            });
             return;
         }
-        sync.delays.add(kind, path, dir, due);
-        if change == Change::Subtree {
-            sync.add_below(path, due);
+        let below = if change == Change::Subtree { sync.below(path) } else { Vec::new() };
+        self.add(at, kind, (path, dir), due);
+        for (inner, is_dir) in below {
+            self.add(at, EventKind::Create, (&inner, is_dir), due);
         }
     }
 }
 
+/// A command as lsyncd writes it: each word but the first in brackets.
+fn shown_words(words: &[Vec<u8>], input: Option<&[u8]>) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace('\0', "\n");
+    let mut shown = words.first().map(|word| text(word)).unwrap_or_default();
+    if let Some(input) = input {
+        shown.push_str(&format!(" [<] [{}]", text(input)));
+    }
+    for word in words.iter().skip(1) {
+        shown.push_str(&format!(" [{}]", text(word)));
+    }
+    shown
+}
+
 impl ScriptSync {
-    fn is_dir(&self, path: &[u8]) -> bool {
-        let root = self.source.root().ok();
-        let meta = root.and_then(|root| self.source.look(&root, path).ok().flatten());
-        meta.is_some_and(|meta| meta.is_dir())
+    fn look(&self, path: &[u8]) -> Option<Meta> {
+        let root = self.source.root().ok()?;
+        self.source.look(&root, path).ok().flatten()
     }
 
-    /// A directory that came here has what is in it made too.
-    fn add_below(&mut self, path: &[u8], due: u64) {
-        let Ok(root) = self.source.root() else { return };
-        let mut todo = vec![path.to_vec()];
+    fn is_dir(&self, path: &[u8]) -> bool {
+        self.look(path).is_some_and(|meta| meta.is_dir())
+    }
+
+    /// Bytes of a file; 0 for anything else.
+    fn size(&self, path: &[u8]) -> u64 {
+        self.look(path).filter(|meta| meta.is_file()).map_or(0, |meta| meta.size)
+    }
+
+    /// What is in a directory that came here, which counts as made too.
+    fn below(&self, path: &[u8]) -> Vec<(Vec<u8>, bool)> {
+        let (mut found, mut todo) = (Vec::new(), vec![path.to_vec()]);
+        let Ok(root) = self.source.root() else { return found };
         while let Some(above) = todo.pop() {
             let Ok(dir) = self.source.dir(&root, &above) else { continue };
             for (name, is_dir) in self.source.children(&dir).unwrap_or_default() {
@@ -165,12 +227,13 @@ impl ScriptSync {
                 if self.extra.hides(&inner, is_dir) {
                     continue;
                 }
-                self.delays.add(EventKind::Create, &inner, is_dir, due);
                 if is_dir {
-                    todo.push(inner);
+                    todo.push(inner.clone());
                 }
+                found.push((inner, is_dir));
             }
         }
+        found
     }
 
     fn status(&self, id: u64) -> &'static str {
@@ -269,16 +332,25 @@ fn install_events(lua: &Lua, core: &Table, state: &SharedState) -> mlua::Result<
 
 fn install_rules(lua: &Lua, core: &Table, state: &SharedState) -> mlua::Result<()> {
     let held = Rc::clone(state);
-    let excludes = move |_: &Lua, (at, patterns): (usize, Vec<LuaString>)| {
-        let rule = |pattern: &LuaString| FilterArg::Exclude(pattern.as_bytes().to_vec());
-        let rules: Vec<FilterArg> = patterns.iter().map(rule).collect();
+    let hide = move |_: &Lua, (at, rules, patterns): (usize, Vec<LuaString>, Vec<LuaString>)| {
+        let rules = rules.iter().map(|rule| FilterArg::Rule(rule.as_bytes().to_vec()));
+        let patterns =
+            patterns.iter().map(|pattern| FilterArg::Exclude(pattern.as_bytes().to_vec()));
+        let rules: Vec<FilterArg> = rules.chain(patterns).collect();
         let extra = Exclude::new(&rules, b"").map_err(mlua::Error::runtime)?;
         if let Some(sync) = held.borrow_mut().syncs.get_mut(&at) {
             sync.extra = extra;
         }
         Ok(())
     };
-    core.set("excludes", lua.create_function(excludes)?)?;
+    core.set("hide", lua.create_function(hide)?)?;
+    let held = Rc::clone(state);
+    let size = move |_: &Lua, (at, id): (usize, u64)| {
+        let state = held.borrow();
+        let found = state.syncs.get(&at).and_then(|sync| Some((sync, sync.delays.get(id)?)));
+        Ok(found.map_or(0, |(sync, delay)| sync.size(&delay.path)))
+    };
+    core.set("size", lua.create_function(size)?)?;
     let held = Rc::clone(state);
     let rules = move |lua: &Lua, at: usize| {
         let state = held.borrow();

@@ -29,6 +29,41 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// What lsyncd calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Change::Settled | Change::Writing => "Modify",
+            Change::Attributes => "Attrib",
+            Change::Arrived | Change::Appeared | Change::MadeDir | Change::Subtree => "Create",
+            Change::Gone { .. } => "Delete",
+        }
+    }
+}
+
+impl Event {
+    /// One line, with what is no character of a path's text shown as a question mark.
+    pub fn line(&self) -> String {
+        let shown = |path: &[u8]| {
+            let fine = |c: char| if c.is_control() { '?' } else { c };
+            String::from_utf8_lossy(path).chars().map(fine).collect::<String>()
+        };
+        match self {
+            Event::Path(path, change) => {
+                let dir = matches!(
+                    change,
+                    Change::MadeDir | Change::Subtree | Change::Gone { dir: true }
+                );
+                let end = if dir { "/" } else { "" };
+                format!("got event {} {}{end}", change.name(), shown(path))
+            }
+            Event::Moved => "the last and the next are one Move".into(),
+            Event::Doubt => "got event Overflow".into(),
+            Event::Lost(text) => shown(text.as_bytes()),
+        }
+    }
+}
+
 /// One message of a back-end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use livemirror_tests::churn;
-use mirror::config::SyncConfig;
+use mirror::config::{SyncConfig, Trace};
 use mirror::plan::batch::Batch;
 use mirror::report::{Report, What};
 use mirror::run::job::Transfer;
@@ -100,8 +100,10 @@ impl Live {
         let thread = std::thread::spawn(move || {
             let reporter: Reporter = Arc::new(move |report| kept.lock().unwrap().push(report));
             match transfer {
-                Some(transfer) => sync::run_with(config, transfer, &inner, &reporter),
-                None => sync::run(config, &inner, &reporter),
+                Some(transfer) => {
+                    sync::run_with(config, transfer, &inner, &reporter, Trace::default())
+                }
+                None => sync::run(config, &inner, &reporter, Trace::default()),
             }
         });
         Live { shared, reports, thread: Some(thread), markers: 0 }

@@ -129,10 +129,10 @@ fn execute(name: &str, code: &[u8], ear: &Ear) -> mlua::Result<(Lua, Table, Tabl
     core.set("log", log)?;
     let runtime = lua.load(RUNTIME).set_name("@runtime").call::<Table>(&core)?;
     globals.set("sync", sync(&lua, &runtime, ear)?)?;
-    for refused in REFUSED {
+    for (refused, why) in REFUSED {
         let heard = Rc::clone(ear);
         let call = lua.create_function(move |lua, _: MultiValue| -> mlua::Result<()> {
-            Err(refuse(lua, &heard, format!("{refused}(...) is not done here")))
+            Err(refuse(lua, &heard, format!("{refused}(...) is not done here: {why}")))
         })?;
         globals.set(*refused, call)?;
     }
@@ -144,6 +144,7 @@ fn execute(name: &str, code: &[u8], ear: &Ear) -> mlua::Result<(Lua, Table, Tabl
     os.raw_set("exit", ending(&lua, ear, "os.exit")?)?;
     lua.load(code).set_name(path).set_mode(mlua::chunk::ChunkMode::Text).exec()?;
     os.raw_set("exit", exit)?;
+    ear.borrow_mut().evaluated.alarms = runtime.get::<Function>("rings")?.call(())?;
     let after: Value = globals.raw_get("settings")?;
     if after.to_pointer() != Value::Table(settings).to_pointer() {
         let line = assignment(&ear.borrow().evaluated, name);
@@ -411,7 +412,11 @@ fn split_place(text: &str) -> Option<(&str, usize, &str)> {
 }
 
 /// Functions that are not there.
-const REFUSED: &[&str] = &["observefd", "nonobservefd", "tunnel"];
+const REFUSED: &[(&str, &str)] = &[
+    ("observefd", "only modules in C have descriptors, and none can be loaded"),
+    ("nonobservefd", "only modules in C have descriptors, and none can be loaded"),
+    ("tunnel", "start the tunnel by itself and name its local end as target"),
+];
 /// What programs may use while files change.
 const RUNTIME: &str = include_str!("../../script/runtime.lua");
 /// Bytes that a program may use.

@@ -88,6 +88,28 @@ fn the_language_is_lua_with_inheritance() {
 }
 
 #[test]
+fn of_two_remote_shells_the_one_that_says_how_to_connect_counts() {
+    // A failure would refuse what lsyncd takes, or knock at another port.
+    let shell = |more: &str| {
+        let sync = "sync { default.rsyncssh, source = '/a', host = 'h', targetdir = '/t'";
+        one(&format!("{sync}, rsync = {{ rsh = 'own -4' }}, {more} }}")).options.rsh
+    };
+    assert_eq!(shell("ssh = { port = 22 }").as_deref(), Some(&b"ssh -p 22"[..]));
+    assert_eq!(shell("ssh = { binary = '/b/ssh' }").as_deref(), Some(&b"own -4"[..]));
+}
+
+#[test]
+fn settings_of_the_process_are_read() {
+    // A failure would log under another name, or run more than was allowed.
+    let text = "settings { logident = 'mine', logfacility = 'local3', maxProcesses = 4 }\n\
+        sync { default.rsync, source = '/a', target = '/t' }";
+    let loaded = loaded(text);
+    assert_eq!(loaded.process.log_ident.as_deref(), Some(&b"mine"[..]));
+    assert_eq!(loaded.process.log_facility.as_deref(), Some(&b"local3"[..]));
+    assert_eq!(loaded.config.processes_max, Some(4));
+}
+
+#[test]
 fn rules_and_deletions() {
     // A failure would hide other files, or delete where nothing was to be deleted.
     let text =
@@ -195,7 +217,11 @@ fn mistakes_and_refusals_have_their_line() {
         ("sync { default.rsync, source = '/a' }", "c.lua:1: this sync has no target"),
         ("error('mine')", "c.lua:1: mine"),
         ("alarm(1)", "c.lua:1: alarm wants a time and a function"),
-        ("observefd(1)", "!c.lua:1: observefd(...) is not done here"),
+        (
+            "observefd(1)",
+            "!c.lua:1: observefd(...) is not done here: only modules in C have descriptors, and none \
+             can be loaded",
+        ),
         ("spawn({}, 'x')", "c.lua:1: spawn works only while files change"),
         ("x = {}\nx.y.z = 1", "c.lua:2: attempt to index a nil value (field 'y')"),
         (
@@ -257,10 +283,6 @@ fn mistakes_and_refusals_have_their_line() {
         (
             "tunnel = { command = 'x' }",
             "tunnel is not done here: start the tunnel by itself and name its local end as target",
-        ),
-        (
-            "onCreate = '/bin/echo', batchSizeLimit = 9",
-            "batchSizeLimit is not done here beside actions of one's own",
         ),
         (
             "rsync = { _extra = { '--debug=del' } }",

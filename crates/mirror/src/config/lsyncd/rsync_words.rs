@@ -156,8 +156,10 @@ impl Reader<'_> {
             }
         };
         self.known(&ssh, "ssh.", "ssh", SSH);
-        if rsync.named.contains_key("rsh") {
-            self.wrong("ssh", "ssh and rsync.rsh say the same thing twice".into());
+        // Beside rsync.rsh the table counts when it says how to connect.
+        let connects = ["port", "identityFile", "options"].map(|key| ssh.named.contains_key(key));
+        if rsync.named.contains_key("rsh") && connects == [false; 3] {
+            return None;
         }
         let text = |key: &str| ssh.named.get(key).and_then(LuaData::text);
         let mut words = vec![text("binary").unwrap_or(b"ssh".to_vec())];

@@ -23,8 +23,6 @@ const LAYER_KEYS: &[&str] = &[
     "rsyncExitCodes",
     "sshExitCodes",
 ];
-/// Keys that are done for transfers alone.
-const TRANSFER_KEYS: &[&str] = &["batchSizeLimit", "tunnel"];
 
 /// The program that a sync transfers with, empty for our own.
 pub(super) fn binary(call: &LuaCall) -> Vec<u8> {
@@ -64,6 +62,8 @@ impl Reader<'_> {
             }
             self.options(sync, layer);
         }
+        // The functions of the layer read it.
+        self.number("batchSizeLimit", 1e18);
         self.exit_codes(sync, if layer.is_empty() { "own" } else { layer });
         self.crontab(sync);
         self.filters(sync);
@@ -77,9 +77,6 @@ impl Reader<'_> {
             let refused = SYNC.iter().find(|(known, _)| known == name);
             if let Some((_, KeySupport::Refused(why))) = refused {
                 self.refused(name, format!("{name} is not done here: {why}"));
-            } else if TRANSFER_KEYS.contains(&name.as_str()) {
-                let text = format!("{name} is not done here beside actions of one's own");
-                self.refused(name, text);
             } else if keys.checked && !known.contains(&name.as_str()) {
                 self.unknown(name, name, "sync", &known);
             }

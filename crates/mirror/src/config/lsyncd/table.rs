@@ -10,7 +10,7 @@ use super::value::{Evaluated, LuaCall, LuaData, LuaTable};
 use crate::config::foreign::{ForeignConfig, ProcessSettings, mirror_name};
 use crate::config::origin::SyncOrigin;
 use crate::config::toml::{ConfigError, nearest};
-use crate::config::{Config, DeleteOnly, Once, StatusFile, SyncConfig};
+use crate::config::{Config, DeleteOnly, ModifiedWhen, Once, StatusFile, SyncConfig};
 use rsync::daemon::params::{ParamKind, parse_value};
 use rsync::options::FilterArg;
 
@@ -47,12 +47,9 @@ pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError
     config.name = mirror_name(&said.file);
     config.status_file = process.status_file.clone();
     config.processes_max = whole.processes;
-    if config.syncs.iter().any(|sync| sync.script) {
+    if said.alarms || config.syncs.iter().any(|sync| sync.script) {
         config.script = Some(std::path::PathBuf::from(&said.file));
-        if whole.while_open {
-            let text = "inotifyMode with \"Modify\" is not done here beside actions of one's own";
-            errors.push(ConfigError::refused(&said.file, 0, text.into()));
-        }
+        config.modified = whole.modified;
     }
     if errors.is_empty()
         && let Err(text) = config.check()
@@ -72,8 +69,7 @@ struct WholeSettings {
     once: bool,
     insist: bool,
     processes: Option<usize>,
-    /// Files that are still open count when they are written.
-    while_open: bool,
+    modified: ModifiedWhen,
 }
 
 /// Names without a value in the table of a call: mostly a string without its quotes.
@@ -266,9 +262,7 @@ impl<'a> Reader<'a> {
         if let (Some(file), Some(interval_s)) = (&mut process.status_file, interval_s) {
             file.interval_s = interval_s;
         }
-        self.inotify_mode();
-        let mode = self.table.named.get("inotifyMode").and_then(LuaData::text).unwrap_or_default();
-        whole.while_open |= mode.ends_with(b"Modify") && !mode.starts_with(b"CloseWrite after");
+        whole.modified = self.inotify_mode().unwrap_or(whole.modified);
         self.processes();
         whole.processes = self.number("maxProcesses", 1e9).map(|n| n as usize).or(whole.processes);
         whole.max_delays = self.number("maxDelays", 1e9).map(|n| n as usize).or(whole.max_delays);
@@ -288,16 +282,22 @@ impl<'a> Reader<'a> {
     }
 
     /// Files are sent when they are closed, and also when they stay open and nothing is written any
-    /// more, so every mode gets what it asks for.
-    fn inotify_mode(&mut self) {
-        let Some(mode) = self.text("inotifyMode") else { return };
-        let mode = String::from_utf8_lossy(&mode).into_owned();
-        if !["CloseWrite", "Modify", "CloseWrite or Modify"].contains(&mode.as_str()) {
-            let text = format!(
-                "inotifyMode = \"{mode}\" is none; write \"CloseWrite\", \"Modify\" or \"CloseWrite \
-                 or Modify\""
-            );
-            self.wrong("inotifyMode", text);
+    /// more, so every mode gets what it asks for; actions of one's own are told as it says.
+    fn inotify_mode(&mut self) -> Option<ModifiedWhen> {
+        let mode = self.text("inotifyMode")?;
+        match mode.as_slice() {
+            b"CloseWrite" => Some(ModifiedWhen::Closed),
+            b"Modify" => Some(ModifiedWhen::Written),
+            b"CloseWrite or Modify" => Some(ModifiedWhen::Either),
+            other => {
+                let text = format!(
+                    "inotifyMode = \"{}\" is none; write \"CloseWrite\", \"Modify\" or \
+                     \"CloseWrite or Modify\"",
+                    String::from_utf8_lossy(other)
+                );
+                self.wrong("inotifyMode", text);
+                None
+            }
         }
     }
 

@@ -48,6 +48,8 @@ pub(super) struct Evaluated {
     pub(super) file: String,
     pub(super) settings: Vec<LuaCall>,
     pub(super) syncs: Vec<LuaCall>,
+    /// It has set alarms, which need it to be kept.
+    pub(super) alarms: bool,
     /// What it logged: category and line.
     pub(super) lines: Vec<(String, String)>,
     /// Globals that were read and never set: name, file, line.
