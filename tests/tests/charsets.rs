@@ -8,12 +8,12 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use livemirror_tests::daemon_story::{DaemonStory, assert_same};
-use livemirror_tests::peer::{Programs, Side};
+use livemirror_tests::peer::{self, Programs, Side};
 
 const MODULES: &str = "uid = 0
 gid = 0
@@ -122,4 +122,30 @@ fn modules_keep_names_in_their_own_charset() {
         story.end()
     };
     assert_same(&play(Side::Theirs), &play(Side::Ours));
+}
+
+#[test]
+fn a_group_of_links_outlives_a_name_without_a_form() {
+    // The reference reads memory that is none of its names there, so ours is alone.
+    let Some(programs) = Programs::find() else { return };
+    let dir = std::env::temp_dir().join(format!("livemirror-links-{}", std::process::id()));
+    let source = dir.join("s");
+    fs::create_dir_all(&source).unwrap();
+    fs::write(source.join("a€"), "a").unwrap();
+    fs::hard_link(source.join("a€"), source.join("yy")).unwrap();
+    fs::hard_link(source.join("a€"), source.join("zz")).unwrap();
+    for more in ["--inc-recursive", "--no-inc-recursive", "--protocol=29"] {
+        let target = dir.join("d");
+        let words = programs.words(Side::Ours);
+        let mut command = std::process::Command::new(&words[0]);
+        command.args(&words[1..]).args(["-aH", "--iconv=UTF-8,ISO-8859-1", more]);
+        command.arg(format!("{}/", source.display())).arg(&target);
+        let run = peer::run(command, Vec::new(), Duration::from_secs(60));
+        assert_eq!(run.code, Some(23), "{more}");
+        let inode = |name: &str| fs::metadata(target.join(name)).unwrap().ino();
+        assert_eq!(inode("yy"), inode("zz"), "{more}");
+        assert_eq!(fs::read_dir(&target).unwrap().count(), 2, "{more}");
+        fs::remove_dir_all(&target).unwrap();
+    }
+    fs::remove_dir_all(&dir).unwrap();
 }

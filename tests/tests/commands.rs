@@ -27,7 +27,7 @@ const SHELL: &str = "#!/bin/sh\nshift\nexec /bin/sh -c \"$*\"\n";
 const UNTOLD: [&str; 2] = ["livemirror: ", "rsync error: received SIGUSR1 "];
 
 /// What one script came to.
-#[derive(PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 struct Outcome {
     stdout: Vec<String>,
     stderr: Vec<String>,
@@ -118,6 +118,31 @@ fn scripts() -> Vec<(String, String)> {
     out
 }
 
+/// How often a script is played whose outcome the reference itself is of two minds about: when a
+/// shell ends before it is waited for, say.
+const ATTEMPTS: usize = 4;
+
+/// What differs from the reference; empty as well where nothing does that is the same twice.
+fn compare(
+    theirs: &Outcome,
+    (client, far): (Side, Side),
+    play: &dyn Fn(Side, Side) -> Outcome,
+) -> Vec<String> {
+    let mut theirs = vec![theirs.clone()];
+    loop {
+        let ours = play(client, far);
+        if theirs.contains(&ours) {
+            return Vec::new();
+        }
+        let again = play(Side::Theirs, Side::Theirs);
+        let known = theirs.contains(&again);
+        if known || theirs.len() >= ATTEMPTS {
+            return theirs[0].difference(&ours);
+        }
+        theirs.push(again);
+    }
+}
+
 #[test]
 fn scripts_cannot_tell_the_programs_apart() {
     // A failure would break a script that people have.
@@ -132,8 +157,9 @@ fn scripts_cannot_tell_the_programs_apart() {
             pairs.extend([(Side::Ours, Side::Theirs), (Side::Theirs, Side::Ours)]);
         }
         for (client, far) in pairs {
-            let ours = play(programs, client, far, &name, &script);
-            let difference = theirs.difference(&ours);
+            let difference = compare(&theirs, (client, far), &|client, far| {
+                play(programs, client, far, &name, &script)
+            });
             if !difference.is_empty() {
                 let (client, far) = (client.word(), far.word());
                 failures.push(format!("[{name}] {client}-{far}\n{}", difference.join("\n")));

@@ -46,6 +46,7 @@ fn start(args: &[Vec<u8>]) -> Result<i32, UsageError> {
         Action::Help => rsync::report::help_text(),
         Action::DaemonHelp => rsync::report::daemon_help_text(),
         Action::InfoHelp => rsync::options::info::help(),
+        Action::DebugHelp => rsync::options::debug::help(),
         Action::Version => rsync::report::version::version_text(),
         Action::VersionJson => rsync::report::version::version_json(),
     };

@@ -50,6 +50,7 @@ impl CharsetPair {
 /// The conversions of one side.
 #[derive(Debug)]
 pub struct Charset {
+    name: Vec<u8>,
     to_wire: Mutex<Converter>,
     from_wire: Mutex<Converter>,
 }
@@ -73,7 +74,13 @@ impl Charset {
             })
         };
         let (to_wire, from_wire) = (converter(WIRE, &name)?, converter(&name, WIRE)?);
-        Ok(Some(Arc::new(Charset { to_wire, from_wire })))
+        Ok(Some(Arc::new(Charset { name, to_wire, from_wire })))
+    }
+
+    /// What `-vv` says of it in the name of `role`.
+    pub fn told(&self, role: Role) -> Vec<u8> {
+        let head = format!("[{}] charset: ", role.word());
+        [head.as_bytes(), &self.name, b"\n"].concat()
     }
 
     /// A text of this side as it travels.

@@ -27,6 +27,7 @@ use crate::link::{LinkReader, LinkWriter, Traffic};
 use crate::location::{Location, cwd, local_paths};
 use crate::merge_files::implied_rules;
 use crate::options::Options;
+use crate::options::debug::DebugFlag;
 use crate::options::server_args;
 use crate::problem::Outcome;
 use crate::remove_source::Successes;
@@ -468,7 +469,7 @@ impl Client {
             let port = port.or(self.opts.port).unwrap_or(tcp::DAEMON_PORT);
             let host = String::from_utf8_lossy(host);
             let explain = |line: &str| {
-                if self.opts.verbose > 1 {
+                if self.opts.debug.has(DebugFlag::Connect) {
                     self.reporter.info(format!("{line}\n").as_bytes());
                 }
             };
@@ -499,7 +500,7 @@ impl Client {
 
     /// With `-vv`: the words that the other side is started with.
     fn show_words(&self, heading: &str, words: &[Vec<u8>]) {
-        if self.opts.verbose > 1 && !words.is_empty() {
+        if self.opts.debug.has(DebugFlag::Cmd) && !words.is_empty() {
             self.reporter.say(&remote_shell::shown(heading, words));
         }
     }
@@ -538,7 +539,8 @@ impl Client {
             &mut open.reader,
             &mut open.writer,
         )?;
-        self.reporter.set_charset(agreed.charset.as_ref());
+        let role = if sending { Role::Sender } else { Role::SoleReceiver };
+        self.reporter.set_charset(agreed.charset.as_ref(), role, &self.opts);
         let policy = if sending {
             MessagePolicy::from_receiving_server()
         } else {

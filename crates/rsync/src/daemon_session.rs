@@ -14,6 +14,7 @@ use crate::daemon::rules::hides;
 use crate::daemon::session::DaemonSession;
 use crate::daemon::standing::{ByteTeller, Parting, Step, Teller};
 use crate::items::ItemLog;
+use crate::options::debug::DebugLevels;
 use crate::options::parse::{Parsing, UsageError, parse, parse_refusing};
 use crate::options::{FilesFrom, Options, RemoveSource};
 use crate::report::format::{OutFormat, Peer};
@@ -159,6 +160,9 @@ fn apply_module(opts: &mut Options, session: &DaemonSession) {
 /// Flags of `--info` are limited to what that many `-v` would give, however they were asked for.
 fn limit_verbosity(opts: &mut Options, cap: u8) {
     opts.verbose = opts.verbose.min(cap);
+    if cap < 2 {
+        opts.debug = DebugLevels::default();
+    }
     let one = u8::from(cap > 0);
     let two = u8::from(cap > 1);
     let info = &mut opts.info;

@@ -13,6 +13,7 @@ use crate::fatal::Fatal;
 use crate::generator::Generator;
 use crate::lists::Segment;
 use crate::options::DeleteMode;
+use crate::options::debug::DebugFlag;
 use crate::report::messages::IO_DEL_LIMIT;
 
 /// What is to be deleted in one directory once the transfer is over.
@@ -43,7 +44,7 @@ impl Generator {
             if self.refuses_silently(&entry, &name) || !self.is_real_directory(&name) {
                 continue;
             }
-            if entry.top_dir() && self.recv.opts.verbose > 1 {
+            if entry.top_dir() && self.recv.opts.debug.has(DebugFlag::Del) {
                 let rel = crate::scan::trim_root(&name);
                 self.recv.reporter.info(&[b"deleting in ".as_slice(), rel, b"\n"].concat());
             }

@@ -31,6 +31,7 @@ use crate::items::ItemPrinter;
 use crate::link::LinkWriter;
 use crate::lists::Segment;
 use crate::options::DeleteMode;
+use crate::options::debug::DebugFlag;
 use crate::receiving::{Note, Receiving};
 use crate::report::messages::Role;
 
@@ -169,7 +170,7 @@ impl Generator {
         {
             self.delete_pass(&segment)?;
         }
-        if self.recv.opts.verbose > 1 {
+        if self.recv.opts.debug.has(DebugFlag::Flist) {
             let line: &[u8] = if self.recv.whole_file {
                 b"delta-transmission disabled for local transfer or --whole-file\n"
             } else {

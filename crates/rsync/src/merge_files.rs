@@ -12,6 +12,7 @@ use wire::filter::cvs::CvsSources;
 use wire::filter::{FilterError, FilterList, Origin, Side, Syntax};
 
 use crate::fatal::{Fatal, errno_text};
+use crate::options::debug::DebugFlag;
 use crate::options::{FilterArg, Options, Partial};
 use crate::report::messages::Reporter;
 
@@ -192,7 +193,7 @@ pub fn decides(
     (name, rel, is_dir): (&[u8], &[u8], bool),
     (side, perishing): (Side, bool),
 ) -> bool {
-    if opts.verbose < 2 {
+    if !opts.debug.has(DebugFlag::Filter) {
         return match perishing {
             true => filters.check_for_delete(rel, is_dir) == Some(false),
             false => filters.is_excluded(rel, is_dir, side),

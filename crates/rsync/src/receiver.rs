@@ -50,6 +50,7 @@ use crate::heading::Heading;
 use crate::items::{ItemLine, ItemPrinter};
 use crate::link::LinkReader;
 use crate::lists::{Place, Segment};
+use crate::options::debug::DebugFlag;
 use crate::options::{Append, Partial};
 use crate::problem::ProblemKind;
 use crate::receiving::{Before, Note, Receiving};
@@ -967,7 +968,7 @@ pub fn read_segment(
     if let Some(heading) = heading {
         heading.end(&recv.reporter, list.len() as u64);
     }
-    if recv.opts.verbose > 1 {
+    if recv.opts.debug.has(DebugFlag::Dup) {
         tell_duplicates(recv, &list);
     }
     if !recv.agreed.inc() {

@@ -40,6 +40,7 @@ use crate::flist_options::flist_options;
 use crate::items::{ItemLine, ItemPrinter};
 use crate::link::{LinkReader, LinkWriter};
 use crate::lists::{Lists, Place, Segment};
+use crate::options::debug::DebugFlag;
 use crate::options::{Append, Options};
 use crate::problem::ProblemKind;
 use crate::remove_source::Successes;
@@ -786,7 +787,7 @@ impl Sender {
             self.writer.message(&Message::IoError(io_error));
         }
         self.ndx_out.put(&mut self.writer.data, ndx::DONE);
-        if self.opts.verbose > 1 {
+        if self.opts.debug.has(DebugFlag::Deltasum) {
             let MatchStats { matches, hash_hits, false_alarms, .. } = self.searched;
             let data = self.counters.literal;
             let line = format!(

@@ -173,7 +173,6 @@ impl Server {
         let (input, output) = (&mut reader, &mut writer);
         let mut agreed = setup::server(&self.opts, protocol, &names, seed, input, output)?;
         agreed.charset = daemon.as_ref().map_or(agreed.charset, |daemon| daemon.charset.clone());
-        self.reporter.set_charset(agreed.charset.as_ref());
         let policy = if self.opts.sender {
             MessagePolicy::from_receiving_client()
         } else {
@@ -190,6 +189,7 @@ impl Server {
         );
         writer.begin(true, protocol);
         self.role = role;
+        self.reporter.set_charset(agreed.charset.as_ref(), role, &self.opts);
         self.choose_outlet(&writer, daemon.is_some() || protocol.frames_all_texts());
         if let Some(daemon) = &daemon
             && let Err(fatal) = self.greet(daemon, &agreed, &mut writer)
@@ -547,12 +547,12 @@ pub fn run_local_half(half: LocalHalf) -> Result<(), Fatal> {
     crate::run_log::open(&opts, &mut reporter, Role::SoleReceiver.word());
     crate::run_log::begin(&reporter, false);
     let reporter = Arc::new(reporter);
+    reporter.set_charset(agreed.charset.as_ref(), Role::SoleReceiver, &opts);
     reporter.set_outlet(match opts.stderr {
         StderrMode::Errors => Outlet::Split(writer.posts()),
         StderrMode::Client => Outlet::Framed(writer.posts()),
         StderrMode::All => Outlet::Errors,
     });
-    reporter.set_charset(agreed.charset.as_ref());
     opts.batch.tell_ignored(&reporter);
     let received = receive(ReceivingSetup {
         role: RoleSetup {

@@ -506,7 +506,7 @@ mod tests {
                 "<filter start=\"true\"><exclude expression=\"[ab]+x\"/>",
                 "the regular expression \"[ab]+x\"",
             ),
-            ("-artuz", "-artuz --debug=del", "commonParams: livemirror: --debug"),
+            ("-artuz", "-artuz --debug=hash", "commonParams: livemirror: --debug=HASH"),
         ] {
             let errors = parse(STOCK.replace(from, to).as_bytes(), "c.xml").unwrap_err();
             assert!(errors[0].refused && errors[0].text.starts_with(want), "{errors:?}");

@@ -9,6 +9,8 @@ use std::io;
 
 use tree::meta::Meta;
 
+use crate::charset::Charset;
+
 use super::config::{ConfigPlace, DaemonConfig, Section};
 use super::files::{self, SecretsFile};
 use super::log::shown_line;
@@ -150,6 +152,7 @@ pub fn lint_with(config: &DaemonConfig, facts: &LintFacts<'_>) -> Vec<Advice> {
         lint.path();
         lint.open_to_all();
         lint.logins();
+        lint.charset();
         lint.folder(Param::LogFile);
         lint.folder(Param::LockFile);
     }
@@ -244,6 +247,15 @@ impl Lint<'_> {
             let text = "matches no client: everybody is refused".into();
             let advice = self.about(Param::HostsAllow, text);
             self.add(advice.fix("did you mean 0.0.0.0/0?").fatal());
+        }
+    }
+
+    fn charset(&mut self) {
+        let name = Some(self.module.charset.as_slice()).filter(|name| !name.is_empty());
+        if Charset::open(name).is_err() {
+            let text = "this system knows no such charset: every client is turned away".into();
+            let advice = self.about(Param::Charset, text).fix("write a name that iconv -l lists");
+            self.add(advice.fatal());
         }
     }
 

@@ -34,6 +34,19 @@ fn lint_text(text: &str, secrets: io::Result<(u32, u32, &str)>) -> Vec<String> {
     found.into_iter().map(|line| line.replace("/etc/conf", "conf")).collect()
 }
 
+#[test]
+fn a_charset_is_one_that_the_system_knows() {
+    let text = "[m]\npath = /there\nuid = 0\ncharset = ";
+    let of_charset = |name: &str| {
+        let lines = lint_lines(&format!("{text}{name}\n"));
+        lines.into_iter().filter(|line| line.contains("charset")).collect::<Vec<_>>()
+    };
+    assert_eq!(of_charset("ISO-8859-1"), [""; 0]);
+    let want = "conf:4: charset = utf-9: this system knows no such charset: every client is turned \
+                away; write a name that iconv -l lists";
+    assert_eq!(of_charset("utf-9"), [want]);
+}
+
 fn lint_lines(text: &str) -> Vec<String> {
     lint_text(text, Ok((0o600, 0, "bob:x\n")))
 }

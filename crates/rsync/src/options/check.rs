@@ -9,6 +9,7 @@ use wire::exit::ExitCode;
 use wire::token::TokenKind;
 use wire::version::Protocol;
 
+use super::debug::DebugLevels;
 use super::parse::{Draft, UsageError};
 use super::{Append, DELAYED_DIR, DeleteMode, FilesFrom, Options, Partial, info, size};
 use crate::charset::CharsetPair;
@@ -359,6 +360,7 @@ fn output(draft: &mut Draft) {
     info::apply_user(&mut levels, &draft.info_user);
     o.info = levels;
     o.given.info = draft.info_user;
+    o.debug = DebugLevels::of_run(o.verbose, &draft.debug_user);
     o.out_format = draft.out_format.take();
     if draft.server {
         let has = |letter| o.out_format.as_deref().is_some_and(|f| OutFormat::has(f, letter));

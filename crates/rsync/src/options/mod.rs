@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod check;
 pub mod daemon_args;
+pub mod debug;
 mod given;
 pub mod info;
 pub mod parse;
@@ -25,6 +26,7 @@ pub mod voice;
 
 use crate::charset::CharsetPair;
 
+use debug::DebugLevels;
 pub use given::Given;
 use info::InfoLevels;
 pub use voice::{Outbuf, StderrMode};
@@ -270,6 +272,8 @@ pub struct Options {
     pub open_noatime: bool,
     /// `--fsync`.
     pub fsync: bool,
+    /// What is told of the inside.
+    pub debug: DebugLevels,
     /// `--iconv`.
     pub charsets: CharsetPair,
     /// `--partial`, `--partial-dir`.
@@ -468,6 +472,7 @@ impl Default for Options {
             fsync: false,
             partial: Partial::Discard,
             delay_updates: false,
+            debug: DebugLevels::default(),
             charsets: CharsetPair::default(),
             temp_dir: None,
             backup: false,

@@ -13,6 +13,7 @@ use wire::exit::ExitCode;
 use wire::limits::BASIS_DIRS_MAX;
 
 use super::daemon_args::{self, DaemonArgs};
+use super::debug;
 use super::info::{self, FLAG_COUNT, InfoWords};
 use super::scan::{Scanned, WordScanner};
 use super::size;
@@ -42,6 +43,8 @@ pub enum Action {
     Help,
     /// The list of info flags, on standard output.
     InfoHelp,
+    /// The list of debug flags, on standard output.
+    DebugHelp,
     /// The version text.
     Version,
     /// The version as JSON.
@@ -111,6 +114,7 @@ pub(super) struct Draft {
     pub(super) files_from: Option<Vec<u8>>,
     pub(super) per_dir_filters: u8,
     pub(super) info_user: [Option<u8>; FLAG_COUNT],
+    pub(super) debug_user: [Option<u8>; debug::FLAG_COUNT],
     pub(super) out_format: Option<Vec<u8>>,
     pub(super) progress: bool,
     pub(super) partial: bool,
@@ -206,8 +210,8 @@ impl Draft {
         Ok(())
     }
 
-    pub(super) fn unsupported(&self, row: &Row) -> UsageError {
-        let text = report::unsupported(&row.title(false), self.server);
+    pub(super) fn unsupported(&self, what: &str) -> UsageError {
+        let text = report::unsupported(what, self.server);
         UsageError { exit: ExitCode::Unsupported, ..UsageError::plain(text, self.role()) }
     }
 }
@@ -258,15 +262,11 @@ pub fn parse_refusing(
         if let Some(text) = refuse(&long, short) {
             return Err(UsageError { exit: ExitCode::Unsupported, ..draft.error(text) });
         }
-        if !row.supported {
-            if negated {
-                continue;
-            }
-            return Err(draft.unsupported(row));
+        match apply(&mut draft, row, negated, value, scanner.last_word())? {
+            Applied::Done => {}
+            Applied::InfoHelp => return Ok(done(Action::InfoHelp)),
+            Applied::DebugHelp => return Ok(done(Action::DebugHelp)),
         }
-        let Applied::Done = apply(&mut draft, row, negated, value, scanner.last_word())? else {
-            return Ok(done(Action::InfoHelp));
-        };
     }
     match draft.versions {
         0 => {}
@@ -288,6 +288,7 @@ pub fn parse_refusing(
 pub(super) enum Applied {
     Done,
     InfoHelp,
+    DebugHelp,
 }
 
 /// Applies one option. Flags are in [`apply_flag`], values here.
@@ -527,6 +528,7 @@ fn apply_text(draft: &mut Draft, opt: Opt, value: Vec<u8>) -> Result<Applied, Us
                 return Err(draft.error([b"--stderr mode \"", value.as_slice(), end].concat()));
             }
         },
+        Opt::Debug => return debug::apply(draft, &value),
         Opt::StopAfter | Opt::StopAt => {
             draft.options.stop_at = Some(stop::read(draft, opt, &value)?);
         }

@@ -51,12 +51,8 @@ fn read(half: &mut Draft, remote: &[Vec<u8>]) -> Result<(), UsageError> {
             Ok(None) => return Ok(()),
             // A word without an option would be a path, and those are of the first half.
             Ok(Some(Scanned::Operand(_))) => {}
-            Ok(Some(Scanned::Option { row, negated, .. })) if !row.supported && negated => {}
-            Ok(Some(Scanned::Option { row, .. })) if !row.supported => {
-                return Err(half.unsupported(row));
-            }
             Ok(Some(Scanned::Option { row, negated, value })) => {
-                let (Applied::Done | Applied::InfoHelp) =
+                let (Applied::Done | Applied::InfoHelp | Applied::DebugHelp) =
                     apply(half, row, negated, value, scanner.last_word())?;
             }
         }

@@ -15,7 +15,7 @@ pub const ROWS: &[Row] = &[
         "FLAGS",
         "fine-grained informational verbosity",
     ),
-    Row::refused(Text, &["debug"], b"", &[], "fine-grained debug verbosity"),
+    Row::value(Opt::Debug, Text, &["debug"], b"", &[], "FLAGS", "fine-grained debug verbosity"),
     Row::value(
         Opt::Stderr,
         Text,

@@ -3,9 +3,6 @@
 //! A row holds every spelling that has the same effect, so two spellings are "the same option"
 //! exactly when they are found in the same row with the same polarity. That identity is what a
 //! daemon's `refuse options` compares.
-//!
-//! Rows that this program knows by name but does not do carry `supported: false`; using one ends
-//! the run with exit code 4. Their negated forms are accepted, since what they ask for is so.
 
 use super::{rows_copy, rows_daemon, rows_files, rows_talk};
 
@@ -168,6 +165,7 @@ pub enum Opt {
     PasswordFile,
     EarlyInput,
     Iconv,
+    Debug,
     Outbuf,
     BlockingIo,
     Itemize,
@@ -184,8 +182,6 @@ pub enum Opt {
     LogFile,
     LogFileFormat,
     Sockopts,
-    /// Known by name only.
-    Refused,
 }
 
 /// One option with all its spellings.
@@ -205,8 +201,6 @@ pub struct Row {
     pub arg: &'static str,
     /// One line of help; empty for options that programs use among themselves.
     pub help: &'static str,
-    /// Whether this program does it.
-    pub supported: bool,
 }
 
 impl Row {
@@ -218,16 +212,7 @@ impl Row {
         no: &'static [&'static str],
         help: &'static str,
     ) -> Row {
-        Row {
-            opt,
-            names,
-            short: letter(short),
-            no,
-            kind: OptionKind::Flag,
-            arg: "",
-            help,
-            supported: true,
-        }
+        Row { opt, names, short: letter(short), no, kind: OptionKind::Flag, arg: "", help }
     }
 
     /// An option with a value of the given kind.
@@ -240,19 +225,7 @@ impl Row {
         arg: &'static str,
         help: &'static str,
     ) -> Row {
-        Row { opt, names, short: letter(short), no, kind, arg, help, supported: true }
-    }
-
-    /// An option known by name only.
-    pub const fn refused(
-        kind: OptionKind,
-        names: &'static [&'static str],
-        short: &[u8],
-        no: &'static [&'static str],
-        help: &'static str,
-    ) -> Row {
-        let opt = Opt::Refused;
-        Row { opt, names, short: letter(short), no, kind, arg: "", help, supported: false }
+        Row { opt, names, short: letter(short), no, kind, arg, help }
     }
 
     /// The long name, with `no-` if negated, empty if there is only a letter; and the letter.
@@ -261,18 +234,6 @@ impl Row {
             (true, _, Some(name)) => (format!("no-{name}"), None),
             (_, Some(name), _) => ((*name).to_owned(), self.short),
             _ => (String::new(), self.short),
-        }
-    }
-
-    /// `--long (-x)`, `--long` or `-x`: how messages name it.
-    pub fn title(&self, negated: bool) -> String {
-        let no = if negated { "no-" } else { "" };
-        let names = if negated { self.no } else { self.names };
-        match (names.first(), self.short.filter(|_| !negated)) {
-            (Some(name), Some(short)) => format!("--{no}{name} (-{})", char::from(short)),
-            (Some(name), None) => format!("--{no}{name}"),
-            (None, Some(short)) => format!("-{}", char::from(short)),
-            (None, None) => String::new(),
         }
     }
 }
@@ -328,10 +289,10 @@ pub fn spellings() -> Vec<(String, Option<u8>, usize)> {
 /// Column at which descriptions start.
 const HELP_COLUMN: usize = 25;
 
-/// The list of options of the help, one line each; those not supported are named at the end.
+/// The list of options of the help, one line each.
 pub fn help_lines(daemon: bool) -> String {
     let mut text = String::new();
-    for row in rows(daemon).filter(|row| row.supported && !row.help.is_empty()) {
+    for row in rows(daemon).filter(|row| !row.help.is_empty()) {
         let assign = if row.arg.is_empty() { String::new() } else { format!("={}", row.arg) };
         let short = row.short.map(|s| format!("-{}", char::from(s)));
         let left = match (row.names.first(), short) {
@@ -346,31 +307,11 @@ pub fn help_lines(daemon: bool) -> String {
             text.push_str(&format!("{left:<HELP_COLUMN$}{}\n", spaced(&left, &same)));
         }
     }
-    let missing: Vec<String> =
-        rows(daemon).filter(|row| !row.supported).map(|row| row.title(false)).collect();
-    if !missing.is_empty() {
-        text.push_str("\nKnown, but not supported yet (exit code 4):\n");
-        text.push_str(&wrapped(&missing));
-    }
     text
 }
 
 fn spaced(left: &str, help: &str) -> String {
     if left.len() >= HELP_COLUMN { format!(" {help}") } else { help.to_owned() }
-}
-
-fn wrapped(words: &[String]) -> String {
-    let (mut text, mut line) = (String::new(), String::from("   "));
-    for word in words {
-        if line.len() + word.len() > 76 {
-            text.push_str(&line);
-            text.push('\n');
-            line = String::from("   ");
-        }
-        line.push(' ');
-        line.push_str(word);
-    }
-    text + &line + "\n"
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::console::Console;
 use crate::fatal::errno_text;
 use crate::link::Posts;
 use crate::options::Options;
+use crate::options::debug::DebugFlag;
 use crate::problem::{PROBLEMS_MAX, Problem, ProblemKind};
 use crate::report::escape::for_terminal;
 
@@ -121,11 +122,15 @@ impl Reporter {
         }
     }
 
-    /// Has texts converted where they go through the connection, and those that come.
-    pub fn set_charset(&self, charset: Option<&Arc<Charset>>) {
+    /// Has texts converted where they go through the connection, and those that come; says so, in the
+    /// name of `role`, where the user asks for that much.
+    pub fn set_charset(&self, charset: Option<&Arc<Charset>>, role: Role, opts: &Options) {
         if let Some(charset) = charset {
             // A session has one charset; whoever sets it again sets the same.
             let _ = self.charset.set(charset.clone());
+            if opts.debug.has(DebugFlag::Iconv) {
+                self.info(&charset.told(role));
+            }
         }
     }
 

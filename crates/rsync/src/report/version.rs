@@ -62,9 +62,7 @@ impl Given {
     fn is_there(&self) -> bool {
         match self {
             Given::Always(there) => *there,
-            Given::Option(name) => {
-                table::by_long_name(name.as_bytes(), false).is_some_and(|(row, _)| row.supported)
-            }
+            Given::Option(name) => table::by_long_name(name.as_bytes(), false).is_some(),
             Given::Optional => true,
         }
     }

@@ -285,8 +285,8 @@ fn mistakes_and_refusals_have_their_line() {
             "tunnel is not done here: start the tunnel by itself and name its local end as target",
         ),
         (
-            "rsync = { _extra = { '--debug=del' } }",
-            "_extra in rsync: livemirror: --debug is not supported yet",
+            "rsync = { _extra = { '--debug=hash' } }",
+            "_extra in rsync: livemirror: --debug=HASH is not supported yet",
         ),
         (
             "rsync = { copy_links = true }",
