@@ -5,6 +5,7 @@
 //! becomes is checked as any name of a peer is, after the conversion. Sources: [flist-iconv],
 //! [mux-text].
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -29,16 +30,13 @@ pub struct CharsetPair {
 }
 
 impl CharsetPair {
-    /// Reads the value of the option; `-` switches conversion off.
+    /// Reads the value of the option.
     pub fn parse(value: &[u8]) -> CharsetPair {
         let (own, other) = match value.iter().position(|&b| b == b',') {
             Some(at) => (&value[..at], &value[at + 1..]),
             None => (value, value),
         };
-        match own {
-            b"-" => CharsetPair::default(),
-            own => CharsetPair { own: Some(own.to_vec()), other: Some(other.to_vec()) },
-        }
+        CharsetPair { own: Some(own.to_vec()), other: Some(other.to_vec()) }
     }
 
     /// As the other side sees it.
@@ -119,7 +117,7 @@ fn converted_in_parts(by: &Mutex<Converter>, text: &[u8]) -> Vec<u8> {
 }
 
 /// Entries as they travel: of each, its name and the text of its link in UTF-8. What cannot be
-/// converted is told and left out. Texts of links are converted where both sides do.
+/// converted is told and left out, and with a directory what is in it. Texts of links are converted where both sides do.
 pub fn outgoing(
     (charset, links): (&Charset, bool),
     entries: &mut Vec<Entry>,
@@ -127,7 +125,16 @@ pub fn outgoing(
     shown: &dyn Fn(&Entry) -> Vec<u8>,
 ) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
     let mut texts = Vec::with_capacity(entries.len());
+    // What is in a directory that is left out is left out without a word.
+    let mut lost_dirs: HashSet<Vec<u8>> = HashSet::new();
     entries.retain(|entry| {
+        let above = entry.name.iter().rposition(|&b| b == b'/').map(|at| &entry.name[..at]);
+        if above.is_some_and(|above| lost_dirs.contains(above)) {
+            if entry.is_dir() {
+                lost_dirs.insert(entry.name.clone());
+            }
+            return false;
+        }
         let link = match entry.link_target.as_deref().filter(|_| links) {
             None => None,
             Some(text) => match charset.to_wire(text) {
@@ -145,6 +152,9 @@ pub fn outgoing(
             }
             Err(error) => {
                 name_lost(reporter, Role::Sender, &entry.name, &error);
+                if entry.is_dir() {
+                    lost_dirs.insert(entry.name.clone());
+                }
                 false
             }
         }
@@ -225,7 +235,7 @@ mod tests {
         assert_eq!((pair.own.clone(), pair.other.clone()), (some(b"A"), some(b"B")));
         assert_eq!(pair.turned().own, some(b"B"));
         assert_eq!(CharsetPair::parse(b"A").other, some(b"A"));
-        assert_eq!(CharsetPair::parse(b"-").own, None);
+        assert_eq!(CharsetPair::parse(b"A,-").other, some(b"-"));
     }
 
     #[test]

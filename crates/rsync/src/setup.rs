@@ -240,6 +240,7 @@ fn finish(
         Some(client) if opts.server => wire::handshake::converts_links(client),
         _ => compat.contains(CompatFlags::SYMLINK_ICONV),
     };
+    let converts_links = converts_links && protocol.has_compat_flags();
     let charset = Charset::open(opts.charsets.own.as_deref())?;
     Ok(Agreed { protocol, compat, transfer_sum, list_sum, tokens, charset, converts_links })
 }

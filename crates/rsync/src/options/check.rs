@@ -114,7 +114,9 @@ fn charsets(draft: &mut Draft, env: &dyn Fn(&str) -> Option<Vec<u8>>) {
     if options.given.iconv.is_none() && !draft.server {
         options.given.iconv = env("RSYNC_ICONV").filter(|value| !value.is_empty());
     }
-    let pair = options.given.iconv.as_deref().map(CharsetPair::parse);
+    // A server is told a charset or nothing.
+    let off = |value: &&[u8]| draft.server || *value != b"-";
+    let pair = options.given.iconv.as_deref().filter(off).map(CharsetPair::parse);
     options.charsets = pair.unwrap_or_default();
 }
 

@@ -450,7 +450,7 @@ fn apply_copy_flag(draft: &mut Draft, opt: Opt, on: bool) {
         Opt::Ipv4 | Opt::Ipv6 => o.family = Some(if opt == Opt::Ipv4 { 4 } else { 6 }),
         Opt::Bwlimit => o.bwlimit = 0,
         Opt::Timeout => o.timeout_s = 0,
-        Opt::Iconv => o.given.iconv = Some(b"-".to_vec()),
+        Opt::Iconv => o.given.iconv = (!draft.server).then(|| b"-".to_vec()),
         Opt::Contimeout => o.contimeout_s = 0,
         Opt::InsecureLinks => o.insecure_links = on,
         Opt::Server => (draft.server, o.server) = (true, true),
