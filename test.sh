@@ -11,8 +11,11 @@ for pair in rsync:rsync lsyncd:lsyncd sshd:openssh-server strace:strace; do
     fi
 done
 # The comparison is with rsync 3.5; an older one that is installed already is brought up to date.
-if [ -z "$want" ] && ! rsync --version | head -n 1 | grep -q 'version 3\.5'; then
-    want=" rsync"
+if [ -z "$want" ]; then
+    case $(rsync --version) in
+        *'version 3.5.'*) ;;
+        *) want=" rsync" ;;
+    esac
 fi
 if [ -n "$want" ] && [ -z "${LIVEMIRROR_NO_ORACLE:-}" ]; then
     echo "test.sh: installing$want"
@@ -20,7 +23,8 @@ if [ -n "$want" ] && [ -z "${LIVEMIRROR_NO_ORACLE:-}" ]; then
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $want
 fi
 if [ -z "${LIVEMIRROR_NO_ORACLE:-}" ]; then
-    echo "test.sh: comparing with $(rsync --version | head -n 1)"
+    version=$(rsync --version)
+    echo "test.sh: comparing with ${version%%$'\n'*}"
 fi
 
 echo "test.sh: building"

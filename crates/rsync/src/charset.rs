@@ -117,7 +117,8 @@ fn converted_in_parts(by: &Mutex<Converter>, text: &[u8]) -> Vec<u8> {
 }
 
 /// Entries as they travel: of each, its name and the text of its link in UTF-8. What cannot be
-/// converted is told and left out, and with a directory what is in it. Texts of links are converted where both sides do.
+/// converted is told and left out, and with a directory what is in it. Texts of links are converted
+/// where both sides do.
 pub fn outgoing(
     (charset, links): (&Charset, bool),
     entries: &mut Vec<Entry>,

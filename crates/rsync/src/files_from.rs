@@ -56,7 +56,10 @@ fn of_words<'a>(agreed: &'a Agreed, opts: &Options) -> Option<&'a Charset> {
 
 /// Writes names with a NUL behind each; below protocol 31 they go outside the frames.
 pub fn put(names: &[u8], agreed: &Agreed, opts: &Options, writer: &mut LinkWriter) {
-    let converted = of_words(agreed, opts).map(|charset| charset.say(names));
+    let converted = of_words(agreed, opts).map(|charset| {
+        let names = names.split_inclusive(|b| *b == 0);
+        names.flat_map(|name| charset.say(name)).collect::<Vec<u8>>()
+    });
     let names = converted.as_deref().unwrap_or(names);
     match agreed.protocol.raw_files_from() {
         true => writer.raw(names),

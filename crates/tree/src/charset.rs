@@ -9,6 +9,9 @@ use std::io;
 /// Bytes that a text may have once converted; longer is refused as what cannot be converted.
 pub const CONVERTED_MAX: usize = 65_536;
 
+/// Bytes converted at a time; far more than one character needs.
+const ROOM: usize = 1024;
+
 // The declarations that the `libc` crate has not for this system.
 unsafe extern "C" {
     fn iconv_open(to: *const c_char, from: *const c_char) -> *mut c_void;
@@ -51,70 +54,70 @@ impl Converter {
     /// Bytes that are none of the charset, or have no form in the other; a text that ends within a
     /// character; more than [`CONVERTED_MAX`] bytes.
     pub fn convert(&mut self, text: &[u8]) -> io::Result<Vec<u8>> {
-        self.convert_start(text).map_err(|(error, _)| error)
+        let (mut done, mut rest) = (Vec::with_capacity(text.len()), text);
+        self.forget();
+        loop {
+            match self.step(&mut rest, &mut done) {
+                Ok(()) => return Ok(done),
+                Err(error) if !is_full(&error) => return Err(error),
+                Err(error) if done.len() > CONVERTED_MAX => return Err(error),
+                Err(_) => {}
+            }
+        }
     }
 
     /// Converts what can be, and passes each byte that cannot as it is.
     pub fn convert_in_parts(&mut self, text: &[u8]) -> Vec<u8> {
-        let (mut done, mut rest) = (Vec::new(), text);
+        let (mut done, mut rest) = (Vec::with_capacity(text.len()), text);
+        self.forget();
         loop {
-            match self.convert_start(rest) {
-                Ok(last) => {
-                    done.extend_from_slice(&last);
-                    return done;
-                }
-                Err((_, at)) => {
-                    let (good, bad) = rest.split_at(at.min(rest.len()));
-                    done.extend_from_slice(&self.convert(good).unwrap_or_else(|_| good.to_vec()));
-                    let Some((byte, after)) = bad.split_first() else { return done };
+            match self.step(&mut rest, &mut done) {
+                Ok(()) => return done,
+                Err(error) if is_full(&error) => {}
+                Err(_) => {
+                    let Some((byte, after)) = rest.split_first() else { return done };
                     done.push(*byte);
                     rest = after;
+                    self.forget();
                 }
             }
         }
     }
 
-    /// Converts a text; an error comes with the place of what cannot be.
-    fn convert_start(&mut self, text: &[u8]) -> Result<Vec<u8>, (io::Error, usize)> {
-        let mut room = vec![0_u8; text.len().saturating_mul(2).saturating_add(16)];
-        loop {
-            match self.convert_into(text, &mut room) {
-                Ok(len) => {
-                    room.truncate(len);
-                    return Ok(room);
-                }
-                Err((error, at)) if error.raw_os_error() != Some(libc::E2BIG) => {
-                    return Err((error, at));
-                }
-                Err(failed) if room.len() >= CONVERTED_MAX => return Err(failed),
-                Err(_) => room.resize((room.len() * 2).min(CONVERTED_MAX), 0),
-            }
-        }
-    }
-
-    fn convert_into(&mut self, text: &[u8], room: &mut [u8]) -> Result<usize, (io::Error, usize)> {
+    /// Forgets what a text before left.
+    fn forget(&mut self) {
         let none = std::ptr::null_mut::<c_void>();
-        let mut input = text.as_ptr().cast_mut().cast::<c_char>();
-        let mut left = text.len();
+        // SAFETY: without input and output the call only sets the state back.
+        unsafe { iconv(self.0, none.cast(), none.cast(), none.cast(), none.cast()) };
+    }
+
+    /// Takes from `rest` and adds to `done` as much as one room holds; then the error says so. At any
+    /// other error `rest` begins with what cannot be converted.
+    fn step(&mut self, rest: &mut &[u8], done: &mut Vec<u8>) -> io::Result<()> {
+        let mut room = [0_u8; ROOM];
+        let mut input = rest.as_ptr().cast_mut().cast::<c_char>();
+        let mut left = rest.len();
         let mut output = room.as_mut_ptr().cast::<c_char>();
         let mut free = room.len();
-        // SAFETY: without input the call only forgets what a text before left.
-        unsafe { iconv(self.0, none.cast(), none.cast(), none.cast(), none.cast()) };
-        // SAFETY: the pointers and lengths are those of `text`, which is only read, and `room`.
-        let done =
+        // SAFETY: the pointers and lengths are those of `rest`, which is only read, and `room`.
+        let mut status =
             unsafe { iconv(self.0, &raw mut input, &raw mut left, &raw mut output, &raw mut free) };
-        let failed = |left: usize| (io::Error::last_os_error(), text.len() - left);
-        if done == usize::MAX {
-            return Err(failed(left));
+        if status != usize::MAX {
+            let none = std::ptr::null_mut::<c_void>();
+            // SAFETY: as before; what ends a text in a charset with states is written.
+            status =
+                unsafe { iconv(self.0, none.cast(), none.cast(), &raw mut output, &raw mut free) };
         }
-        // SAFETY: as before; what ends a text in a charset with states is written.
-        let ended =
-            unsafe { iconv(self.0, none.cast(), none.cast(), &raw mut output, &raw mut free) };
-        if ended == usize::MAX {
-            return Err(failed(left));
-        }
-        Ok(room.len() - free)
+        let error = io::Error::last_os_error();
+        done.extend_from_slice(&room[..ROOM - free]);
+        *rest = &rest[rest.len() - left..];
+        if status == usize::MAX { Err(error) } else { Ok(()) }
     }
+}
+
+/// Whether only the room was too small.
+fn is_full(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::E2BIG)
 }
 
 impl Drop for Converter {
@@ -157,6 +160,10 @@ mod tests {
         // What a text before left is forgotten.
         assert_eq!(back.convert(b"plain").unwrap(), b"plain");
         assert!(Converter::open(b"UTF-8", b"BOGUS").is_err());
+        // Time and room grow with the text, whatever is in it.
+        let odd = [b"\xff".repeat(1 << 20), b"caf\xc3".to_vec()].concat();
+        assert_eq!(back.convert_in_parts(&odd), odd);
+        assert_eq!(there.convert_in_parts(&odd).len(), 2 * (odd.len() - 3) + 3);
         let long = vec![b'a'; CONVERTED_MAX];
         assert_eq!(back.convert(&long).unwrap().len(), CONVERTED_MAX);
         assert!(Converter::open(b"UTF-32", b"UTF-8").unwrap().convert(&long).is_err());
