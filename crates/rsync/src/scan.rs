@@ -231,13 +231,7 @@ impl Scanner {
     fn base_of_list(&mut self, start: &SourceStart, base: &[u8]) -> Result<(), Fatal> {
         let Err(error) = self.root_for(start, base) else { return Ok(()) };
         let slash: &[u8] = if base.ends_with(b"/") { b"/" } else { b"" };
-        let shown = start.shown(base);
-        let told = match start {
-            // Where that is the working directory, it is told from there.
-            SourceStart::Module { confined: false, .. } => trim_root(&shown),
-            _ => &shown,
-        };
-        let shown = self.reporter.quoted(&[told, slash].concat());
+        let shown = self.reporter.quoted(&[&start.told(base), slash].concat());
         let failed = format!(" failed: {}", crate::fatal::errno_text(&error));
         let text = [b"change_dir ".as_slice(), &shown, failed.as_bytes()].concat();
         Err(Fatal::new(wire::exit::ExitCode::FileSelect, text).of(Role::Sender))
@@ -401,13 +395,8 @@ impl Scanner {
     }
 
     fn change_dir_failed(&self, start: &SourceStart, arg: &Argument, error: &io::Error) {
-        let shown = start.shown(&arg.base);
-        let told = match start {
-            // Where that is the working directory, it is told from there.
-            SourceStart::Module { confined: false, .. } => trim_root(&shown),
-            _ => &shown,
-        };
-        self.reporter.path_error(Role::Sender, "change_dir", told, &arg.name, error);
+        let told = start.told(&arg.base);
+        self.reporter.path_error(Role::Sender, "change_dir", &told, &arg.name, error);
         self.reporter.add_io_error(IO_GENERAL);
     }
 
@@ -1047,6 +1036,16 @@ impl SourceStart {
                 }
                 if following { root.inner(path) } else { Ok(Root::from_dir(root.dir(path)?)) }
             }
+        }
+    }
+
+    /// A directory that cannot be entered, as it is told.
+    fn told(&self, base: &[u8]) -> Vec<u8> {
+        let shown = self.shown(base);
+        match self {
+            // Where that is the working directory, it is told from there.
+            SourceStart::Module { confined: false, .. } => trim_root(&shown).to_vec(),
+            _ => shown,
         }
     }
 

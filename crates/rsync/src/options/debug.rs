@@ -4,7 +4,7 @@
 //! `--debug`, which wins. A level beyond what is there is refused by name: what it would tell is
 //! about the inside of another program, or not there yet. No server is told of them.
 
-use super::info::LEVEL_MAX;
+use super::info::{help_of, levelled};
 use super::parse::{Applied, Draft, UsageError};
 
 /// Number of debug flags.
@@ -116,14 +116,7 @@ pub enum DebugWords {
 
 /// Reads one value of `--debug` into `user`. Words before one that is not taken have taken effect.
 pub fn parse_words(value: &[u8], user: &mut [Option<u8>; FLAG_COUNT]) -> DebugWords {
-    for word in value.split(|&b| b == b',').filter(|w| !w.is_empty()) {
-        let name_len = word.iter().rposition(|b| !b.is_ascii_digit()).map_or(0, |at| at + 1);
-        let (name, digits) = word.split_at(name_len);
-        let level = match digits {
-            [] => 1,
-            [digit] => (digit - b'0').min(LEVEL_MAX),
-            _ => LEVEL_MAX,
-        };
+    for (name, level) in levelled(value) {
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
         if is("help") {
             return DebugWords::Help;
@@ -160,16 +153,7 @@ pub(super) fn apply(draft: &mut Draft, value: &[u8]) -> Result<Applied, UsageErr
 
 /// The text of `--debug=help`.
 pub fn help() -> String {
-    let mut text = String::from(
-        "Use OPT or OPT1 for level 1 output, OPT2 for level 2, etc.; OPT0 silences.\n\n",
-    );
-    for flag in &FLAGS {
-        text.push_str(&format!("{:<10} {}\n", flag.name, flag.help));
-    }
-    text.push_str("\nALL        Set all --debug options (e.g. all4)\n");
-    text.push_str("NONE       Silence all --debug options (same as all0)\n");
-    text.push_str("HELP       Output this help message\n");
-    text.push_str("\nOptions added at each level of verbosity:\n");
+    let mut text = help_of("--debug", FLAGS.iter().map(|flag| (flag.name, flag.help)));
     for line in ADDED {
         text.push_str(&format!("{line}\n"));
     }

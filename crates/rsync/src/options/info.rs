@@ -108,9 +108,9 @@ pub enum InfoWords {
     Unknown(Vec<u8>),
 }
 
-/// Reads one value of `--info` into `user`. Words before an unknown one have taken effect.
-pub fn parse_words(value: &[u8], user: &mut [Option<u8>; FLAG_COUNT]) -> InfoWords {
-    for word in value.split(|&b| b == b',').filter(|w| !w.is_empty()) {
+/// The words of a value of `--info` or `--debug`: each a name and its level.
+pub fn levelled(value: &[u8]) -> impl Iterator<Item = (&[u8], u8)> {
+    value.split(|&b| b == b',').filter(|w| !w.is_empty()).map(|word| {
         let name_len = word.iter().rposition(|b| !b.is_ascii_digit()).map_or(0, |at| at + 1);
         let (name, digits) = word.split_at(name_len);
         let level = match digits {
@@ -118,6 +118,13 @@ pub fn parse_words(value: &[u8], user: &mut [Option<u8>; FLAG_COUNT]) -> InfoWor
             [digit] => (digit - b'0').min(LEVEL_MAX),
             _ => LEVEL_MAX,
         };
+        (name, level)
+    })
+}
+
+/// Reads one value of `--info` into `user`. Words before an unknown one have taken effect.
+pub fn parse_words(value: &[u8], user: &mut [Option<u8>; FLAG_COUNT]) -> InfoWords {
+    for (name, level) in levelled(value) {
         if name.eq_ignore_ascii_case(b"help") {
             return InfoWords::Help;
         } else if name.eq_ignore_ascii_case(b"none") {
@@ -200,18 +207,24 @@ pub fn words_for_server(user: &[Option<u8>; FLAG_COUNT], push: bool) -> Option<S
     (!words.is_empty()).then(|| words.join(","))
 }
 
-/// The text of `--info=help`.
-pub fn help() -> String {
+/// The help of an option with flags, up to what each count of `-v` adds.
+pub fn help_of(option: &str, flags: impl Iterator<Item = (&'static str, &'static str)>) -> String {
     let mut text = String::from(
         "Use OPT or OPT1 for level 1 output, OPT2 for level 2, etc.; OPT0 silences.\n\n",
     );
-    for flag in &FLAGS {
-        text.push_str(&format!("{:<10} {}\n", flag.name, flag.help));
+    for (name, help) in flags {
+        text.push_str(&format!("{:<10} {}\n", name, help));
     }
-    text.push_str("\nALL        Set all --info options (e.g. all4)\n");
-    text.push_str("NONE       Silence all --info options (same as all0)\n");
+    text.push_str(&format!("\nALL        Set all {option} options (e.g. all4)\n"));
+    text.push_str(&format!("NONE       Silence all {option} options (same as all0)\n"));
     text.push_str("HELP       Output this help message\n");
     text.push_str("\nOptions added at each level of verbosity:\n");
+    text
+}
+
+/// The text of `--info=help`.
+pub fn help() -> String {
+    let mut text = help_of("--info", FLAGS.iter().map(|flag| (flag.name, flag.help)));
     let mut before = InfoLevels::default();
     for verbose in 0..=2 {
         let mut now = levels_of_verbosity(verbose);
