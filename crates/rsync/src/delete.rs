@@ -473,7 +473,7 @@ impl Generator {
             self.printer.deleted_untold(&self.recv.reporter, &rel, dir, mode);
         } else if self.recv.server {
             self.printer.log_deleted(&self.recv.reporter, &rel, dir, mode);
-            let name = self.recv.reporter.travelling(&rel);
+            let name = self.recv.reporter.travelling(&rel).into_owned();
             self.writer.message(&Message::Deleted { name, dir });
         } else {
             self.printer.deleted(&self.recv.reporter, &rel, dir, mode);

@@ -3,6 +3,7 @@
 //! Every role holds the same [`Reporter`]. It also keeps what decides the exit code: the I/O error
 //! bits, whether any error of the transfer class was said, and the problems by path.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -135,13 +136,13 @@ impl Reporter {
     }
 
     /// A text as it goes through the connection.
-    pub fn travelling(&self, text: &[u8]) -> Vec<u8> {
-        self.charset.get().map_or_else(|| text.to_vec(), |charset| charset.say(text))
+    pub fn travelling<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
+        self.charset.get().map_or(Cow::Borrowed(text), |charset| charset.say(text).into())
     }
 
     /// A text that came through the connection.
-    pub fn arrived(&self, text: &[u8]) -> Vec<u8> {
-        self.charset.get().map_or_else(|| text.to_vec(), |charset| charset.hear(text))
+    pub fn arrived<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
+        self.charset.get().map_or(Cow::Borrowed(text), |charset| charset.hear(text).into())
     }
 
     /// The reporter of a server. What it says to the console itself is shown byte by byte where it
@@ -181,7 +182,7 @@ impl Reporter {
                 self.console.out(&for_terminal(line, eight_bit, self.utf8));
             }
             Outlet::Split(posts) | Outlet::Framed(posts) => {
-                posts.post(&Message::Info(self.travelling(line)));
+                posts.post(&Message::Info(self.travelling(line).into_owned()));
             }
             Outlet::Errors => self.on_error_side(line, eight_bit),
         }
@@ -204,7 +205,7 @@ impl Reporter {
                 self.console.out(&for_terminal(text, self.eight_bit, self.utf8));
             }
             Outlet::Split(posts) | Outlet::Framed(posts) => {
-                posts.post(&Message::Info(self.travelling(text)));
+                posts.post(&Message::Info(self.travelling(text).into_owned()));
             }
             Outlet::Errors => self.on_error_side(text, self.eight_bit),
         }
@@ -258,7 +259,7 @@ impl Reporter {
             Outlet::Split(_) | Outlet::Errors => self.on_error_side(&line, eight_bit),
             Outlet::Framed(posts) => {
                 let max = wire::limits::MESSAGE_TEXT_MAX;
-                let mut line = self.travelling(&line);
+                let mut line = self.travelling(&line).into_owned();
                 line.truncate(max);
                 posts.post(&framed(line));
             }
@@ -426,18 +427,18 @@ impl Reporter {
                 self.say_as(&text, eight_bit);
             }
             Message::Warning(text) => {
-                self.say_error_as(self.arrived(text), Message::Warning, eight_bit);
+                self.say_error_as(self.arrived(text).into_owned(), Message::Warning, eight_bit);
             }
             Message::Error(text) => {
                 let text = self.arrived(text);
                 self.note_cause(&text);
-                self.say_error_as(text, Message::Error, eight_bit);
+                self.say_error_as(text.into_owned(), Message::Error, eight_bit);
             }
             Message::ErrorXfer(text) => {
                 let text = self.arrived(text);
                 self.transfer_error.store(true, Ordering::Relaxed);
                 self.note_trouble(&text);
-                self.say_error_as(text, Message::ErrorXfer, eight_bit);
+                self.say_error_as(text.into_owned(), Message::ErrorXfer, eight_bit);
             }
             Message::IoError(bits) => self.add_io_error(*bits),
             _ => return false,
