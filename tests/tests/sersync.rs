@@ -115,14 +115,19 @@ fn its_command_line() {
     fs::create_dir_all(&place.0).unwrap();
     fs::write(place.0.join("bad.xml"), "<head>\n<sersync>\n</head>\n").unwrap();
     let plugin = STOCK.replace("<plugin start=\"false\"", "<plugin start=\"true\"");
+    let plugin = plugin.replace("prefix=\"/bin/sh\"", "prefix=\"sh|\"");
     fs::write(place.0.join("plugin.xml"), plugin).unwrap();
     for (args, code, said) in [
         (&["-h"][..], 0, ""),
-        (&["-m", "command"], 4, "-m: plugins"),
+        (&["-m", "http", "-o", "plugin.xml"], 4, "the plugin \"http\" is not done here"),
+        (&["-m"], 1, "-m needs"),
         (&["-n", "x"], 1, "-n needs"),
         (&["-x"], 1, "unknown option -x"),
+        (&["stray"], 1, "unknown option stray"),
+        (&["-rdn10", "-ogone.xml"], 1, "gone.xml: No such file"),
+        (&["-rdo", "gone.xml"], 1, "gone.xml: No such file"),
         (&["-o", "bad.xml"], 1, "bad.xml:3:1: "),
-        (&["-o", "plugin.xml"], 4, "plugin.xml:42:5: <plugin start=\"true\"> is not done here"),
+        (&["-o", "plugin.xml"], 4, "plugin.xml:45:5: prefix=\"sh|\" needs a shell"),
         (&[], 1, "confxml.xml: No such file"),
     ] {
         let mut command = Command::new(programs.livemirror());

@@ -9,63 +9,110 @@ use wire::exit::ExitCode;
 use crate::{console, live};
 
 const HELP: &str = "\
-livemirror sersync [-d] [-r] [-o FILE] [-n N]
+livemirror sersync [-d] [-r] [-o FILE] [-n N] [-m NAME]
 
   -d        leave the terminal
   -r        compare everything first; without it only what changes is sent
   -o FILE   the configuration (confxml.xml)
   -n N      number of threads; one transfer at a time is sent here, whatever it is
+  -m NAME   nothing is sent: the plugin NAME, command or socket, is told of each change
   -h        this
 
-Plugins (-m NAME) are refused. What sends is livemirror; no programs are run.
+What sends is livemirror: no program is run but that of a started plugin, and no shell. A file goes
+when it is closed, or when nothing was written to it for a while. Changes of modes, owners and times
+go too, also where attrib is off.
 ";
+
+/// What the command line asks for.
+struct Asked {
+    detach: bool,
+    first: bool,
+    file: Vec<u8>,
+    plugin: Option<String>,
+}
 
 /// `livemirror sersync`, or a link named `sersync` or `sersync2`.
 pub(crate) fn run(args: &[Vec<u8>]) -> i32 {
-    let (mut detach, mut first) = (false, false);
-    let mut file = b"confxml.xml".to_vec();
-    let mut words = args.iter();
-    while let Some(word) = words.next() {
-        match word.as_slice() {
-            b"-h" | b"--help" => {
-                console::out(HELP.as_bytes());
-                return 0;
-            }
-            b"-d" => detach = true,
-            b"-r" => first = true,
-            // Several letters may share a dash.
-            b"-rd" | b"-dr" => (detach, first) = (true, true),
-            b"-o" => match words.next() {
-                Some(path) => file = path.clone(),
-                None => return refuse("-o needs a file", ExitCode::Syntax),
-            },
-            b"-n" => {
-                let number = words.next().and_then(|n| std::str::from_utf8(n).ok());
-                if number.and_then(|n| n.parse::<u32>().ok()).is_none_or(|n| n == 0) {
-                    return refuse("-n needs a number from 1 on", ExitCode::Syntax);
-                }
-            }
-            b"-m" => return refuse("-m: plugins are not done here", ExitCode::Unsupported),
-            other => {
-                let other = String::from_utf8_lossy(other);
-                let text = format!("unknown option {other} (livemirror sersync -h)");
-                return refuse(&text, ExitCode::Syntax);
-            }
+    let asked = match words(args) {
+        Ok(Some(asked)) => asked,
+        Ok(None) => {
+            console::out(HELP.as_bytes());
+            return 0;
         }
-    }
-    let mut loaded = match mirror::config::sersync::load(Path::new(OsStr::from_bytes(&file))) {
+        Err(text) => return refuse(&text, ExitCode::Syntax),
+    };
+    let path = Path::new(OsStr::from_bytes(&asked.file));
+    let loaded = match &asked.plugin {
+        Some(name) => mirror::config::sersync::load_plugin(path, name),
+        None => mirror::config::sersync::load(path),
+    };
+    let mut loaded = match loaded {
         Ok(loaded) => loaded,
         Err(errors) => return live::refuse_config(&errors),
     };
     for sync in &mut loaded.config.syncs {
-        sync.skip_first = !first;
+        sync.skip_first = !asked.first;
+    }
+    for (_, text) in &loaded.lines {
+        console::out(format!("{text}\n").as_bytes());
     }
     let config = live::with_remarks(loaded);
-    if detach && let Err(error) = tree::jail::detach() {
+    if asked.detach
+        && let Err(error) = tree::jail::detach()
+    {
         return refuse(&format!("cannot leave the terminal: {error}"), ExitCode::Ipc);
     }
     live::start(config, false)
 }
+
+/// Reads the words; `None` where the help is asked for. Several letters may share a dash, and a value
+/// may stand behind its letter or in the next word. Errors: a line.
+fn words(args: &[Vec<u8>]) -> Result<Option<Asked>, String> {
+    let file = b"confxml.xml".to_vec();
+    let mut asked = Asked { detach: false, first: false, file, plugin: None };
+    let mut words = args.iter();
+    while let Some(word) = words.next() {
+        let shown = String::from_utf8_lossy(word);
+        let unknown = || format!("unknown option {shown} (livemirror sersync -h)");
+        if word == b"--help" {
+            return Ok(None);
+        }
+        let mut letters = word.strip_prefix(b"-").filter(|rest| !rest.is_empty());
+        while let Some((letter, rest)) = letters.and_then(<[u8]>::split_first) {
+            letters = Some(rest);
+            let mut value = |what: &str| {
+                let given = letters.take().filter(|rest| !rest.is_empty()).map(<[u8]>::to_vec);
+                let value = given.or_else(|| words.next().cloned());
+                value.ok_or_else(|| format!("-{} needs {what}", char::from(*letter)))
+            };
+            match letter {
+                b'h' => return Ok(None),
+                b'd' => asked.detach = true,
+                b'r' => asked.first = true,
+                b'o' => asked.file = value("a file")?,
+                b'm' => {
+                    let name = value("the name of a plugin")?;
+                    asked.plugin = Some(String::from_utf8_lossy(&name).into_owned());
+                }
+                b'n' => {
+                    let number = value(NUMBER)?;
+                    let number = std::str::from_utf8(&number).ok().and_then(|n| n.parse().ok());
+                    if number.is_none_or(|n: u32| n == 0) {
+                        return Err(format!("-n needs {NUMBER}"));
+                    }
+                }
+                _ => return Err(unknown()),
+            }
+        }
+        if !word.starts_with(b"-") || word == b"-" {
+            return Err(unknown());
+        }
+    }
+    Ok(Some(asked))
+}
+
+/// What `-n` wants.
+const NUMBER: &str = "a number from 1 on";
 
 fn refuse(text: &str, exit: ExitCode) -> i32 {
     console::err(format!("livemirror: {text}\n").as_bytes());

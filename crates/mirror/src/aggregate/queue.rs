@@ -54,6 +54,8 @@ pub struct Queue {
     flying: BTreeMap<Vec<u8>, Dirty>,
     doubt: Option<Millis>,
     flying_doubt: Option<Millis>,
+    /// A comparison is under way that covers less than everything.
+    comparing: bool,
     landed: Landed,
     /// Paths that have waited for a look since they were last handed out; may hold stale ones.
     look: Vec<Vec<u8>>,
@@ -88,6 +90,7 @@ impl Queue {
             flying: BTreeMap::new(),
             doubt: None,
             flying_doubt: None,
+            comparing: false,
             landed: Landed::default(),
             look: Vec::new(),
             ready: 0,
@@ -166,6 +169,12 @@ impl Queue {
         self.flying_doubt = self.doubt.take();
     }
 
+    /// Starts a comparison that leaves something out: it settles nothing, but may have seen what is
+    /// read of any path while it goes on.
+    pub fn take_part(&mut self) {
+        self.comparing = true;
+    }
+
     /// Starts the flight of up to `max` ready paths and returns them in path order. Those whose
     /// content has to be compared go apart from those whose time tells enough.
     pub fn take(&mut self, max: usize) -> Vec<(Vec<u8>, Dirty)> {
@@ -192,7 +201,8 @@ impl Queue {
     /// Ends a flight that arrived.
     pub fn landed(&mut self) {
         self.landed.flights += 1;
-        self.landed.everything |= self.flying_doubt.take().is_some();
+        let compared = std::mem::take(&mut self.comparing);
+        self.landed.everything |= self.flying_doubt.take().is_some() || compared;
         for (path, dirty) in std::mem::take(&mut self.flying) {
             if dirty.left_dir || dirty.kind != Kind::Entry {
                 self.landed.paths.insert(path, dirty);
@@ -221,6 +231,11 @@ impl Queue {
 
     /// Ends a flight that failed as a whole: all of it is owed again, at once.
     pub fn failed(&mut self) {
+        if std::mem::take(&mut self.comparing) {
+            // What was compared before the failure may have been seen all the same.
+            self.landed.flights += 1;
+            self.landed.everything = true;
+        }
         if let Some(since) = self.flying_doubt.take() {
             self.doubt(since);
         }
@@ -300,6 +315,7 @@ impl Queue {
         Handed {
             left_dir: given.iter().any(|all| all.get(path).is_some_and(|d| d.left_dir)),
             whole: self.flying_doubt.is_some()
+                || self.comparing
                 || self.landed.everything
                 || given.iter().filter(|all| !all.is_empty()).any(|all| {
                     all.get(path).is_some_and(whole)

@@ -10,6 +10,7 @@ fn play(script: &str, caps: Caps) -> Queue {
         match line.split_once(' ') {
             None if line == "take" => drop(queue.take(usize::MAX)),
             None if line == "full" => queue.take_full(),
+            None if line == "part" => queue.take_part(),
             None if line == "landed" => queue.landed(),
             None if line == "failed" => queue.failed(),
             None if line == "caught-up" => queue.caught_up(queue.to_catch_up().unwrap()),

@@ -9,6 +9,7 @@ pub mod foreign;
 pub mod lsyncd;
 pub mod options;
 pub mod origin;
+pub mod plugin;
 mod regex;
 pub mod sersync;
 pub mod toml;
@@ -16,10 +17,11 @@ pub mod toml;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use rsync::options::Options;
+use rsync::options::{FilterArg, Options};
 
 use crate::watch::BackendChoice;
 use crontab::Crontab;
+use plugin::Plugin;
 
 /// A whole configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -103,6 +105,10 @@ pub struct SyncConfig {
     pub compare_every_ms: u64,
     /// Times of the clock at which everything is compared too.
     pub crontab: Vec<Crontab>,
+    /// Rules beside those of `options`, for comparisons that only time asks for.
+    pub timed_filters: Vec<FilterArg>,
+    /// Who is told of what was sent.
+    pub plugin: Option<Plugin>,
     /// Nothing is compared at the start: only what changes from then on is sent.
     pub skip_first: bool,
     /// It ends when the comparison at the start is done.
@@ -220,6 +226,8 @@ impl SyncConfig {
             max_delays: usize::MAX,
             compare_every_ms: 0,
             crontab: Vec::new(),
+            timed_filters: Vec::new(),
+            plugin: None,
             skip_first: false,
             once: None,
             alone_above: None,

@@ -23,7 +23,7 @@ use std::sync::atomic::Ordering;
 use rsync::console::{Captured, Silent};
 use rsync::control::Control;
 use rsync::location::{self, Location};
-use rsync::options::{DeleteMode, FilesFrom, Options};
+use rsync::options::{DeleteMode, FilesFrom, FilterArg, Options};
 use rsync::problem::Outcome;
 use wire::exit::ExitCode;
 
@@ -35,6 +35,10 @@ use crate::plan::batch::Batch;
 pub trait Transfer: Send {
     /// Makes the whole target equal.
     fn full(&self, control: &Arc<Control>) -> Outcome;
+    /// The same of what comparisons by time are to compare.
+    fn timed(&self, control: &Arc<Control>) -> Outcome {
+        self.full(control)
+    }
     /// Sends a batch.
     fn batch(&self, batch: &Batch, control: &Arc<Control>) -> Outcome;
     /// Whether the target holds nothing, or is not there. Errors: it could not be asked.
@@ -51,6 +55,8 @@ pub struct Job {
     base: Vec<u8>,
     target: Location,
     target_dir: Location,
+    /// Further rules of a comparison by time.
+    timed: Vec<FilterArg>,
     /// In a comparison of everything.
     delete_whole: bool,
     /// In a batch.
@@ -87,7 +93,8 @@ impl Job {
         let (base, prefix) = config.base_and_prefix();
         let whole = [base.as_slice(), &prefix].concat();
         let (delete_whole, delete) = (config.deletes_whole(), config.deletes_changes());
-        Ok(Job { options, whole, base, target, target_dir, delete_whole, delete })
+        let timed = config.timed_filters.clone();
+        Ok(Job { options, whole, base, target, target_dir, timed, delete_whole, delete })
     }
 
     /// The path of a target on this machine.
@@ -150,6 +157,18 @@ impl Job {
         if self.options.modify_window == 0 { -1 } else { self.options.modify_window }
     }
 
+    /// The options of a comparison of everything.
+    fn compared(&self) -> Options {
+        let delete = if self.delete_whole { DeleteMode::During } else { DeleteMode::Off };
+        Options {
+            recurse: true,
+            delete,
+            force: self.delete_whole,
+            modify_window: self.exact_window(),
+            ..self.options.clone()
+        }
+    }
+
     fn named(&self, names: Vec<Vec<u8>>) -> Options {
         Options {
             modify_window: self.exact_window(),
@@ -167,14 +186,12 @@ impl Job {
 
 impl Transfer for Job {
     fn full(&self, control: &Arc<Control>) -> Outcome {
-        let delete = if self.delete_whole { DeleteMode::During } else { DeleteMode::Off };
-        let options = Options {
-            recurse: true,
-            delete,
-            force: self.delete_whole,
-            modify_window: self.exact_window(),
-            ..self.options.clone()
-        };
+        self.run(self.compared(), &self.whole, control)
+    }
+
+    fn timed(&self, control: &Arc<Control>) -> Outcome {
+        let mut options = self.compared();
+        options.filters.extend(self.timed.iter().cloned());
         self.run(options, &self.whole, control)
     }
 

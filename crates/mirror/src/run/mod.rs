@@ -3,6 +3,7 @@
 pub mod guard;
 pub mod initial;
 pub mod job;
+pub mod plugin;
 pub mod retry;
 pub mod runner;
 pub mod shared;

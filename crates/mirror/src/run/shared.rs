@@ -30,6 +30,8 @@ pub struct Shared {
     delay_ms: Millis,
     max_delays: usize,
     compare_every_ms: Millis,
+    /// Timed comparisons leave something out.
+    timed_part: bool,
     crontab: Vec<Crontab>,
     /// This sync has ended in a way that ends all others.
     ends_all: AtomicBool,
@@ -48,6 +50,8 @@ pub struct State {
     pub compare_at: Option<Millis>,
     /// The same by the clock of the day.
     pub clock_at: Option<Zoned>,
+    /// The time for a comparison has come that leaves something out.
+    pub timed: bool,
     /// What waits elsewhere than in the queue.
     pub waiting: usize,
     /// No transfer before this time.
@@ -65,6 +69,8 @@ pub enum Next {
     Lost(String),
     /// Compare everything.
     Full,
+    /// Compare what timed comparisons are to compare.
+    Timed,
     /// Send what is ready.
     Paths,
     /// Look at new files while nothing can be sent: later they may be gone.
@@ -89,6 +95,7 @@ impl Shared {
                 numbers,
                 compare_at: (config.compare_every_ms > 0).then_some(config.compare_every_ms),
                 clock_at: next_of(&config.crontab),
+                timed: false,
                 waiting: 0,
                 blocked_until: 0,
                 control: Arc::default(),
@@ -100,6 +107,7 @@ impl Shared {
             delay_ms: config.delay_ms,
             max_delays: config.max_delays,
             compare_every_ms: config.compare_every_ms,
+            timed_part: !config.timed_filters.is_empty(),
             crontab: config.crontab.clone(),
             ends_all: AtomicBool::new(false),
         }
@@ -193,6 +201,24 @@ impl Shared {
         (until > now).then_some(until)
     }
 
+    /// Asks for the comparisons whose time has come.
+    fn ring(&self, state: &mut State, now: Millis) {
+        let mut rings = false;
+        if state.compare_at.is_some_and(|at| at <= now) {
+            state.compare_at = Some(now.saturating_add(self.compare_every_ms));
+            rings = true;
+        }
+        if state.clock_at.as_ref().is_some_and(|at| *at <= Zoned::now()) {
+            state.clock_at = next_of(&self.crontab);
+            rings = true;
+        }
+        match rings {
+            true if self.timed_part => state.timed = true,
+            true => state.queue.doubt(now),
+            false => {}
+        }
+    }
+
     /// Waits until there is something to do.
     pub fn next(&self) -> Next {
         let mut state = self.lock();
@@ -205,16 +231,13 @@ impl Shared {
                 return Next::Lost(text);
             }
             let now = self.now();
-            if state.compare_at.is_some_and(|at| at <= now) {
-                state.compare_at = Some(now.saturating_add(self.compare_every_ms));
-                state.queue.doubt(now);
-            }
-            if state.clock_at.as_ref().is_some_and(|at| *at <= Zoned::now()) {
-                state.clock_at = next_of(&self.crontab);
-                state.queue.doubt(now);
-            }
+            self.ring(&mut state, now);
             let due = state.queue.due(now);
             let blocked = state.blocked_until > now;
+            if state.timed && !blocked && due != Due::Full {
+                state.timed = false;
+                return Next::Timed;
+            }
             let held = match due {
                 Due::Full => None,
                 _ => self.collecting(&state.queue, now),
@@ -230,7 +253,11 @@ impl Shared {
                 }
                 Due::Full | Due::Paths if blocked => state.blocked_until.max(held.unwrap_or(0)),
                 Due::Paths if held.is_some() => held.unwrap_or(now),
-                Due::Full => return Next::Full,
+                Due::Full => {
+                    // It covers what a timed one would.
+                    state.timed = false;
+                    return Next::Full;
+                }
                 Due::Paths => return Next::Paths,
                 _ if !blocked && state.queue.looks_wanted() => return Next::Paths,
                 Due::At(at) => at,

@@ -25,6 +25,7 @@ use wire::exit::ExitCode;
 use super::guard::{GuardedSource, Refusal, refuse_overlap};
 use super::initial::{Hold, weigh_empty};
 use super::job::{Job, Transfer, add, nothing_done};
+use super::plugin::Telling;
 use super::retry::{Verdict, backoff, deletions_left_out, litter_possible, remedy, verdict};
 use super::shared::{Next, Shared};
 use super::survey::Survey;
@@ -71,15 +72,27 @@ pub enum End {
 
 /// Runs a sync until it is asked to end or must, with the transfers of `rsync::client`.
 pub fn run(config: SyncConfig, shared: &Arc<Shared>, reporter: &Reporter, trace: Trace) -> End {
-    let job = Job::new(&config).and_then(|job| {
+    match transfers(&config) {
+        Ok(transfer) => run_with(config, transfer, shared, reporter, trace),
+        Err(refusal) => finish(&config, shared, reporter, End::Refused(refusal)),
+    }
+}
+
+/// The transfers of a sync, with its plugin behind them.
+fn transfers(config: &SyncConfig) -> Result<Box<dyn Transfer>, Refusal> {
+    let job = || {
+        let job = Job::new(config)?;
         if let Some(target) = job.local_target() {
             refuse_overlap(&config.source, target)?;
         }
-        Ok(job)
-    });
-    match job {
-        Ok(job) => run_with(config, Box::new(job), shared, reporter, trace),
-        Err(refusal) => finish(&config, shared, reporter, End::Refused(refusal)),
+        Ok(Box::new(job) as Box<dyn Transfer>)
+    };
+    match &config.plugin {
+        None => job(),
+        Some(plugin) => {
+            let inner = if plugin.alone { None } else { Some(job()?) };
+            Ok(Box::new(Telling::new(config, plugin, inner)?))
+        }
     }
 }
 
@@ -198,8 +211,9 @@ impl Mirror {
                 Next::Lost(text) => Err(self.lost(text)),
                 Next::Check => self.source.root().map(drop),
                 Next::Look => self.source.root().map(|root| self.look(&root)),
+                Next::Timed => self.full(true),
                 Next::Full => {
-                    let done = self.full();
+                    let done = self.full(false);
                     if done.is_ok() && self.config.once.is_some() && !self.first {
                         return End::Asked;
                     }
@@ -225,8 +239,8 @@ impl Mirror {
         }
     }
 
-    /// Compares everything.
-    fn full(&mut self) -> Result<(), Refusal> {
+    /// Compares everything, or what comparisons by time are to compare.
+    fn full(&mut self, timed: bool) -> Result<(), Refusal> {
         let overflows = self.shared.lock().numbers.overflows;
         if overflows > std::mem::replace(&mut self.overflows, overflows) {
             self.report(What::Overflow);
@@ -242,18 +256,21 @@ impl Mirror {
             config.deletes_whole(),
             &control,
         );
-        self.shared.lock().queue.take_full();
+        match timed {
+            true => self.shared.lock().queue.take_part(),
+            false => self.shared.lock().queue.take_full(),
+        }
         let outcome = match hold {
             Err(Hold::Refused(refusal)) => return Err(refusal),
             Err(Hold::Failed(outcome)) => outcome,
             Ok(()) => {
                 self.survey.search_links(&self.source.root()?);
-                transfer.full(&control)
+                if timed { transfer.timed(&control) } else { transfer.full(&control) }
             }
         };
         self.heed(&outcome)?;
         // Beside a transfer that was cut off a moment ago, nothing is sure.
-        let calm = self.attempts == 0 && !(self.first && self.shared.is_after_killed());
+        let calm = !timed && self.attempts == 0 && !(self.first && self.shared.is_after_killed());
         let unsure = self.unsure;
         self.unsure = unsure && !calm || self.deletions_left_out(&outcome);
         if self.land(&outcome) {
@@ -267,6 +284,7 @@ impl Mirror {
             self.first = false;
         } else {
             self.unsure = unsure;
+            self.shared.lock().timed |= timed;
             self.cut_off(&outcome, &control);
         }
         Ok(())

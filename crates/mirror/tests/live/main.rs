@@ -8,6 +8,7 @@
 
 mod churn;
 mod harness;
+mod plugins;
 mod retries;
 mod settings;
 mod source;

@@ -8,6 +8,7 @@ use mirror::config::crontab::Crontab;
 use mirror::config::{DeleteOnly, ExitRule, Once, SyncConfig};
 use mirror::report::What;
 use mirror::run::sync::End;
+use rsync::options::FilterArg;
 
 use crate::harness::{Live, Scratch};
 
@@ -72,6 +73,29 @@ fn everything_is_compared_from_time_to_time() {
     live.until("the first pass is done", || live.shared.status().passes == 1);
     fs::remove_file(scratch.dst("file")).unwrap();
     live.until("it is back", || scratch.dst("file").exists());
+}
+
+#[test]
+fn comparisons_by_time_may_leave_something_out() {
+    // A failure would walk through what was to be left alone, or never send its changes.
+    let scratch = Scratch::new();
+    for name in ["kept.php", "file"] {
+        fs::write(scratch.src(name), b"x").unwrap();
+    }
+    let timed_filters = vec![FilterArg::Exclude(b"*.php".to_vec())];
+    let live =
+        Live::start_own(SyncConfig { compare_every_ms: 300, timed_filters, ..scratch.config() });
+    live.until("the first pass is done", || live.shared.status().passes >= 1);
+    assert!(scratch.dst("kept.php").exists());
+    fs::remove_file(scratch.dst("kept.php")).unwrap();
+    fs::remove_file(scratch.dst("file")).unwrap();
+    fs::write(scratch.dst("other.php"), b"x").unwrap();
+    live.until("it is back", || scratch.dst("file").exists());
+    let passes = live.shared.status().passes;
+    live.until("another pass is done", || live.shared.status().passes > passes + 1);
+    assert!(!scratch.dst("kept.php").exists() && scratch.dst("other.php").exists());
+    fs::write(scratch.src("kept.php"), b"more").unwrap();
+    live.until("its change is sent", || scratch.dst("kept.php").exists());
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! remark here, what makes it crash is a mistake with its line. What is right and not done here is
 //! refused by name. The retry of failures, for which sersync writes a script, is the mirror's own.
 
+mod plugins;
+
 use std::path::Path;
 
 use roxmltree::{Document, Node};
@@ -19,14 +21,32 @@ use super::{Config, SyncConfig, regex};
 
 /// Reads a file. Errors: all that was found.
 pub fn load(path: &Path) -> Result<ForeignConfig, Vec<ConfigError>> {
+    read(path, None)
+}
+
+/// Reads a file of which only one plugin counts, which tells and nothing is sent. Errors: all that
+/// was found.
+pub fn load_plugin(path: &Path, plugin: &str) -> Result<ForeignConfig, Vec<ConfigError>> {
+    read(path, Some(plugin))
+}
+
+fn read(path: &Path, plugin: Option<&str>) -> Result<ForeignConfig, Vec<ConfigError>> {
     let name = path.display().to_string();
     let content =
         super::file::read(path).map_err(|e| vec![ConfigError::new(&name, 0, e.to_string())])?;
-    parse(&content, &name)
+    understand(&content, &name, plugin)
 }
 
 /// Understands the content of a file.
 pub fn parse(content: &[u8], file: &str) -> Result<ForeignConfig, Vec<ConfigError>> {
+    understand(content, file, None)
+}
+
+fn understand(
+    content: &[u8],
+    file: &str,
+    plugin: Option<&str>,
+) -> Result<ForeignConfig, Vec<ConfigError>> {
     // Such files say ISO-8859-1 and are often something else. One byte a letter keeps paths as they
     // are, whatever the encoding.
     let utf8 = std::str::from_utf8(content).ok();
@@ -44,19 +64,24 @@ pub fn parse(content: &[u8], file: &str) -> Result<ForeignConfig, Vec<ConfigErro
         words: Vec::new(),
     };
     reader.unknown();
-    let (syncs, origins) = reader.syncs();
+    let (syncs, origins) = match plugin {
+        Some(name) => (reader.plugin_alone(name), Vec::new()),
+        None => reader.syncs(),
+    };
     let mut config = Config::new(syncs);
     config.name = mirror_name(file);
+    config.trace.inotify = reader.on("debug", false);
     if reader.errors.is_empty()
         && let Err(text) = config.check()
     {
         reader.errors.push(ConfigError::new(file, 0, text));
     }
+    let lines = reader.sent_anyway();
     let Reader { errors, remarks, words, .. } = reader;
     let words = vec![words; config.syncs.len()];
     let process = ProcessSettings::default();
     match errors.is_empty() {
-        true => Ok(ForeignConfig { config, origins, words, process, remarks, lines: Vec::new() }),
+        true => Ok(ForeignConfig { config, origins, words, process, remarks, lines }),
         false => Err(errors),
     }
 }
@@ -164,7 +189,7 @@ impl<'a> Reader<'a> {
                     ),
                     _ => {}
                 }
-                // What is in a plugin counts only when it is started, which is refused.
+                // What is in a plugin counts only when it is started, and is read then.
                 if inner != "plugin" {
                     todo.push((child, inner));
                 }
@@ -220,7 +245,8 @@ impl<'a> Reader<'a> {
         let Some(source) = self.attribute(local, "watch") else { return (syncs, origins) };
         let options = self.options();
         let filters = self.filters();
-        let every_ms = self.crontab();
+        let (every_ms, timed_filters) = self.crontab();
+        let plugin = self.plugin();
         self.refuse_switched();
         let remotes: Vec<_> = local.children().filter(|n| n.has_tag_name("remote")).collect();
         if remotes.is_empty() {
@@ -242,6 +268,9 @@ impl<'a> Reader<'a> {
             sync.options.filters.extend(filters.iter().cloned());
             sync.delete = self.on("inotify/delete", true);
             sync.compare_every_ms = every_ms;
+            sync.timed_filters = timed_filters.clone();
+            // Several targets are one event to a plugin.
+            sync.plugin = plugin.clone().filter(|_| syncs.is_empty());
             origins.push(self.origin(local, remote));
             syncs.push(sync);
         }
@@ -335,42 +364,59 @@ impl<'a> Reader<'a> {
                     rules.extend(patterns.iter().map(rule));
                 }
                 None => {
-                    let text = format!(
-                        "the regular expression \"{expression}\" is not done here: only a text of \
-                         letters, [...], (a|b) and x? with (.*) before, behind or around it is, and \
-                         ^NAME/*; write --exclude=PATTERN into commonParams"
-                    );
-                    self.refused(node, text);
+                    let instead = "; write --exclude=PATTERN into commonParams";
+                    self.refuse_expression(node, expression, instead);
                 }
             }
         }
         rules
     }
 
-    /// Milliseconds between the timed comparisons; 0 for none.
-    fn crontab(&mut self) -> u64 {
-        const PATH: &str = "sersync/crontab";
-        let Some(node) = self.element(PATH).filter(|_| self.on(PATH, false)) else { return 0 };
-        let filter = "sersync/crontab/crontabfilter";
-        if let Some(node) = self.element(filter).filter(|_| self.on(filter, false)) {
-            let text = "<crontabfilter> is not done here: a comparison has the rules of the mirror";
-            self.refused(node, text.into());
-        }
-        self.number(node, "schedule", MINUTES_MAX).unwrap_or(0) * 60_000
+    fn refuse_expression(&mut self, node: Node<'_, '_>, expression: &str, instead: &str) {
+        let text = format!(
+            "the regular expression \"{expression}\" is not done here: only a text of letters, \
+             [...], (a|b) and x? with (.*) before, behind or around it is, and ^NAME/*{instead}"
+        );
+        self.refused(node, text);
     }
 
-    /// Refuses what changes which events count, and plugins.
+    /// Milliseconds between the timed comparisons, 0 for none, and what they leave out beside the
+    /// others: patterns of rsync, unlike those of `filter`.
+    fn crontab(&mut self) -> (u64, Vec<FilterArg>) {
+        const PATH: &str = "sersync/crontab";
+        const FILTER: &str = "sersync/crontab/crontabfilter";
+        let off = (0, Vec::new());
+        let Some(node) = self.element(PATH).filter(|_| self.on(PATH, false)) else { return off };
+        let filter = self.element(FILTER).filter(|_| self.on(FILTER, false));
+        let excludes = filter.into_iter().flat_map(|filter| filter.children());
+        let patterns = excludes.filter(|node| node.has_tag_name("exclude"));
+        let patterns = patterns.filter_map(|node| node.attribute("expression"));
+        let rules = patterns.map(|pattern| FilterArg::Exclude(self.bytes(pattern))).collect();
+        (self.number(node, "schedule", MINUTES_MAX).unwrap_or(0) * 60_000, rules)
+    }
+
+    /// What is sent although its switch is off: a copy without it would not be one.
+    fn sent_anyway(&self) -> Vec<(String, String)> {
+        let told = [
+            ("attrib", "changes of mode, owner and time are sent too"),
+            ("modify", "a file that stays open is sent once nothing was written to it for a while"),
+        ];
+        let off = told.into_iter().filter(|(name, _)| !self.on(&format!("inotify/{name}"), false));
+        off.map(|(name, text)| ("Normal".into(), format!("{name} is off: {text}"))).collect()
+    }
+
+    /// Refuses what changes which events count.
     fn refuse_switched(&mut self) {
         for name in ["createFolder", "closeWrite", "moveFrom", "moveTo"] {
+            // Where nothing is deleted, the old name of a moved file is not either.
+            if name == "moveFrom" && !self.on("inotify/delete", true) {
+                continue;
+            }
             let path = format!("inotify/{name}");
             if let Some(node) = self.element(&path).filter(|_| !self.on(&path, true)) {
                 let text = format!("<{name} start=\"false\"> is not done here: the change is sent");
                 self.refused(node, text);
             }
-        }
-        let path = "sersync/plugin";
-        if let Some(node) = self.element(path).filter(|_| self.on(path, false)) {
-            self.refused(node, "<plugin start=\"true\"> is not done here".into());
         }
     }
 }
@@ -416,156 +462,4 @@ fn pattern(expression: &str) -> Option<String> {
 const MINUTES_MAX: u64 = 525_600;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const STOCK: &str = include_str!("../../tests/data/confxml.xml");
-
-    fn errors(text: &str) -> Vec<String> {
-        parse(text.as_bytes(), "c.xml").unwrap_err().iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn the_stock_file_and_what_tutorials_change_in_it() {
-        // A failure would shut the door before those who have such a file.
-        let loaded = parse(STOCK.as_bytes(), "c.xml").unwrap();
-        assert!(loaded.remarks.is_empty(), "{:?}", loaded.remarks);
-        let sync = &loaded.config.syncs[0];
-        assert_eq!(
-            (sync.source.as_slice(), sync.target.as_slice()),
-            (&b"/opt/tongbu"[..], &b"127.0.0.1::tongbu1"[..])
-        );
-        assert!(sync.delete && sync.options.compress && sync.options.perms && sync.options.update);
-        let edited = STOCK
-            .replace("<auth start=\"false\"", "<auth start=\"true\"")
-            .replace("<userDefinedPort start=\"false\"", "<userDefinedPort start=\"true\"")
-            .replace("<timeout start=\"false\"", "<timeout start=\"true\"")
-            .replace("<delete start=\"true\"", "<delete start=\"false\"")
-            .replace("<filter start=\"false\"", "<filter start=\"true\"")
-            .replace("<crontab start=\"false\"", "<crontab start=\"true\"")
-            .replace("^info/*", "^(.*)~$")
-            .replace("^static/*", ".*\\.swp")
-            .replace("(.*)~$", "(.*)_x$")
-            .replace(
-                "<remote ip=\"127.0.0.1\" name=\"tongbu1\"/>",
-                "<remote ip=\"a\" name=\"m\"/><remote ip=\"b\" name=\"m\"/>",
-            );
-        let loaded = parse(edited.as_bytes(), "c.xml").unwrap();
-        let syncs = &loaded.config.syncs;
-        assert_eq!(syncs.len(), 2);
-        assert_eq!(syncs[1].target, b"root@b::m");
-        let options = &syncs[1].options;
-        assert_eq!((options.port, options.timeout_s), (Some(874), 100));
-        assert_eq!(options.password_file.as_deref(), Some(&b"/etc/rsync.pas"[..]));
-        assert!(!syncs[1].delete);
-        assert_eq!(syncs[1].compare_every_ms, 600 * 60_000);
-        assert_eq!(options.filters.len(), 4);
-        assert_eq!(options.filters[0], FilterArg::Exclude(b"*.svn".to_vec()));
-        let ssh = STOCK.replace("<ssh start=\"false\"", "<ssh start=\"true\"");
-        let loaded = parse(ssh.as_bytes(), "c.xml").unwrap();
-        assert_eq!(loaded.config.syncs[0].target, b"127.0.0.1:tongbu1");
-    }
-
-    #[test]
-    fn what_crashes_or_is_passed_over_there_has_its_line() {
-        // A failure would leave people with a silent file, or without a place.
-        assert!(errors("<head>\n<a>\n</head>")[0].starts_with("c.xml:3:"));
-        assert_eq!(
-            errors("<head>\n</head>"),
-            ["c.xml:1:1: there is no <sersync><localpath watch=...>: nothing to watch"]
-        );
-        let no_ip = STOCK.replace("ip=\"127.0.0.1\" name", "name");
-        assert_eq!(errors(&no_ip), ["c.xml:25:5: <remote> has no ip"]);
-        let odd = STOCK
-            .replace("<debug start=\"false\"/>", "<debug start=\"yes\"/><closeWrit/>")
-            .replace("<createFile", "<createFil")
-            .replace("</sersync>", "<localpath watch=\"/x\"/></sersync>");
-        let remarks: Vec<String> = parse(odd.as_bytes(), "c.xml")
-            .unwrap_or_else(|_| unreachable!())
-            .remarks
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        assert!(remarks.iter().any(|r| r.starts_with("c.xml:4: <debug start=\"yes\">: only true")));
-        assert!(remarks.iter().any(|r| r.ends_with("did you mean createFile?")), "{remarks:?}");
-        assert!(remarks.iter().any(|r| r.contains("only the first <localpath>")), "{remarks:?}");
-    }
-
-    #[test]
-    fn what_is_not_done_is_refused_by_name() {
-        // A failure would leave out in silence what somebody relies on.
-        for (from, to, want) in [
-            ("<plugin start=\"false\"", "<plugin start=\"true\"", "<plugin start=\"true\"> is not"),
-            (
-                "<moveTo start=\"true\"",
-                "<moveTo start=\"false\"",
-                "<moveTo start=\"false\"> is not",
-            ),
-            (
-                "<filter start=\"false\">",
-                "<filter start=\"true\"><exclude expression=\"[ab]+x\"/>",
-                "the regular expression \"[ab]+x\"",
-            ),
-            ("-artuz", "-artuz --debug=hash", "commonParams: livemirror: --debug=HASH"),
-        ] {
-            let errors = parse(STOCK.replace(from, to).as_bytes(), "c.xml").unwrap_err();
-            assert!(errors[0].refused && errors[0].text.starts_with(want), "{errors:?}");
-        }
-    }
-
-    #[test]
-    fn expressions_in_use_are_patterns() {
-        // A failure would send what is to stay, or keep back what is to go.
-        for (expression, want) in [
-            ("(.*)\\.svn", Some("*.svn")),
-            (".*\\.swp$", Some("*.swp")),
-            ("(.*)~$", Some("*~")),
-            ("^info/*", Some("/info")),
-            ("^static/(.*)", Some("/static")),
-            ("^static$", Some("/static")),
-            ("(.*)cache(.*)", Some("*cache*")),
-            ("^tmp(.*)$", Some("/tmp*")),
-            ("info/*", None),
-            ("(.*)", None),
-            ("a|b", None),
-            ("(.*).gz", None),
-            ("(.*)[0-9]", Some("*[0-9]")),
-            ("(.*)[^0-9]", None),
-            ("(.*)[+-9]", None),
-            ("(.*)[[:digit:]]", None),
-            ("(.*)x+", None),
-            ("(.*)[0-9", None),
-            ("^(.*", None),
-            ("(.*)x)", None),
-            ("^a/b/*", None),
-            ("(.*)a\\.*", None),
-        ] {
-            let want = want.map(|want| vec![want.to_owned()]);
-            assert_eq!(patterns(expression), want, "{expression}");
-        }
-        for (expression, want) in [
-            ("(.*)\\.(gz|bz2)$", &["*.gz", "*.bz2"][..]),
-            ("^(static|info)/*", &["/static", "/info"]),
-            ("^logs?(.*)", &["/logs*", "/log*"]),
-            ("(.*)\\.sw[px]|(.*)~", &["*.sw[px]", "*~"]),
-            ("(.*)\\.(part|t(e?mp|xt))", &["*.part", "*.temp", "*.tmp", "*.txt"]),
-            ("(.*)\\.(bak)?", &["*.bak", "*."]),
-        ] {
-            let want: Vec<String> = want.iter().map(|&text| text.to_owned()).collect();
-            assert_eq!(patterns(expression), Some(want), "{expression}");
-        }
-        assert_eq!(patterns(&"(a|b)".repeat(40)), None, "too many");
-    }
-
-    #[test]
-    fn a_path_keeps_its_bytes_in_any_encoding() {
-        // A failure would watch another directory than the one that is there.
-        let latin: Vec<u8> =
-            STOCK.replace("/opt/tongbu", "/opt/\u{e9}").chars().map(|c| c as u8).collect();
-        let loaded = parse(&latin, "c.xml").unwrap();
-        assert_eq!(loaded.config.syncs[0].source, b"/opt/\xe9");
-        let utf8 = STOCK.replace("/opt/tongbu", "/opt/\u{e9}");
-        let loaded = parse(utf8.as_bytes(), "c.xml").unwrap();
-        assert_eq!(loaded.config.syncs[0].source, "/opt/\u{e9}".as_bytes());
-    }
-}
+mod sersync_tests;
