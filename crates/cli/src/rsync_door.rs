@@ -9,7 +9,9 @@ use rsync::charset::Charset;
 use rsync::console::Console;
 use rsync::control::Control;
 use rsync::options::parse::{Action, Parsed, Parsing, UsageError, parse};
+use rsync::options::popt::{self, Alias};
 use rsync::transport::Streams;
+use tree::operator;
 use wire::exit::ExitCode;
 
 use crate::console::{self, Terminal};
@@ -38,7 +40,9 @@ fn env(name: &str) -> Option<Vec<u8>> {
 }
 
 fn start(args: &[Vec<u8>]) -> Result<i32, UsageError> {
-    let parsed = parse(args, &env, Parsing::Client)?;
+    let mut parsed = parse(&popt::expand(args, &aliases())?, &env, Parsing::Client)?;
+    // A script says what was said, and stands for what it stands for where it is run.
+    parsed.options.batch.keep_words(args);
     let text = match &parsed.action {
         Action::Run if parsed.options.server => return serve(args, parsed),
         Action::Run => return client(parsed),
@@ -53,6 +57,29 @@ fn start(args: &[Vec<u8>]) -> Result<i32, UsageError> {
     console::out(text.as_bytes());
     Ok(0)
 }
+
+/// What the alias files of popt say. A file that cannot be read says nothing, as for the reference.
+fn aliases() -> Vec<Alias> {
+    let mut files = vec![b"/etc/popt".to_vec()];
+    let mut names = operator::list_dir(ALIAS_DIR).unwrap_or_default();
+    names.sort_unstable();
+    files.extend(names.iter().map(|name| [ALIAS_DIR, b"/", name].concat()));
+    files.extend(env("HOME").map(|home| [home.as_slice(), b"/.popt"].concat()));
+    let mut aliases = Vec::new();
+    for file in files {
+        let mut text = Vec::new();
+        let opened = operator::open_trusted(&file);
+        if opened.and_then(|file| file.take(ALIAS_BYTES_MAX).read_to_end(&mut text)).is_ok() {
+            popt::read(&text, &mut aliases);
+        }
+    }
+    aliases
+}
+
+/// Where files of aliases lie beside `/etc/popt`.
+const ALIAS_DIR: &[u8] = b"/etc/popt.d";
+/// Bytes of a file of aliases that are read.
+const ALIAS_BYTES_MAX: u64 = 1 << 20;
 
 fn client(parsed: Parsed) -> Result<i32, UsageError> {
     let mut options = parsed.options;

@@ -37,7 +37,7 @@ impl BatchFile {
     }
 
     /// Keeps the command line for the script, where one is written.
-    pub(super) fn keep_words(&mut self, words: &[Vec<u8>]) {
+    pub fn keep_words(&mut self, words: &[Vec<u8>]) {
         if self.write.is_some() {
             self.words = words.to_vec();
         }

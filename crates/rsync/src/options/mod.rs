@@ -11,6 +11,7 @@ pub mod debug;
 mod given;
 pub mod info;
 pub mod parse;
+pub mod popt;
 mod remote_half;
 pub mod rights;
 pub mod rows_copy;
