@@ -140,8 +140,7 @@ const LISTING: [&str; 3] =
 
 /// Beginnings of lines that generator and receiver both bring about: each backs up what it replaces,
 /// each tells the sender what has arrived, and each finds what a list has twice.
-const EITHER: [&str; 4] =
-    ["backed up ", "(new) backup_dir is ", "sender removed ", "removing duplicate name "];
+const EITHER: [&str; 3] = ["backed up ", "sender removed ", "removing duplicate name "];
 
 /// Beginnings of lines of the generator.
 const REMARKS: [&str; 7] = [

@@ -323,8 +323,7 @@ pub fn request(data: &[u8]) {
 
     let kind = [ChecksumKind::Xxh128, ChecksumKind::Md5, ChecksumKind::Xxh64, ChecksumKind::Sha1]
         [usize::from(selector % 4)];
-    let sums =
-        SumContext { kind, seed: i32::from(selector), seed_first: selector & 4 != 0, protocol };
+    let sums = SumContext { kind, seed: i32::from(selector), seed_first: selector & 4 != 0 };
     let Ok(head) = SumHead::decode(&mut src, sums.digest_len(), protocol) else { return };
     let mut again = Vec::new();
     head.encode(&mut again);

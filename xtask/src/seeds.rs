@@ -156,12 +156,7 @@ fn requests() -> Vec<Vec<u8>> {
             .get(usize::from(selector & 3_u8))
             .copied()
             .unwrap_or(ChecksumKind::Sha1);
-        let sums = SumContext {
-            kind,
-            seed: i32::from(selector),
-            seed_first: false,
-            protocol: Protocol::NEWEST,
-        };
+        let sums = SumContext { kind, seed: i32::from(selector), seed_first: false };
         let item = ItemHead {
             ndx: 5,
             iflags: ItemFlags::from_wire(flags),

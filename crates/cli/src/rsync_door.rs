@@ -10,6 +10,7 @@ use rsync::console::Console;
 use rsync::control::Control;
 use rsync::options::parse::{Action, Parsed, Parsing, UsageError, parse};
 use rsync::options::popt::{self, Alias};
+use rsync::report::escape::for_terminal;
 use rsync::transport::Streams;
 use tree::operator;
 use wire::exit::ExitCode;
@@ -22,7 +23,11 @@ pub(crate) fn run(args: &[Vec<u8>]) -> i32 {
     match start(args) {
         Ok(code) => code,
         Err(error) => {
-            console::err(&with_newline(error.rendered()));
+            // The locale does not count yet.
+            let eight_bit = args.iter().any(|word| word == b"-8" || word == b"--8-bit-output");
+            for line in with_newline(error.rendered()).split_inclusive(|&b| b == b'\n') {
+                console::err(&for_terminal(line, eight_bit, false));
+            }
             error.exit.code()
         }
     }

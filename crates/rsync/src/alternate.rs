@@ -363,7 +363,7 @@ impl Generator {
     pub fn say_up_to_date(&self, name: &[u8], is_dir: bool) {
         if self.recv.opts.info.name > 1 && !self.recv.opts.shows_letters() {
             let slash: &[u8] = if is_dir { b"/" } else { b"" };
-            let name = crate::scan::trim_root(name);
+            let name = self.recv.told_name(name);
             self.recv.reporter.info(&[name, slash, b" is uptodate\n"].concat());
         }
     }

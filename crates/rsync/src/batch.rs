@@ -290,7 +290,9 @@ impl Client {
         }
         self.opts = Arc::new(opts);
         self.protocol = protocol;
-        setup::of_batch(&self.opts, protocol, compat, seed)
+        let agreed = setup::of_batch(&self.opts, protocol, compat, seed)?;
+        self.reporter.set_charset(agreed.charset.as_ref(), Role::SoleReceiver, &self.opts);
+        Ok(agreed)
     }
 }
 

@@ -139,7 +139,7 @@ impl Client {
         self.opts = crate::old_peer::settle(&self.opts, protocol, false)?;
         let agreed = self.agree(&mut open, protocol, true)?;
         crate::copy_as::take_on(&self.opts)?;
-        self.send_filters(&filters, true, &agreed, &mut open)?;
+        self.send_filters(&filters, true, &agreed, Some(&mut open))?;
         open.writer.flush()?;
         let names = names.read(&mut open.reader, &agreed, &self.opts)?;
         let args = local_paths(sources);
@@ -257,7 +257,7 @@ impl Client {
         self.opts = crate::old_peer::settle(&self.opts, protocol, false)?;
         let agreed = self.agree(&mut open, protocol, false)?;
         crate::copy_as::take_on(&self.opts)?;
-        self.send_filters(&filters, false, &agreed, &mut open)?;
+        self.send_filters(&filters, false, &agreed, Some(&mut open))?;
         if let Some(names) = &forward {
             files_from::put(names, &agreed, &self.opts, &mut open.writer);
         }
@@ -393,6 +393,7 @@ impl Client {
         let protocol = setup::versions(&self.opts, &mut open.reader, &mut open.writer)?;
         self.opts = crate::old_peer::settle(&self.opts, protocol, true)?;
         let agreed = self.agree(&mut open, protocol, true)?;
+        self.send_filters(&filters, true, &agreed, None)?;
         let names = names.read(&mut open.reader, &agreed, &self.opts)?;
         let start = SourceStart::Operator { cwd: cwd() };
         self.send(open, agreed, filters, &start, &local_paths(sources), names, true)
@@ -568,19 +569,19 @@ impl Client {
         Ok(list)
     }
 
-    /// Sends the rules the other side needs, or the end of them.
+    /// Sends the rules the other side needs, or the end of them. The half of a local copy has them
+    /// already; what an old protocol cannot say is refused all the same.
     fn send_filters(
         &self,
         filters: &FilterList,
         sending: bool,
         agreed: &Agreed,
-        open: &mut Open,
+        open: Option<&mut Open>,
     ) -> Result<(), Fatal> {
         let rules = filters.encode_in(agreed.protocol, sending, &implied_rules(&self.opts));
         let rules = rules.map_err(|e| Fatal::bare(e.exit_code(), e.to_string()))?;
-        if sending && !agreed.sends_receiver_rules(&self.opts) {
-            return Ok(());
-        }
+        let sent = !sending || agreed.sends_receiver_rules(&self.opts);
+        let Some(open) = open.filter(|_| sent) else { return Ok(()) };
         wire::filter::wire_form::put_rules(&mut open.writer.data, &rules)?;
         Ok(())
     }

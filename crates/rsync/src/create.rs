@@ -113,7 +113,11 @@ impl Generator {
         let linked = self.is_kept_dirlink(&path);
         let early = self.made_early.remove(&name) || name == b"." && self.recv.dest_made;
         let looked = if linked { self.look_through(&path) } else { self.look(&path) };
-        let Some(mut meta) = self.told(unless_denied(looked), &name) else {
+        let looked = match unless_denied(looked) {
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(None),
+            looked => looked,
+        };
+        let Some(mut meta) = self.told(looked, &name) else {
             self.skip_contents(&name);
             return Ok(false);
         };

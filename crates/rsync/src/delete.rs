@@ -67,7 +67,10 @@ impl Generator {
         }
         let dir = match self.cache.dir(&path) {
             Ok(dir) => dir.clone(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            // A link that leads out is told by each item below it.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ELOOP)) => {
+                return Ok(());
+            }
             Err(error) => {
                 self.path_error("opendir", &name, &error);
                 self.recv.reporter.add_io_error(IO_GENERAL);
@@ -77,7 +80,7 @@ impl Generator {
         if opts.one_file_system > 0 && !self.on_root_device(&dir) {
             return Ok(());
         }
-        self.enter_filters(crate::scan::trim_root(&name));
+        self.enter_filters(crate::scan::trim_root(&name))?;
         let mut extraneous = Vec::new();
         for item in self.items_of(&dir, &name) {
             let full = child_name(&name, &item.name);
@@ -172,10 +175,11 @@ impl Generator {
     }
 
     /// Brings the per-directory rules of the destination in line with a directory.
-    fn enter_filters(&mut self, rel: &[u8]) {
+    /// Errors: they make no sense, and without them too much would be deleted.
+    fn enter_filters(&mut self, rel: &[u8]) -> Result<(), Fatal> {
         let filters = &mut self.filters;
         if !filters.has_dir_merge() {
-            return;
+            return Ok(());
         }
         let (cache, recv) = (&mut self.cache, &self.recv);
         let entered = filters.move_to_dir(rel, &mut |dir, file| {
@@ -187,10 +191,7 @@ impl Generator {
             }
         });
         recv.reporter.explain_refusal();
-        if let Err(error) = entered {
-            let line = [b"rsync: [generator] ".as_slice(), error.text()].concat();
-            self.recv.reporter.error_line(&line);
-        }
+        entered.map_err(|error| Fatal::bare(error.exit_code(), error.text()))
     }
 
     fn is_kept_by_rule(&self, rel: &[u8], is_dir: bool, perishing: bool) -> bool {
@@ -384,7 +385,7 @@ impl Generator {
         name: &[u8],
         recursive: bool,
     ) -> Result<bool, Fatal> {
-        let Some(top) = self.level(dir, base, name, recursive) else { return Ok(false) };
+        let Some(top) = self.level(dir, base, name, recursive)? else { return Ok(false) };
         if !recursive {
             return Ok(top.left.is_empty() && !top.kept);
         }
@@ -397,7 +398,7 @@ impl Generator {
                 let mut kept = false;
                 if !is_dir {
                     kept = !self.delete_leaf(&at, &item, &full);
-                } else if let Some(next) = self.level(&at, &item, &full, true) {
+                } else if let Some(next) = self.level(&at, &item, &full, true)? {
                     levels.push(next);
                 } else {
                     kept = true;
@@ -425,12 +426,18 @@ impl Generator {
     }
 
     /// Opens a directory to be emptied and lists what goes; what rules protect stays.
-    fn level(&mut self, dir: &Dir, base: &Name, name: &[u8], recursive: bool) -> Option<Level> {
+    fn level(
+        &mut self,
+        dir: &Dir,
+        base: &Name,
+        name: &[u8],
+        recursive: bool,
+    ) -> Result<Option<Level>, Fatal> {
         let inner = match dir.open_dir(base) {
             Ok(inner) => inner,
             Err(error) => {
                 self.path_error("opendir", name, &error);
-                return None;
+                return Ok(None);
             }
         };
         if recursive && !self.recv.opts.dry_run && !self.recv.privileges.root {
@@ -443,7 +450,7 @@ impl Generator {
             }
         }
         // Rules in the directory itself protect what is in it, to the last moment.
-        self.enter_filters(crate::scan::trim_root(name));
+        self.enter_filters(crate::scan::trim_root(name))?;
         let device = inner.stat_self().map(|m| m.dev).ok();
         let mut level = Level { dir: inner, name: name.to_vec(), left: Vec::new(), kept: false };
         for item in self.items_of(&level.dir, name) {
@@ -463,7 +470,7 @@ impl Generator {
         }
         sort_for_deletion(&mut level.left, Order::of(self.recv.agreed.protocol));
         level.left.reverse();
-        Some(level)
+        Ok(Some(level))
     }
 
     /// Tells whoever prints that an item was deleted, and here what its mode was.

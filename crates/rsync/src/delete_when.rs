@@ -41,12 +41,15 @@ impl Generator {
                 continue;
             }
             let name = entry.name();
-            if self.refuses_silently(&entry, &name) || !self.is_real_directory(&name) {
+            if self.refuses_silently(&entry, &name) {
                 continue;
             }
             if entry.top_dir() && self.recv.opts.debug.has(DebugFlag::Del) {
                 let rel = crate::scan::trim_root(&name);
                 self.recv.reporter.info(&[b"deleting in ".as_slice(), rel, b"\n"].concat());
+            }
+            if !self.is_real_directory(&name) {
+                continue;
             }
             self.delete_in(segment, &entry)?;
             if self.writer.is_full() {

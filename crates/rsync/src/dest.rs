@@ -120,23 +120,22 @@ impl DestStart {
     }
 
     /// Like [`Self::side_dir`], and makes the directory with `mode`, less the umask, where it is
-    /// missing; whether it was made.
-    pub fn side_dir_made(&self, dest: &Root, path: &[u8], mode: u32) -> io::Result<(Root, bool)> {
+    /// missing.
+    pub fn side_dir_made(&self, dest: &Root, path: &[u8], mode: u32) -> io::Result<Root> {
         match self.open_side(dest, path) {
-            Ok(root) => Ok((root, false)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let (parent, name) = split(path);
                 let name = tree::path::Name::new(name).map_err(|_| invalid())?;
-                let (above, _) = self.side_dir_made(dest, parent, mode)?;
+                let above = self.side_dir_made(dest, parent, mode)?;
                 match above.top().mkdir(name, mode) {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                         return Err(error);
                     }
                     _ => {}
                 }
-                Ok((self.open_side(dest, path)?, true))
+                self.open_side(dest, path)
             }
-            Err(error) => Err(error),
+            looked => looked,
         }
     }
 
@@ -235,7 +234,8 @@ impl DestStart {
         }
     }
 
-    fn shown(&self, path: &[u8]) -> Vec<u8> {
+    /// A path as messages show it.
+    pub fn shown(&self, path: &[u8]) -> Vec<u8> {
         match self {
             DestStart::Operator { cwd, .. } if !path.starts_with(b"/") => {
                 let cleaned = crate::scan::clean(path);
@@ -303,7 +303,7 @@ pub fn choose(
 ) -> Result<Destination, Fatal> {
     let path: &[u8] = if path.is_empty() { b"." } else { path };
     let slash = path.ends_with(b"/") || path.ends_with(b"/.");
-    let many = first.entries > 1 || opts.files_from.is_some();
+    let many = first.entries > 1;
     if opts.mkpath {
         make_path(opts, start, path, many, reporter)?;
     }
@@ -335,7 +335,7 @@ pub fn choose(
             ExitCode::FileSelect,
             "ERROR: cannot overwrite non-directory with a directory",
         )),
-        None if many || slash || first.first_is_dir => make(opts, start, path, shown, reporter),
+        None if many || slash => make(opts, start, path, shown, reporter),
         _ => single(opts, start, path, reporter),
     }
 }

@@ -20,7 +20,8 @@ pub fn announce(agreed: &Agreed, writer: &mut LinkWriter, fatal: &Fatal) {
             | ExitCode::Sigusr1
             | ExitCode::Timeout
     );
-    if !agreed.protocol.has_error_exit() || unsaid && !fatal.from_peer {
+    let unsaid = (unsaid || fatal.unannounced) && !fatal.from_peer;
+    if !agreed.protocol.has_error_exit() || unsaid {
         return;
     }
     let code = (!fatal.from_peer).then(|| fatal.exit.code());

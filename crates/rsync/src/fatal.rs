@@ -37,6 +37,8 @@ pub struct Fatal {
     pub voice: Voice,
     /// The peer announced the end itself, so it need not be told.
     pub from_peer: bool,
+    /// The peer is not told the code: it sees the connection end.
+    pub unannounced: bool,
     /// The role this happened in, where it is not the whole side's.
     pub role: Option<Role>,
     /// The lines that explain it were said already.
@@ -59,6 +61,7 @@ impl Fatal {
             text: text.into(),
             voice: Voice::Role,
             from_peer: false,
+            unannounced: false,
             role: None,
             explained: false,
             raw_status: None,

@@ -158,7 +158,7 @@ impl ItemPrinter {
             false => done?.digest?.as_bytes().to_vec(),
         };
         match self.sum {
-            ChecksumKind::None => return None,
+            ChecksumKind::None | ChecksumKind::ImpliedMd4 => return None,
             // Shown as numbers, which travel with the low byte first.
             ChecksumKind::Xxh128 | ChecksumKind::Xxh3 | ChecksumKind::Xxh64 => digest.reverse(),
             ChecksumKind::Md5 | ChecksumKind::Md4 | ChecksumKind::Sha1 => {}

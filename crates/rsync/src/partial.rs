@@ -39,7 +39,7 @@ fn absolute(recv: &Receiving, name: &[u8], make: bool) -> Option<Dir> {
         return Some(dir.clone());
     }
     let found = match make {
-        true => recv.start.side_dir_made(&recv.root, name, 0o700).map(|(root, _)| root),
+        true => recv.start.side_dir_made(&recv.root, name, 0o700),
         false => recv.start.open_side(&recv.root, name),
     };
     // Without one there is no partial file, which is no error.

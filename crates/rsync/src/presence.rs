@@ -32,7 +32,7 @@ impl Generator {
             1 => "",
             _ => self.how_it_differs(path, entry, meta),
         };
-        let rel = crate::scan::trim_root(&name);
+        let rel = self.recv.told_name(&name);
         self.recv.reporter.info(&[rel, b" exists", how.as_bytes(), b"\n"].concat());
         true
     }
@@ -51,7 +51,7 @@ impl Generator {
     pub fn skipped_as_missing(&self, kind: &str, name: &[u8]) -> bool {
         if self.recv.opts.existing && self.recv.opts.info.skip > 0 {
             let mut line = format!("not creating new {kind} \"").into_bytes();
-            line.extend_from_slice(crate::scan::trim_root(name));
+            line.extend_from_slice(self.recv.told_name(name));
             line.extend_from_slice(b"\"\n");
             self.recv.reporter.info(&line);
         }
@@ -100,7 +100,7 @@ impl Generator {
         let entry = segment.list.get(pos);
         (!entry.is_dir()).then(|| {
             let end: &[u8] = if changed { b"\n" } else { b" is uptodate\n" };
-            [crate::scan::trim_root(&entry.name()), end].concat()
+            [self.recv.told_name(&entry.name()), end].concat()
         })
     }
 }

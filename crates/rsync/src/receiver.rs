@@ -206,11 +206,15 @@ impl ReceiverRole {
         let whole = *phase == 0 && !self.recv.agreed.inc() && self.recv.wants.is_none();
         let end = self.recv.lists.lock().ok().and_then(|l| l.oldest().map(|s| s.end()));
         self.recv.all_answered(end.filter(|_| whole).unwrap_or(0))?;
+        // What comes after the last of the lists has nothing to show.
+        let shows = *phase == 0 || !self.recv.agreed.inc();
         *phase += 1;
         if *phase == 2 {
             self.delayed.finish(&self.recv, &mut self.cache)?;
         }
-        if let Ok(lists) = self.recv.lists.lock() {
+        if let Ok(lists) = self.recv.lists.lock()
+            && shows
+        {
             let left = lists.left_ahead();
             self.printer.whole_progress(&self.recv.reporter, left, lists.bytes);
         }

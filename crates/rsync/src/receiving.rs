@@ -177,9 +177,14 @@ impl Receiving {
         RelPathBuf::new(crate::scan::trim_root(name)).ok()
     }
 
+    /// The name of an entry as what is passed over is told by: that at the destination.
+    pub fn told_name<'a>(&'a self, name: &'a [u8]) -> &'a [u8] {
+        self.rename.as_deref().unwrap_or_else(|| crate::scan::trim_root(name))
+    }
+
     /// The path of an entry as messages show it.
     pub fn shown_path(&self, name: &[u8]) -> Vec<u8> {
-        let rel = self.rename.as_deref().unwrap_or_else(|| crate::scan::trim_root(name));
+        let rel = self.told_name(name);
         let mut shown = self.shown.clone();
         if !shown.is_empty() || self.top_slash {
             shown.push(b'/');
@@ -188,9 +193,15 @@ impl Receiving {
         shown
     }
 
+    /// Whether a directory for temporary files is not used since its path goes up: [temp-dir-up].
+    pub fn climbs(&self, temp: &[u8]) -> bool {
+        !self.opts.insecure_links && temp.split(|&b| b == b'/').any(|part| part == b"..")
+    }
+
     /// The directory for temporary files, where it is not the file's own.
     pub fn temp_dir(&self) -> io::Result<Option<Dir>> {
         match &self.opts.temp_dir {
+            Some(path) if self.climbs(path) => Err(io::Error::from_raw_os_error(libc::EINVAL)),
             Some(path) if self.side.temp_refused => {
                 Ok(Some(self.start.open_side(&self.root, path)?.top().clone()))
             }
@@ -222,10 +233,7 @@ impl Receiving {
             return Ok(Some(root.clone()));
         }
         let place = self.start.side_path(&self.shown, path);
-        let (root, made) = self.start.side_dir_made(&self.root, &place, 0o777)?;
-        if made && self.opts.verbose > 1 {
-            self.reporter.info(&[b"(new) backup_dir is ".as_slice(), path, b"\n"].concat());
-        }
+        let root = self.start.side_dir_made(&self.root, &place, 0o777)?;
         Ok(Some(known.insert(root).clone()))
     }
 

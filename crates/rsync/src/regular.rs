@@ -112,7 +112,7 @@ impl Generator {
         let newer = entry.mtime().saturating_sub(meta.mtime) < window;
         let newer = if window == 0 { entry.mtime() < meta.mtime } else { newer };
         if newer && self.recv.opts.info.skip > 0 {
-            self.recv.reporter.info(&[crate::scan::trim_root(name), b" is newer\n"].concat());
+            self.recv.reporter.info(&[self.recv.told_name(name), b" is newer\n"].concat());
         }
         newer
     }

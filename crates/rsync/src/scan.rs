@@ -377,7 +377,7 @@ impl Scanner {
         self.list(entry, out);
         let in_first = if self.opts.recurse { deep || is_dot } else { arg.contents || is_dot };
         if contents && in_first {
-            self.contents(root, &arg.name, deep && self.opts.recurse, out);
+            self.contents(root, &arg.name, deep && self.opts.recurse, out)?;
         }
         Ok(())
     }
@@ -395,7 +395,7 @@ impl Scanner {
     }
 
     fn change_dir_failed(&self, start: &SourceStart, arg: &Argument, error: &io::Error) {
-        let told = start.told(&arg.base);
+        let told = start.entered(&arg.base);
         self.reporter.path_error(Role::Sender, "change_dir", &told, &arg.name, error);
         self.reporter.add_io_error(IO_GENERAL);
     }
@@ -608,31 +608,46 @@ impl Scanner {
         }
     }
 
-    /// Appends what is inside a directory, and with `deep` everything below it.
-    pub fn contents(&mut self, root: u16, name: &[u8], deep: bool, out: &mut Vec<Entry>) {
+    /// Appends what is inside a directory, and with `deep` everything below it. Errors: as of
+    /// [`Self::children`].
+    pub fn contents(
+        &mut self,
+        root: u16,
+        name: &[u8],
+        deep: bool,
+        out: &mut Vec<Entry>,
+    ) -> Result<(), Fatal> {
         let mut todo = vec![name.to_vec()];
         while let Some(dir) = todo.pop() {
             let first = out.len();
-            self.children(root, &dir, out);
+            self.children(root, &dir, out)?;
             if deep {
                 let below = out[first..].iter().filter(|e| e.is_dir() && e.content_dir);
                 todo.extend(below.map(|e| e.name.clone()));
             }
         }
+        Ok(())
     }
 
-    /// Appends the entries directly inside a directory.
-    pub fn children(&mut self, root: u16, name: &[u8], out: &mut Vec<Entry>) {
+    /// Appends the entries directly inside a directory. Errors: its rules make no sense, and without
+    /// them too much would be sent.
+    pub fn children(&mut self, root: u16, name: &[u8], out: &mut Vec<Entry>) -> Result<(), Fatal> {
         let rel = trim_root(name).to_vec();
-        let Ok(path) = RelPath::new(&rel) else { return };
-        let dir = match self.roots[usize::from(root)].cache.dir(path) {
-            Ok(dir) => dir.clone(),
-            Err(error) => return self.opendir_failed(root, name, &error),
+        let Ok(path) = RelPath::new(&rel) else { return Ok(()) };
+        let opened = self.roots[usize::from(root)].cache.dir(path).cloned();
+        let listed = match opened {
+            Ok(dir) => {
+                self.enter_filters(root, &rel)?;
+                dir.read_entries().map(|listing| (dir, listing))
+            }
+            Err(error) => Err(error),
         };
-        self.enter_filters(root, &rel);
-        let listing = match dir.read_entries() {
-            Ok(listing) => listing,
-            Err(error) => return self.opendir_failed(root, name, &error),
+        let (dir, listing) = match listed {
+            Ok(listed) => listed,
+            Err(error) => {
+                self.opendir_failed(root, name, &error);
+                return Ok(());
+            }
         };
         let mut child = Vec::with_capacity(name.len() + 32);
         if name != b"." {
@@ -648,6 +663,7 @@ impl Scanner {
         if self.opts.checksum {
             self.digest_listed(out.get_mut(first..).unwrap_or_default());
         }
+        Ok(())
     }
 
     fn child(&mut self, root: u16, dir: &Dir, base: &Name, name: &[u8], out: &mut Vec<Entry>) {
@@ -726,23 +742,18 @@ impl Scanner {
     }
 
     /// The same for what would be listed next, which is told where that is asked for.
-    fn is_left_out(&self, root: u16, name: &[u8], is_dir: bool) -> bool {
+    pub fn is_left_out(&self, root: u16, name: &[u8], is_dir: bool) -> bool {
         let rel = trim_root(name);
         let about = (name, rel, is_dir);
         self.is_hidden(root, rel, is_dir)
             || decides(&self.reporter, &self.opts, &self.filters, about, (Side::Sender, false))
     }
 
-    /// Whether rules leave a name out.
-    pub fn is_excluded(&self, root: u16, rel: &[u8], is_dir: bool) -> bool {
-        self.is_hidden(root, rel, is_dir) || self.filters.is_excluded(rel, is_dir, Side::Sender)
-    }
-
     /// Brings the per-directory rules in line with a directory.
-    fn enter_filters(&mut self, root: u16, rel: &[u8]) {
+    fn enter_filters(&mut self, root: u16, rel: &[u8]) -> Result<(), Fatal> {
         self.enter_root(root);
         if !self.filters.has_dir_merge() {
-            return;
+            return Ok(());
         }
         let source = &mut self.roots[usize::from(root)];
         let (cache, shown) = (&mut source.cache, &source.shown);
@@ -759,12 +770,12 @@ impl Scanner {
             }
         });
         self.reporter.explain_refusal();
-        if let Err(error) = entered {
-            let line = [b"rsync: [sender] ".as_slice(), error.text()].concat();
-            self.reporter.error_line(&line);
-            self.reporter.add_io_error(IO_GENERAL);
-        }
         self.reporter.add_io_error(self.filters.take_io_error());
+        entered.map_err(|error| Fatal {
+            // As with the reference, whose client ends with 12 then.
+            unannounced: self.opts.server,
+            ..Fatal::bare(error.exit_code(), error.text())
+        })
     }
 
     /// Tells the rules which directory names are relative to.
@@ -1039,7 +1050,13 @@ impl SourceStart {
         }
     }
 
-    /// A directory that cannot be entered, as it is told.
+    /// How a directory that cannot be entered is told: as it was written.
+    fn entered(&self, base: &[u8]) -> Vec<u8> {
+        let SourceStart::Operator { cwd } = self else { return self.told(base) };
+        if base.starts_with(b"/") { base.to_vec() } else { [cwd.as_slice(), b"/", base].concat() }
+    }
+
+    /// How a directory that an argument is below is told.
     fn told(&self, base: &[u8]) -> Vec<u8> {
         let shown = self.shown(base);
         match self {
@@ -1080,7 +1097,12 @@ fn cut_plain(arg: &[u8]) -> Argument {
         || arg.ends_with(b"/..")
         || arg == b"..";
     if dotted {
-        return Argument { base: arg.to_vec(), name: b".".to_vec(), contents: true };
+        let end: &[u8] = if arg.ends_with(b"/.") { b"/." } else { b"/" };
+        let base = match arg.strip_suffix(end).unwrap_or(arg) {
+            b"" => b"/".to_vec(),
+            base => base.to_vec(),
+        };
+        return Argument { base, name: b".".to_vec(), contents: true };
     }
     let base_end = arg.iter().rposition(|&b| b == b'/');
     let base = match base_end {
@@ -1104,6 +1126,11 @@ fn after_mark(arg: &[u8], at: usize) -> &[u8] {
     &rest[rest.iter().position(|&b| b != b'/').unwrap_or(rest.len())..]
 }
 
+/// What stands between the slashes of a path, less what says nothing.
+fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|&b| b == b'/').filter(|part| !part.is_empty() && *part != b".")
+}
+
 /// With `--relative` the whole argument is the name, cut at `/./` if that stands in it.
 fn cut_relative(arg: &[u8]) -> Result<Argument, Fatal> {
     let (base, name) = match find(arg, b"/./") {
@@ -1114,9 +1141,11 @@ fn cut_relative(arg: &[u8]) -> Result<Argument, Fatal> {
     };
     let contents = name.is_empty() || name == b"." || name.ends_with(b"/") || name.ends_with(b"/.");
     let mut cleaned = Vec::new();
-    for part in name.split(|&b| b == b'/').filter(|p| !p.is_empty() && *p != b".") {
+    for part in components(name) {
         if part == b".." {
-            let text = [b"found \"..\" dir in relative path: ".as_slice(), arg].concat();
+            let top: &[u8] = if arg.starts_with(b"/") { b"/" } else { b"" };
+            let shown = components(arg).collect::<Vec<_>>().join(&b'/');
+            let text = [b"found \"..\" dir in relative path: ".as_slice(), top, &shown].concat();
             return Err(Fatal::bare(wire::exit::ExitCode::Syntax, text));
         }
         if !cleaned.is_empty() || name.starts_with(b"/") {

@@ -329,7 +329,7 @@ impl Sender {
         let before = self.writer.data.len();
         self.ndx_out.put(&mut self.writer.data, ndx::FLIST_OFFSET - number);
         self.lists.dirs.mark_sent(number)?;
-        let entries = self.contents_of(number);
+        let entries = self.contents_of(number)?;
         let list = self.encode_list(entries, number, false)?;
         self.counters.flist_size += (self.writer.data.len() - before) as u64;
         self.lists.add(list, number)?;
@@ -340,7 +340,7 @@ impl Sender {
     ///
     /// A duplicate that is the same directory brings nothing new. Like the reference, this leaves
     /// out every second one, so that sums over the lists agree, until another root takes part.
-    fn contents_of(&mut self, number: i32) -> Vec<Entry> {
+    fn contents_of(&mut self, number: i32) -> Result<Vec<Entry>, Fatal> {
         let mut entries = Vec::new();
         let mut same = number;
         let (mut first_root, mut mixed, mut sent_before) = (None, false, false);
@@ -350,14 +350,14 @@ impl Sender {
             entries.extend(self.deeper.remove(&name).unwrap_or_default());
             sent_before = content && (mixed || !sent_before);
             if sent_before {
-                self.scanner.children(root, &name, &mut entries);
+                self.scanner.children(root, &name, &mut entries)?;
             }
             same = match self.lists.dirs.duplicate_after(same) {
                 Some(next) => next,
                 None => break,
             };
         }
-        entries
+        Ok(entries)
     }
 
     /// The request loop.
@@ -414,23 +414,30 @@ impl Sender {
         Ok(())
     }
 
+    fn show_progress(&self) {
+        let left = self.lists.left_ahead();
+        self.printer.whole_progress(&self.reporter, left, self.lists.bytes);
+    }
+
     /// Handles an end mark; true when the loop is over.
     fn end_mark(&mut self, phase: &mut u8) -> Result<bool, Fatal> {
-        if self.lists.live() > 0 && *phase == 0 && self.agreed.inc() {
+        let lists_end = *phase == 0 && self.agreed.inc();
+        if lists_end && self.lists.live() > 0 {
             if let Some(oldest) = self.lists.oldest() {
                 self.control.done.fetch_add(oldest.list.len() as u64, Ordering::Relaxed);
             }
             let more = self.lists.free_oldest();
             if more || !self.lists.complete {
-                let left = self.lists.left_ahead();
-                self.printer.whole_progress(&self.reporter, left, self.lists.bytes);
+                self.show_progress();
                 self.ndx_out.put(&mut self.writer.data, ndx::DONE);
                 return Ok(false);
             }
         }
         *phase += 1;
-        let left = self.lists.left_ahead();
-        self.printer.whole_progress(&self.reporter, left, self.lists.bytes);
+        // What comes after the last of the lists has nothing to show.
+        if lists_end || !self.agreed.inc() {
+            self.show_progress();
+        }
         if *phase > self.agreed.last_phase() {
             return Ok(true);
         }

@@ -348,6 +348,10 @@ fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
         return Ok(true);
     }
     if recv.opts.list_only {
+        // No destination is entered, so that what options name is looked for from here.
+        let start = recv.start.clone();
+        recv.shown = start.shown(b".");
+        look_beside(recv, &start, b".")?;
         return Ok(false);
     }
     let named = crate::scan::clean(crate::scan::trim_root(dest));
@@ -364,9 +368,15 @@ fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
     recv.rename = chosen.rename;
     recv.dest_missing = chosen.missing;
     recv.dest_made = chosen.made && first.begins_at_top;
-    recv.side = side_dirs(recv, &start)?;
-    recv.side.basis = crate::basis::open_all(recv, dest)?;
+    look_beside(recv, &start, dest)?;
     Ok(false)
+}
+
+/// Looks for the directories that options name, those of `--link-dest` and its kin first.
+fn look_beside(recv: &mut Receiving, start: &DestStart, dest: &[u8]) -> Result<(), Fatal> {
+    let basis = crate::basis::open_all(recv, dest)?;
+    recv.side = SideDirs { basis, ..side_dirs(recv, start)? };
+    Ok(())
 }
 
 /// Opens `--temp-dir`; the others are opened when something needs them.
@@ -383,15 +393,24 @@ fn side_dirs(recv: &Receiving, start: &DestStart) -> Result<SideDirs, Fatal> {
         let place = start.side_path(&recv.shown, dir);
         let looked = start.open_side(&recv.root, &place);
         tree::operator::take_refusal();
-        if looked.is_err_and(|error| error.kind() == std::io::ErrorKind::NotADirectory) {
+        let error = looked.err().map(|error| error.kind());
+        if error == Some(std::io::ErrorKind::NotADirectory) {
             let text = [b"The backup-dir is not a directory: ".as_slice(), dir].concat();
             return Err(Fatal::bare(ExitCode::Syntax, text));
+        }
+        if recv.opts.info.backup > 0 {
+            let new: &[u8] =
+                if error == Some(std::io::ErrorKind::NotFound) { b"(new) " } else { b"" };
+            recv.reporter.info(&[new, b"backup_dir is ", dir, b"\n"].concat());
         }
     }
     if let Some(temp) = &recv.opts.temp_dir {
         let looked = start.open_side(&recv.root, temp);
-        // A symlink that is not followed costs each file, and the run goes on.
-        side.temp_refused = looked.is_err_and(|e| e.raw_os_error() == Some(libc::ELOOP));
+        // A symlink that is not followed costs each file, and the run goes on; so does a way up.
+        side.temp_refused = match looked {
+            Ok(_) => recv.climbs(temp),
+            Err(error) => error.raw_os_error() == Some(libc::ELOOP),
+        };
         tree::operator::take_refusal();
     }
     if let Some(temp) = recv.opts.temp_dir.as_ref().filter(|_| !side.temp_refused) {

@@ -234,7 +234,7 @@ fn finish(
 ) -> Result<Agreed, Fatal> {
     let by_name = compat.contains(CompatFlags::VARINT_FLIST) || opts.checksum_choice.is_some();
     let seed_first = by_name || compat.contains(CompatFlags::CHKSUM_SEED_FIX);
-    let transfer_sum = SumContext { kind: checksum, seed, seed_first, protocol };
+    let transfer_sum = SumContext { kind: checksum, seed, seed_first };
     let list_sum = chosen_sums(opts, protocol).map_or(checksum, |(_, list)| list);
     let converts_links = match &opts.capabilities {
         Some(client) if opts.server => wire::handshake::converts_links(client),
@@ -256,7 +256,7 @@ struct Ask {
 }
 
 fn implied_sum(protocol: Protocol) -> ChecksumKind {
-    if protocol.implies_md5() { ChecksumKind::Md5 } else { ChecksumKind::Md4 }
+    if protocol.implies_md5() { ChecksumKind::Md5 } else { ChecksumKind::ImpliedMd4 }
 }
 
 /// The sums of the command line: of a transfer, of `--checksum`.

@@ -94,8 +94,7 @@ impl Scanner {
 
     /// Reports a link that leads nowhere, unless rules leave its name out in any case.
     fn no_referent(&mut self, root: u16, name: &[u8], error: &io::Error) {
-        let rel = trim_root(name);
-        if self.is_excluded(root, rel, false) || self.is_excluded(root, rel, true) {
+        if self.is_left_out(root, name, false) || self.is_left_out(root, name, true) {
             return;
         }
         let Some(source) = self.roots.get(usize::from(root)) else { return };

@@ -34,12 +34,7 @@ pub(crate) fn sums_of(basis: &[u8], head: SumHead, ctx: &SumContext) -> BlockSum
 /// A difference means that the reference program computes other sums than we do.
 #[test]
 fn request_equals_the_captured_one() {
-    let ctx = SumContext {
-        kind: ChecksumKind::Xxh128,
-        seed: 1,
-        seed_first: false,
-        protocol: Protocol::NEWEST,
-    };
+    let ctx = SumContext { kind: ChecksumKind::Xxh128, seed: 1, seed_first: false };
     let head =
         SumHead::for_basis(BASIS_LEN as u64, ctx.digest_len(), false, None, Protocol::NEWEST)
             .unwrap();

@@ -54,6 +54,7 @@ pub struct Job {
     /// GuardedSource argument that names are relative to.
     base: Vec<u8>,
     target: Location,
+    /// The same with a slash: a target that is missing is made as a directory, whatever comes first.
     target_dir: Location,
     /// Further rules of a comparison by time.
     timed: Vec<FilterArg>,
@@ -146,7 +147,7 @@ impl Job {
         rsync::client::run(
             options,
             vec![Location::Local(source.to_vec())],
-            Some(self.target.clone()),
+            Some(self.target_dir.clone()),
             Arc::new(Silent),
             Arc::clone(control),
         )

@@ -111,6 +111,26 @@ fn everything_is_compared_by_the_clock() {
 }
 
 #[test]
+fn a_missing_target_is_made_as_a_directory_whatever_comes_first() {
+    // A failure would put an empty source, or the first file, in the place of the target.
+    for (contents, skip_first) in [(true, false), (false, false), (true, true)] {
+        let scratch = Scratch::new();
+        let target = scratch.0.join("new");
+        let bytes = target.to_str().unwrap().as_bytes().to_vec();
+        let config = SyncConfig { contents, skip_first, target: bytes, ..scratch.config() };
+        let live = Live::start_own(config);
+        live.until("the watch is open", || !live.reports.lock().unwrap().is_empty());
+        if !skip_first {
+            live.until("the first pass is done", || live.shared.status().passes == 1);
+            assert!(target.join(if contents { "" } else { "src" }).is_dir());
+        }
+        fs::write(scratch.src("file"), b"x").unwrap();
+        let file = target.join(if contents { "file" } else { "src/file" });
+        live.until("it arrives", || file.exists());
+    }
+}
+
+#[test]
 fn a_single_pass_ends_by_itself() {
     // A failure would wait for ever at the end of a script, or tell it that all is well.
     let scratch = Scratch::new();

@@ -86,7 +86,10 @@ pub struct Reporter {
     outlet: Mutex<Outlet>,
     quiet: bool,
     eight_bit: bool,
-    utf8: bool,
+    /// Texts beyond ASCII are shown as the locale has them, which is so from the set-up on.
+    utf8: AtomicBool,
+    /// The locale writes UTF-8, and what is said there counts as its text.
+    locale_utf8: bool,
     /// Receives every message line, for a daemon's log.
     pub log: Option<LogSink>,
     io_error: AtomicI32,
@@ -110,7 +113,8 @@ impl Reporter {
             outlet: Mutex::new(Outlet::Console),
             quiet,
             eight_bit,
-            utf8: crate::report::escape::locale_is_utf8(),
+            utf8: AtomicBool::new(false),
+            locale_utf8: crate::report::escape::locale_is_utf8(),
             log: None,
             io_error: AtomicI32::new(0),
             transfer_error: AtomicBool::new(false),
@@ -123,9 +127,10 @@ impl Reporter {
         }
     }
 
-    /// Has texts converted where they go through the connection, and those that come; says so, in the
+    /// Ends the set-up: from here on the locale counts. Has texts converted where they go through the connection, and those that come; says so, in the
     /// name of `role`, where the user asks for that much.
     pub fn set_charset(&self, charset: Option<&Arc<Charset>>, role: Role, opts: &Options) {
+        self.utf8.store(self.locale_utf8, Ordering::Relaxed);
         if let Some(charset) = charset {
             // A session has one charset; whoever sets it again sets the same.
             let _ = self.charset.set(charset.clone());
@@ -149,7 +154,11 @@ impl Reporter {
     /// is not ASCII, whatever the locale.
     pub fn server(console: Arc<dyn Console>, opts: &Options) -> Reporter {
         let outlet = Mutex::new(Outlet::Errors);
-        Reporter { utf8: false, outlet, ..Reporter::new(console, opts.quiet, opts.eight_bit) }
+        Reporter {
+            locale_utf8: false,
+            outlet,
+            ..Reporter::new(console, opts.quiet, opts.eight_bit)
+        }
     }
 
     /// Redirects everything said from now on.
@@ -179,7 +188,7 @@ impl Reporter {
             Outlet::Console | Outlet::Errors if self.quiet => {}
             Outlet::Console => {
                 self.close_line();
-                self.console.out(&for_terminal(line, eight_bit, self.utf8));
+                self.console.out(&for_terminal(line, eight_bit, self.utf8.load(Ordering::Relaxed)));
             }
             Outlet::Split(posts) | Outlet::Framed(posts) => {
                 posts.post(&Message::Info(self.travelling(line).into_owned()));
@@ -202,7 +211,11 @@ impl Reporter {
         self.log_line(text);
         match self.outlet() {
             Outlet::Console => {
-                self.console.out(&for_terminal(text, self.eight_bit, self.utf8));
+                self.console.out(&for_terminal(
+                    text,
+                    self.eight_bit,
+                    self.utf8.load(Ordering::Relaxed),
+                ));
             }
             Outlet::Split(posts) | Outlet::Framed(posts) => {
                 posts.post(&Message::Info(self.travelling(text).into_owned()));
@@ -239,7 +252,7 @@ impl Reporter {
     }
 
     fn on_error_side(&self, line: &[u8], eight_bit: bool) {
-        self.console.err(&for_terminal(line, eight_bit, self.utf8));
+        self.console.err(&for_terminal(line, eight_bit, self.utf8.load(Ordering::Relaxed)));
     }
 
     fn say_error(&self, line: Vec<u8>, framed: fn(Vec<u8>) -> Message) {

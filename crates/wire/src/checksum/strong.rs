@@ -4,9 +4,8 @@
 //! [`FileHasher`] over everything that passes. Block sums depend on the session's seed, and
 //! each algorithm mixes it in its own way; the rules live in [`SumContext::block_sum`] alone.
 //!
-//! The MD4 of protocols below 30 has its trailer seeded too.
+//! The MD4 that protocols below 30 imply has its trailer seeded too; one asked for by name has not.
 
-use crate::version::Protocol;
 use md4::Md4;
 use md5::Md5;
 use sha1::Sha1;
@@ -62,6 +61,8 @@ pub enum ChecksumKind {
     Md5,
     /// MD4 asked for by name.
     Md4,
+    /// MD4 with a seeded trailer: what protocols below 30 use when nothing is asked for.
+    ImpliedMd4,
     /// SHA-1.
     Sha1,
     /// No verification; forces whole-file transfer.
@@ -92,7 +93,7 @@ impl ChecksumKind {
             ChecksumKind::Xxh3 => "xxh3",
             ChecksumKind::Xxh64 => "xxh64",
             ChecksumKind::Md5 => "md5",
-            ChecksumKind::Md4 => "md4",
+            ChecksumKind::Md4 | ChecksumKind::ImpliedMd4 => "md4",
             ChecksumKind::Sha1 => "sha1",
             ChecksumKind::None => "none",
         }
@@ -101,7 +102,8 @@ impl ChecksumKind {
     /// Length of the whole-file digest in bytes; block sums are cut from the same length.
     pub fn digest_len(self) -> usize {
         match self {
-            ChecksumKind::Xxh128 | ChecksumKind::Md5 | ChecksumKind::Md4 => 16,
+            ChecksumKind::Xxh128 | ChecksumKind::Md5 => 16,
+            ChecksumKind::Md4 | ChecksumKind::ImpliedMd4 => 16,
             ChecksumKind::Xxh3 | ChecksumKind::Xxh64 => 8,
             ChecksumKind::Sha1 => 20,
             ChecksumKind::None => 1,
@@ -115,7 +117,7 @@ impl ChecksumKind {
             ChecksumKind::Xxh3 => State::Xxh3(Box::default()),
             ChecksumKind::Xxh64 => State::Xxh64(XxHash64::with_seed(0)),
             ChecksumKind::Md5 => State::Md5(Md5::new()),
-            ChecksumKind::Md4 => State::Md4(Md4::new()),
+            ChecksumKind::Md4 | ChecksumKind::ImpliedMd4 => State::Md4(Md4::new()),
             ChecksumKind::Sha1 => State::Sha1(Sha1::new()),
             ChecksumKind::None => State::None,
         })
@@ -132,8 +134,6 @@ pub struct SumContext {
     /// MD5 only: the seed comes before the data. True if compatibility bit 5 is set or MD5 was
     /// negotiated by name.
     pub seed_first: bool,
-    /// The session's version.
-    pub protocol: Protocol,
 }
 
 impl SumContext {
@@ -157,7 +157,7 @@ impl SumContext {
             ChecksumKind::Md5 => {
                 Digest::of(Md5::new().chain_update(data).chain_update(seed).finalize().into())
             }
-            ChecksumKind::Md4 => {
+            ChecksumKind::Md4 | ChecksumKind::ImpliedMd4 => {
                 Digest::of(Md4::new().chain_update(data).chain_update(seed).finalize().into())
             }
             ChecksumKind::Sha1 => {
@@ -170,7 +170,7 @@ impl SumContext {
     /// A hasher for the whole-file trailer. Source: [file-digest].
     pub fn file_hasher(&self) -> FileHasher {
         let mut hasher = self.kind.file_hasher();
-        if self.kind == ChecksumKind::Md4 && !self.protocol.implies_md5() {
+        if self.kind == ChecksumKind::ImpliedMd4 {
             hasher.update(&self.seed.to_le_bytes());
         }
         hasher

@@ -37,7 +37,7 @@ impl Window for MemoryWindow<'_> {
 }
 
 pub(crate) fn context(kind: ChecksumKind) -> SumContext {
-    SumContext { kind, seed: 77, seed_first: true, protocol: Protocol::NEWEST }
+    SumContext { kind, seed: 77, seed_first: true }
 }
 
 pub(crate) fn head_for(basis: &[u8], ctx: &SumContext, block_len: Option<u32>) -> SumHead {

@@ -84,6 +84,8 @@ pub struct FilterList {
     from0: bool,
     side: Option<Side>,
     cvs: CvsSources,
+    /// The items that `--cvs-exclude` stands for.
+    pub(super) by_option: std::ops::Range<usize>,
     /// A daemon's list: patterns name places in the module.
     module: bool,
 }
@@ -108,6 +110,7 @@ impl FilterList {
             from0: false,
             side: None,
             cvs: CvsSources::default(),
+            by_option: 0..0,
             module: false,
         }
     }
@@ -222,9 +225,11 @@ impl FilterList {
     /// Adds what `--cvs-exclude` puts behind all other rules: the per-directory `.cvsignore` files
     /// and the global list. Not for a server that receives both from its client.
     pub fn add_cvs_exclude(&mut self) -> Result<(), FilterError> {
+        let from = self.items.len();
         for text in [b":C", b"-C"] {
             self.add_rule_text(text, &Origin::Argument, &mut |_, _| None)?;
         }
+        self.by_option = from..self.items.len();
         Ok(())
     }
 

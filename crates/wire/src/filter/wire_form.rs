@@ -111,14 +111,24 @@ impl FilterList {
     ) -> Result<Vec<Vec<u8>>, Error> {
         let mut texts = Vec::new();
         for (at, item) in self.items.iter().enumerate() {
-            // What `-C` stands for has its own rules in an old form, and no file in each directory.
-            let cvs = |item: Option<&Item>| matches!(item, Some(Item::Cvs { .. }));
-            let given = !cvs(Some(item)) && !cvs(self.items.get(at.saturating_add(1)));
-            let merges = matches!(item, Item::DirMerge(_));
-            if merges && !given && !protocol.has_rule_modifiers() {
+            let by_option = self.by_option.contains(&at);
+            let given = !by_option && !matches!(item, Item::Cvs { .. });
+            // A sending server knows `-C` by its letter. Elsewhere it has its own rules in an old
+            // form, and no file in each directory.
+            let merges = matches!(item, Item::DirMerge(_)) && !protocol.has_rule_modifiers();
+            if by_option && (!am_sender || merges) {
                 continue;
             }
-            for text in self.encode_item(item, am_sender) {
+            let spelt_out = match item {
+                Item::Cvs { rules, .. } if !am_sender && !protocol.has_rule_modifiers() => {
+                    let plain =
+                        |rule: &FilterRule| FilterRule { perishable: false, ..rule.clone() };
+                    let rules = rules.iter().map(plain);
+                    rules.filter_map(|rule| self.encode_rule(&rule, false)).collect()
+                }
+                item => self.encode_item(item, am_sender),
+            };
+            for text in spelt_out {
                 let given = given && !implied.contains(&text);
                 texts.push(in_protocol(text, protocol, am_sender, given)?);
             }
@@ -132,7 +142,9 @@ impl FilterList {
     /// Called before the scan, while the list holds just what the user gave. A list made by
     /// [`FilterList::for_module`] never travels.
     pub fn encode_for_peer(&self, am_sender: bool) -> Vec<Vec<u8>> {
-        self.items.iter().flat_map(|item| self.encode_item(item, am_sender)).collect()
+        let items = self.items.iter().enumerate();
+        let items = items.filter(|(at, _)| am_sender || !self.by_option.contains(at));
+        items.flat_map(|(_, item)| self.encode_item(item, am_sender)).collect()
     }
 
     fn encode_item(&self, item: &Item, am_sender: bool) -> Vec<Vec<u8>> {

@@ -308,12 +308,13 @@ fn the_fault_of_protocol_30_repeats_the_first_piece() {
     assert!(size(31, TokenKind::Zlibx) > 8000);
 }
 
-const SUMS: [ChecksumKind; 6] = [
+const SUMS: [ChecksumKind; 7] = [
     ChecksumKind::Xxh128,
     ChecksumKind::Xxh3,
     ChecksumKind::Xxh64,
     ChecksumKind::Md5,
     ChecksumKind::Md4,
+    ChecksumKind::ImpliedMd4,
     ChecksumKind::Sha1,
 ];
 
