@@ -194,8 +194,11 @@ impl Receiving {
     }
 
     /// Whether a directory for temporary files is not used since its path goes up: [temp-dir-up].
+    /// In a module it goes up as far as the module's top.
     pub fn climbs(&self, temp: &[u8]) -> bool {
-        !self.opts.insecure_links && temp.split(|&b| b == b'/').any(|part| part == b"..")
+        matches!(self.start, DestStart::Operator { .. })
+            && !self.opts.insecure_links
+            && temp.split(|&b| b == b'/').any(|part| part == b"..")
     }
 
     /// The directory for temporary files, where it is not the file's own.
