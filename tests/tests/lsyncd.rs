@@ -269,8 +269,13 @@ fn final_trees_are_those_of_the_real_program() {
     std::thread::scope(|scope| {
         for (at, more) in cases.into_iter().enumerate() {
             scope.spawn(move || {
-                let expected = final_tree(&["lsyncd"], &format!("real-{at}"), more);
                 let got = final_tree(&[ours, "lsyncd"], &format!("ours-{at}"), more);
+                let mut expected = final_tree(&["lsyncd"], &format!("real-{at}"), more);
+                // On a machine with much to do the real program at times sends a file more that
+                // nobody has touched, so what it leaves is asked for twice.
+                if got != expected {
+                    expected = final_tree(&["lsyncd"], &format!("real-{at}"), more);
+                }
                 assert!(expected.len() > 3, "{expected:?}");
                 assert_eq!(got, expected, "{more}");
             });

@@ -25,9 +25,11 @@ pub(crate) fn run(args: &[Vec<u8>]) -> i32 {
         Err(error) => {
             // The locale does not count yet.
             let eight_bit = args.iter().any(|word| word == b"-8" || word == b"--8-bit-output");
-            for line in with_newline(error.rendered()).split_inclusive(|&b| b == b'\n') {
+            let text = with_newline(error.rendered());
+            for line in text.split_inclusive(|&b| b == b'\n') {
                 console::err(&for_terminal(line, eight_bit, false));
             }
+            rsync::run_log::refused(args, &text);
             error.exit.code()
         }
     }

@@ -469,8 +469,8 @@ impl Client {
         } else {
             let port = port.or(self.opts.port).unwrap_or(tcp::DAEMON_PORT);
             let host = String::from_utf8_lossy(host);
-            let explain = |line: &str| {
-                if self.opts.debug.has(DebugFlag::Connect) {
+            let explain = |flag: DebugFlag, line: &str| {
+                if self.opts.debug.has(flag) {
                     self.reporter.info(format!("{line}\n").as_bytes());
                 }
             };
@@ -481,6 +481,8 @@ impl Client {
         let mut open = self.wrap(streams);
         let module = module_path.split(|&b| b == b'/').next().unwrap_or(b"").to_vec();
         let user = user.as_deref();
+        let args = server_args::daemon_words(&self.opts, words, paths, &module, charset);
+        self.show_words("sending daemon args:", &args.outer);
         let welcome = daemon_login::enter(
             &self.opts,
             user,
@@ -490,8 +492,6 @@ impl Client {
             &self.reporter,
         )?;
         let Welcome::Session(protocol) = welcome else { return Ok(None) };
-        let args = server_args::daemon_words(&self.opts, words, paths, &module, charset);
-        self.show_words("sending daemon args:", &args.outer);
         self.show_words("protected args:", &remote_shell::words_between(&args.secluded));
         daemon_login::send_args(&args.outer, protocol, &mut open.writer)?;
         open.writer.data.extend_from_slice(&args.secluded);

@@ -234,6 +234,11 @@ impl DestStart {
         }
     }
 
+    /// Whether the module is the root of the process, so that its paths are told from there.
+    pub fn is_process_root(&self) -> bool {
+        matches!(self, DestStart::Module { confined: true, .. })
+    }
+
     /// A path as messages show it.
     pub fn shown(&self, path: &[u8]) -> Vec<u8> {
         match self {

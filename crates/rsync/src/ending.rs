@@ -66,20 +66,18 @@ impl Ending {
         }
         if exit != ExitCode::Ok {
             let fatal = result.as_ref().err();
-            // The peer has said its own last line already.
-            if !fatal.is_some_and(|fatal| fatal.from_peer) {
+            // The peer has said its own last line already; a log has this side's too.
+            if !fatal.is_some_and(|fatal| fatal.from_peer) || self.reporter.log.is_some() {
                 let role = fatal.and_then(|fatal| fatal.role).unwrap_or(self.role);
-                let line = match fatal.and_then(|fatal| fatal.raw_status) {
-                    Some(status) if ExitCode::from_code(status).is_none() => {
-                        crate::report::unexplained(status, role.word())
-                    }
-                    _ => crate::report::final_line(exit, role.word()),
+                let line = match fatal {
+                    Some(fatal) => fatal.last_line(role),
+                    None => crate::report::final_line(exit, role.word()),
                 };
                 if reason.is_empty() {
                     reason.clone_from(&line);
                 }
                 if !fatal.is_some_and(|fatal| fatal.explained) {
-                    if fatal.is_some() {
+                    if fatal.is_some() && role == Role::Sender {
                         self.log_totals();
                     }
                     self.reporter.final_error(line.as_bytes());

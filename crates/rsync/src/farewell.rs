@@ -21,17 +21,24 @@ pub fn announce(agreed: &Agreed, writer: &mut LinkWriter, fatal: &Fatal) {
             | ExitCode::Timeout
     );
     let unsaid = (unsaid || fatal.unannounced) && !fatal.from_peer;
-    if !agreed.protocol.has_error_exit() || unsaid {
+    if unsaid {
         return;
     }
-    let code = (!fatal.from_peer).then(|| fatal.exit.code());
-    writer.message(&Message::ErrorExit(code));
+    if agreed.protocol.has_error_exit() {
+        let code = (!fatal.from_peer).then(|| fatal.exit.code());
+        writer.message(&Message::ErrorExit(code));
+    }
+    // What was said before goes in any case.
     let _ = writer.flush();
 }
 
 /// After an error of this side: reads on until the peer has closed, so that what was said is not
-/// lost with the connection.
-pub fn wait_for_peer(reader: &mut LinkReader, fatal: &Fatal) {
+/// lost with the connection. A peer that cannot be told the code learns by the close alone that it
+/// is over.
+pub fn wait_for_peer(agreed: &Agreed, reader: &mut LinkReader, fatal: &Fatal) {
+    if !agreed.protocol.has_error_exit() {
+        return;
+    }
     if !fatal.from_peer && fatal.exit != ExitCode::StreamIo && fatal.exit != ExitCode::SocketIo {
         reader.drain(Duration::from_secs(10));
     }

@@ -94,6 +94,16 @@ impl Fatal {
         Fatal { role: Some(role), ..self }
     }
 
+    /// The line that says with which code the run ends, in the name of `role`.
+    pub fn last_line(&self, role: Role) -> String {
+        match self.raw_status {
+            Some(status) if ExitCode::from_code(status).is_none() => {
+                crate::report::unexplained(status, role.word())
+            }
+            _ => crate::report::final_line(self.exit, role.word()),
+        }
+    }
+
     /// The line that explains it: with the role in brackets where one speaks.
     pub fn line(&self, role: Role) -> Vec<u8> {
         let role = self.role.unwrap_or(role).word().as_bytes();

@@ -493,7 +493,7 @@ impl Generator {
         if !self.refuses_silently(entry, name) {
             return false;
         }
-        let rel = crate::scan::trim_root(name);
+        let rel = self.recv.told_name(name);
         let mut line = b"ERROR: daemon refused to receive ".to_vec();
         line.extend_from_slice(if entry.is_dir() { b"directory " } else { b"file " });
         line.extend_from_slice(&[b"\"", rel, b"\""].concat());

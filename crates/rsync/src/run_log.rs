@@ -4,8 +4,10 @@
 //! a local copy begins. A daemon's sessions have a log of their own.
 
 use crate::daemon::files::open_log;
-use crate::daemon::log::{DaemonLog, LogTarget, cause};
+use crate::daemon::log::{DaemonLog, LogLevel, LogTarget, cause};
 use crate::options::Options;
+use crate::options::scan::{Scanned, WordScanner};
+use crate::options::table::Opt;
 use crate::report::messages::Reporter;
 
 /// `--log-file` and `--log-file-format`.
@@ -39,6 +41,26 @@ pub fn open(opts: &Options, reporter: &mut Reporter, role: &str) {
             reporter.warning(&line);
             reporter.info(b"Ignoring \"log file\" setting.\n");
         }
+    }
+}
+
+/// Tells the log, which `--log-file` among the words may name, that they are refused. The words
+/// count up to one that is no option.
+pub fn refused(words: &[Vec<u8>], text: &[u8]) {
+    let mut scanner = WordScanner::new(words, false);
+    let mut path = None;
+    while let Ok(Some(found)) = scanner.next_element() {
+        if let Scanned::Option { row, value, .. } = found
+            && row.opt == Opt::LogFile
+        {
+            path = Some(value);
+        }
+    }
+    let Some(path) = path else { return };
+    if let Ok(file) = open_log(&path) {
+        let target = LogTarget { file: path, facility: 0, tag: Vec::new() };
+        let (log, _) = DaemonLog::open(&target, |_| Ok(file));
+        log.write(LogLevel::Warning, text);
     }
 }
 

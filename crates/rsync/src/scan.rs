@@ -1052,8 +1052,12 @@ impl SourceStart {
 
     /// How a directory that cannot be entered is told: as it was written.
     fn entered(&self, base: &[u8]) -> Vec<u8> {
-        let SourceStart::Operator { cwd } = self else { return self.told(base) };
-        if base.starts_with(b"/") { base.to_vec() } else { [cwd.as_slice(), b"/", base].concat() }
+        match self {
+            _ if base.starts_with(b"/") => base.to_vec(),
+            SourceStart::Operator { cwd } => [cwd.as_slice(), b"/", base].concat(),
+            SourceStart::Module { confined: true, .. } => [b"/", base].concat(),
+            SourceStart::Module { .. } => self.told(base),
+        }
     }
 
     /// How a directory that an argument is below is told.

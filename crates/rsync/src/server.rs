@@ -421,7 +421,7 @@ impl Server {
     ) -> Fatal {
         self.explain(&mut fatal);
         crate::farewell::announce(agreed, writer, &fatal);
-        crate::farewell::wait_for_peer(reader, &fatal);
+        crate::farewell::wait_for_peer(agreed, reader, &fatal);
         fatal
     }
 
@@ -467,6 +467,8 @@ pub fn explain(reporter: &Reporter, role: Role, fatal: &Fatal) {
 
 fn explain_in_parts(reporter: &Reporter, role: Role, fatal: &Fatal, between: impl FnOnce()) {
     if fatal.from_peer {
+        between();
+        reporter.log_line(fatal.last_line(role).as_bytes());
         return;
     }
     if !fatal.text.is_empty() {
@@ -474,7 +476,7 @@ fn explain_in_parts(reporter: &Reporter, role: Role, fatal: &Fatal, between: imp
     }
     between();
     let role = fatal.role.unwrap_or(role);
-    reporter.final_error(crate::report::final_line(fatal.exit, role.word()).as_bytes());
+    reporter.final_error(fatal.last_line(role).as_bytes());
 }
 
 fn open_list(start: &SourceStart, path: &[u8]) -> std::io::Result<std::fs::File> {

@@ -193,7 +193,7 @@ fn give_up(
     }
     fatal.role = fatal.role.or(Some(Role::SoleReceiver));
     crate::farewell::announce(&recv.agreed, &mut writer, &fatal);
-    crate::farewell::wait_for_peer(&mut reader, &fatal);
+    crate::farewell::wait_for_peer(&recv.agreed, &mut reader, &fatal);
     ReceiveEnd {
         counters: Counters::default(),
         writer: Some(writer),
@@ -256,7 +256,7 @@ fn join(recv: Arc<Receiving>, mut role: ReceiverRole, mut generator: Generator) 
             counters.take_server_stats(stats);
         }
         if let (true, Err(fatal)) = (told, &result) {
-            crate::farewell::wait_for_peer(&mut role.into_reader(), fatal);
+            crate::farewell::wait_for_peer(&recv.agreed, &mut role.into_reader(), fatal);
         }
         if result.is_ok() {
             result = received;
@@ -355,10 +355,13 @@ fn prepare(recv: &mut Receiving, dest: &[u8]) -> Result<bool, Fatal> {
         return Ok(false);
     }
     let named = crate::scan::clean(crate::scan::trim_root(dest));
+    // A path with an anchor is looked at entry by entry.
     if let Some(filters) = &recv.daemon_filters
+        && !(recv.opts.relative && dest.starts_with(b"./"))
         && [true, false].iter().any(|is_dir| filters.is_excluded(&named, *is_dir, Side::Receiver))
     {
-        let text = [b"ERROR: daemon has excluded destination \"", dest, b"\""].concat();
+        let top: &[u8] = if recv.start.is_process_root() { b"/" } else { b"" };
+        let text = [b"ERROR: daemon has excluded destination \"", top, dest, b"\""].concat();
         return Err(Fatal::bare(ExitCode::FileSelect, text));
     }
     let start = recv.start.clone();

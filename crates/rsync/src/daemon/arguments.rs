@@ -104,14 +104,15 @@ impl Arguments {
     }
 
     /// The paths inside the module: split, stripped, and with wildcards replaced by what `list`
-    /// (names in a directory) gives and `exists` confirms.
+    /// (names in a directory) gives and `exists` confirms. Where the module is the root of the
+    /// process (`confined`), `.` components are told as they were written.
     pub fn module_paths(
         &self,
-        module: &[u8],
+        (module, confined): (&[u8], bool),
         list: &dyn Fn(&[u8]) -> Vec<Vec<u8>>,
         exists: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Vec<Vec<u8>>, PhaseError> {
-        let keep_dots = has_letter(&self.options, b'R', &["--relative"]);
+        let keep_dots = confined || has_letter(&self.options, b'R', &["--relative"]);
         let mut paths = Vec::new();
         let words = self.paths.iter().flat_map(|word| split_at_module(word, module));
         for word in words {
@@ -261,7 +262,7 @@ mod tests {
     fn modules_are_stripped_and_words_split() {
         let paths = |text: &[u8]| {
             let args = Arguments { options: Vec::new(), paths: vec![text.to_vec()] };
-            args.module_paths(b"mod", &|_| Vec::new(), &|_| true).unwrap()
+            args.module_paths((b"mod", false), &|_| Vec::new(), &|_| true).unwrap()
         };
         assert_eq!(paths(b"mod"), [b"."]);
         assert_eq!(paths(b"mod/"), [b"."]);

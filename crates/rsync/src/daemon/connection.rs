@@ -584,7 +584,7 @@ fn module_paths(
         names.into_iter().map(|entry| entry.name.as_bytes().to_vec()).collect()
     };
     let exists = |path: &[u8]| enter::visible(&entered.root, &entered.filters, path);
-    Ok(arguments.module_paths(module, &list, &exists)?)
+    Ok(arguments.module_paths((module, entered.confined), &list, &exists)?)
 }
 
 #[cfg(test)]

@@ -5,10 +5,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -19,6 +18,7 @@ use wire::exit::ExitCode;
 use super::{Streams, tcp};
 use crate::fatal::{Fatal, errno_text};
 use crate::options::Options;
+use crate::options::debug::DebugFlag;
 
 /// Longest line of a proxy's answer, and longest request, in bytes.
 const LINE_MAX: usize = 1023;
@@ -26,24 +26,26 @@ const LINE_MAX: usize = 1023;
 const LINES_MAX: usize = 256;
 
 /// Opens the connection to a daemon in the way that the environment asks for. `explain` takes lines
-/// for `-vv`, `warn` those about socket options. Errors: it cannot be opened, exit code 10 or 35.
+/// for `-vv` with their flag, `warn` those about socket options. Errors: it cannot be opened, exit code 10 or 35.
 pub fn open(
     opts: &Options,
     host: &str,
     port: u16,
-    explain: &dyn Fn(&str),
+    explain: &dyn Fn(DebugFlag, &str),
     warn: &dyn Fn(&str),
 ) -> Result<Streams, Fatal> {
     let named = |name| std::env::var_os(name).map(OsStringExt::into_vec).filter(|v| !v.is_empty());
     if let Some(line) = named("RSYNC_CONNECT_PROG") {
-        explain(&format!(
+        let shown = format!(
             "Using RSYNC_CONNECT_PROG instead of opening tcp connection to {host} port {port}"
-        ));
+        );
+        explain(DebugFlag::Connect, &shown);
         let line = command_line(&line, host)?;
-        explain(&format!("Running socket program: \"{}\"", String::from_utf8_lossy(&line)));
+        let shown = format!("Running socket program: \"{}\"", String::from_utf8_lossy(&line));
+        explain(DebugFlag::Cmd, &shown);
         return run(&line);
     }
-    explain(&format!("opening tcp connection to {host} port {port}"));
+    explain(DebugFlag::Connect, &format!("opening tcp connection to {host} port {port}"));
     match named("RSYNC_PROXY") {
         Some(proxy) => through(opts, &proxy, (host, port), explain, warn),
         None => tcp::connect(opts, host, port, warn).map(tcp::streams),
@@ -81,15 +83,30 @@ fn command_line(line: &[u8], host: &str) -> Result<Vec<u8>, Fatal> {
     Ok(out)
 }
 
+/// Two ends of a connection of this host with itself: a daemon that is the program has an address
+/// of its peer to look at.
+fn pair() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let own = TcpStream::connect(listener.local_addr()?)?;
+    own.set_nodelay(true)?;
+    loop {
+        // Any process of this host may have come between.
+        let (theirs, from) = listener.accept()?;
+        if from == own.local_addr()? {
+            return Ok((own, theirs));
+        }
+    }
+}
+
 /// Runs a connect program, by `RSYNC_SHELL` or `sh`, with one socket as its input and output.
 fn run(line: &[u8]) -> Result<Streams, Fatal> {
     let failed = |what: &str, error: io::Error| {
         Fatal::new(ExitCode::SocketIo, format!("{what}: {}", errno_text(&error)))
     };
-    let (own, theirs) = UnixStream::pair().map_err(|error| failed("socketpair", error))?;
+    let (own, theirs) = pair().map_err(|error| failed("socketpair_tcp failed", error))?;
     let again = theirs.try_clone().map_err(|error| failed("dup", error))?;
     let shell = std::env::var_os("RSYNC_SHELL").unwrap_or_else(|| OsString::from("sh"));
-    let child = Command::new(&shell)
+    Command::new(&shell)
         .arg("-c")
         .arg(OsStr::from_bytes(line))
         .stdin(Stdio::from(OwnedFd::from(theirs)))
@@ -97,7 +114,8 @@ fn run(line: &[u8]) -> Result<Streams, Fatal> {
         .spawn()
         .map_err(|error| failed(&format!("Failed to exec {}", shell.to_string_lossy()), error))?;
     let fd = Arc::new(OwnedFd::from(own));
-    Ok(Streams { input: fd.clone(), output: fd, child: Some(child) })
+    // It stands for the far end of a connection: how it ends is not asked.
+    Ok(Streams { input: fd.clone(), output: fd, child: None })
 }
 
 /// Connects to a proxy and has it connect to the daemon.
@@ -105,7 +123,7 @@ fn through(
     opts: &Options,
     proxy: &[u8],
     (host, port): (&str, u16),
-    explain: &dyn Fn(&str),
+    explain: &dyn Fn(DebugFlag, &str),
     warn: &dyn Fn(&str),
 ) -> Result<Streams, Fatal> {
     let bare = |text: &str| Fatal::bare(ExitCode::SocketIo, text);
@@ -126,7 +144,8 @@ fn through(
         );
         Fatal::program(ExitCode::SocketIo, text)
     })?;
-    explain(&format!("connection via http proxy {proxy_host} port {proxy_port}"));
+    let shown = format!("connection via http proxy {proxy_host} port {proxy_port}");
+    explain(DebugFlag::Connect, &shown);
     let mut stream = tcp::connect(opts, proxy_host, proxy_port, warn)?;
     let request = request(login, host, port).map_err(&bare)?;
     let said = |what: &str, error: &io::Error| {
