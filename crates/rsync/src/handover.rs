@@ -27,6 +27,8 @@ pub struct HandedFile {
     pub file: File,
     /// How many bytes of it are sent.
     pub len: u64,
+    /// The name that messages show.
+    pub shown: Vec<u8>,
 }
 
 /// Both ends of a way to hand files over.

@@ -703,9 +703,9 @@ impl LinkWriter {
 
     /// Hands a file of `len` bytes to the other half in place of its content; gives it back where
     /// that cannot be.
-    pub fn hand_over(&mut self, file: File, len: u64) -> Result<(), File> {
+    pub fn hand_over(&mut self, file: File, len: u64, shown: Vec<u8>) -> Result<(), File> {
         let Some(hands) = &self.hands else { return Err(file) };
-        hands.try_send(HandedFile { file, len }).map_err(|full| full.into_inner().file)?;
+        hands.try_send(HandedFile { file, len, shown }).map_err(|full| full.into_inner().file)?;
         let bytes = crate::handover::travel_cost(len);
         self.traffic.written.fetch_add(bytes, Ordering::Relaxed);
         self.traffic.control.written.fetch_add(bytes, Ordering::Relaxed);

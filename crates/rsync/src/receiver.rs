@@ -34,6 +34,7 @@ use wire::flist::entry::Entry;
 use wire::flist::list::{EntryView, FileList};
 use wire::flist::order::Order;
 use wire::flist::xattrs::{self, Xattrs};
+use wire::handshake::CompatFlags;
 use wire::itemize::ItemFlags;
 use wire::message::Message;
 use wire::ndx::{self, NdxReader};
@@ -55,7 +56,7 @@ use crate::options::{Append, Partial};
 use crate::problem::ProblemKind;
 use crate::receiving::{Before, Note, Receiving};
 use crate::regular::{BASIS_FILE, BASIS_PARTIAL};
-use crate::report::messages::Role;
+use crate::report::messages::{IO_GENERAL, READ_ERRORS, Role};
 
 /// The receiver's own state.
 pub struct ReceiverRole {
@@ -457,7 +458,7 @@ impl ReceiverRole {
                 self.commit(stage, &at, &entry, &name, head)?
             }
             Target::Stage { stage, at, .. } => {
-                self.wrong_digest(stage, &at, &entry, &name, head.ndx);
+                self.wrong_digest(stage, &at, &entry, &name, head)?;
                 return Ok(());
             }
         };
@@ -622,7 +623,7 @@ impl ReceiverRole {
         let kept = self.keep_start(target, start, &mut hasher);
         let mut write_failed: Option<io::Error> = None;
         let mut total: u64 = start;
-        let mut handed = false;
+        let mut handed = None;
         loop {
             let wrote = match self.tokens.next(&mut self.reader)? {
                 Received::End => break,
@@ -637,8 +638,9 @@ impl ReceiverRole {
                     }
                 }
                 Received::Block(BLOCK) if sums.count == 0 && self.reader.handed.is_some() => {
-                    let (complete, wrote) = self.take_handed(target, write_failed.is_none())?;
-                    handed = complete;
+                    let (complete, wrote) =
+                        self.take_handed(target, name, write_failed.is_none())?;
+                    handed = Some(complete);
                     wrote
                 }
                 Received::Block(index) => {
@@ -676,8 +678,8 @@ impl ReceiverRole {
             self.recv.reporter.error_line(&text);
             return Err(Fatal::silent(ExitCode::FileIo));
         }
-        let right =
-            kept && (handed || theirs == ours.as_bytes()) || matches!(target, Target::Discard);
+        let right = kept && handed.unwrap_or(theirs == ours.as_bytes());
+        let right = right || matches!(target, Target::Discard);
         Ok(right.then_some(ours))
     }
 
@@ -697,6 +699,7 @@ impl ReceiverRole {
     fn take_handed(
         &mut self,
         target: &mut Target,
+        name: &[u8],
         wanted: bool,
     ) -> Result<(bool, io::Result<()>), Fatal> {
         let text = "a token names a block of no basis";
@@ -709,9 +712,14 @@ impl ReceiverRole {
         while at < handed.len {
             self.reader.cut_off()?;
             match stage.copy_piece(&handed.file, at, handed.len - at) {
-                Ok(0) => break,
                 Ok(copied) => at += copied,
-                Err(CopyError::Read) => return Ok((false, Ok(()))),
+                Err(CopyError::Read(error)) => {
+                    // The sender would have met it.
+                    let (reporter, shown) = (&self.recv.reporter, &handed.shown);
+                    reporter.path_error(Role::Sender, READ_ERRORS, shown, name, &error);
+                    reporter.add_io_error(IO_GENERAL);
+                    return Ok((false, Ok(())));
+                }
                 Err(CopyError::Write(error)) => return Ok((true, Err(error))),
             }
         }
@@ -747,11 +755,8 @@ impl ReceiverRole {
         let Some(base) = place.name() else { return Ok(Some(false)) };
         let waits = self.delayed.place(&self.recv, &mut self.cache, place);
         // In place, what has the name now is the new file itself.
-        if waits.is_none() && self.recv.opts.backup && !self.recv.opts.inplace {
-            let old = dir.lstat(base).ok().flatten();
-            if !crate::backup::make_way(&self.recv, dir, old.as_ref(), place, name)? {
-                return Ok(Some(false));
-            }
+        if waits.is_none() && !self.make_way(at, base, name, head.ndx)? {
+            return Ok(Some(false));
         }
         self.set_attributes(&mut stage, (dir, base), entry, at.before, name);
         if let Err(error) = stage.commit(waits.as_ref().unwrap_or(dir), base) {
@@ -777,6 +782,24 @@ impl ReceiverRole {
             crate::partial::forget(&self.recv, &mut self.cache, place);
         }
         Ok(Some(true))
+    }
+
+    /// Backs up what has the final name; false when that failed. Where content that did not match
+    /// its digest has that name by now, there is nothing more to back up.
+    fn make_way(
+        &self,
+        Landing { dir, place, .. }: &Landing,
+        base: &Name,
+        name: &[u8],
+        index: i32,
+    ) -> Result<bool, Fatal> {
+        let opts = &self.recv.opts;
+        let kept = opts.partial == Partial::Keep && self.failed_once.contains(&index);
+        if !opts.backup || opts.inplace || kept {
+            return Ok(true);
+        }
+        let old = dir.lstat(base).ok().flatten();
+        crate::backup::make_way(&self.recv, dir, old.as_ref(), place, name)
     }
 
     /// Owner, extended attributes, times, permissions of a finished file.
@@ -828,16 +851,27 @@ impl ReceiverRole {
         at: &Landing,
         entry: &EntryView<'_>,
         name: &[u8],
-        index: i32,
-    ) {
-        let kept = match &self.recv.opts.partial {
-            Partial::Discard => "discarded",
-            Partial::Keep => "retained",
-            Partial::Dir(_) => "put into partial-dir",
+        head: &ItemHead,
+    ) -> Result<(), Fatal> {
+        let (opts, index) = (&self.recv.opts, head.ndx);
+        let in_place = self.recv.agreed.compat.contains(CompatFlags::INPLACE_PARTIAL)
+            && head.basis == Some(BASIS_PARTIAL)
+            && !opts.delay_updates;
+        // Other content is kept as well where that is asked; the reference's word is this.
+        let kept = match opts.inplace {
+            true => "retained",
+            false if in_place => "put into partial-dir",
+            false => "discarded",
         };
-        let kept = if self.recv.opts.inplace { "retained" } else { kept };
-        if self.recv.opts.partial != Partial::Discard {
-            self.keep_stage(stage, at, entry);
+        let free = match (&opts.partial, at.place.name()) {
+            _ if opts.inplace => true,
+            (Partial::Discard, _) | (_, None) => false,
+            (Partial::Keep, Some(base)) => self.make_way(at, base, name, index)?,
+            (Partial::Dir(_), Some(_)) => true,
+        };
+        if free {
+            // Its time is that of its writing.
+            self.keep_stage(stage, at, entry, None);
         }
         let mut line = Vec::new();
         let again = self.failed_once.insert(index);
@@ -847,7 +881,10 @@ impl ReceiverRole {
         if again {
             let may: &[u8] = if self.recv.wants.is_some() { b"may" } else { b"will" };
             line.extend_from_slice(&[b" (", may, b" try again)."].concat());
-            self.recv.reporter.warning(&line);
+            // Another pass mends it, so only who is told of files hears of it.
+            if self.recv.opts.info.name > 0 || self.recv.opts.shows_letters() {
+                self.recv.reporter.warning(&line);
+            }
             if let Some(wants) = &self.recv.wants {
                 wants.want(index);
             }
@@ -859,6 +896,7 @@ impl ReceiverRole {
             self.recv.reporter.error_line(&line);
             self.recv.note(Note::Done { ndx: index, ok: false });
         }
+        Ok(())
     }
 
     /// What arrived before the session broke stays as the options say.
@@ -867,23 +905,31 @@ impl ReceiverRole {
             && self.recv.opts.partial != Partial::Discard
             && stage.written() > 0
         {
-            self.keep_stage(stage, &at, entry);
+            // A partial file under the final name must not pass for the whole one.
+            let to_dir = self.recv.opts.partial != Partial::Keep;
+            let mtime = attributes::wanted(&self.recv, entry, at.before).mtime;
+            self.keep_stage(stage, &at, entry, if to_dir { mtime } else { Some((0, 0)) });
         }
     }
 
-    fn keep_stage(&mut self, mut stage: Stage, at: &Landing, entry: &EntryView<'_>) {
+    /// Gives unfinished content the place that the options say, with this time.
+    fn keep_stage(
+        &mut self,
+        mut stage: Stage,
+        at: &Landing,
+        entry: &EntryView<'_>,
+        mtime: Option<(i64, u32)>,
+    ) {
+        // In place, what was cut off has the attributes that it has.
+        if !self.recv.opts.inplace || mtime.is_none() {
+            let wanted = attributes::wanted(&self.recv, entry, at.before);
+            let times = Times { mtime, ..wanted.times() };
+            let _ = stage.finish_content();
+            let _ = stage.set_attributes(wanted.uid, wanted.gid, times, wanted.perm);
+        }
         if self.recv.opts.inplace {
             stage.leave();
-            return;
-        }
-        let to_dir = self.recv.opts.partial != Partial::Keep;
-        let wanted = attributes::wanted(&self.recv, entry, at.before);
-        // A partial file under the final name must not pass for the whole one.
-        let mtime = if to_dir { wanted.mtime } else { Some((0, 0)) };
-        let times = Times { mtime, ..wanted.times() };
-        let _ = stage.finish_content();
-        let _ = stage.set_attributes(wanted.uid, wanted.gid, times, wanted.perm);
-        if let Some(base) = at.place.name()
+        } else if let Some(base) = at.place.name()
             && let Some(keep) =
                 crate::partial::keeping_place(&self.recv, &mut self.cache, &at.place)
         {

@@ -22,6 +22,7 @@ use crate::lists::{Place, Segment};
 use crate::options::{Append, Partial};
 use crate::quick_check::{attribute_flags, same_time, unchanged};
 use crate::receiving::Before;
+use crate::report::messages::READ_ERRORS;
 
 /// Basis type of the destination file itself.
 pub const BASIS_FILE: u8 = 0x80;
@@ -363,7 +364,7 @@ impl Generator {
         }
         self.buffer = buffer;
         if let Some(error) = failed {
-            self.path_error("read errors mapping", name, &error);
+            self.path_error(READ_ERRORS, name, &error);
         }
         Ok(())
     }

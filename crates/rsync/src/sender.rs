@@ -44,7 +44,7 @@ use crate::options::debug::DebugFlag;
 use crate::options::{Append, Options};
 use crate::problem::ProblemKind;
 use crate::remove_source::Successes;
-use crate::report::messages::{IO_GENERAL, IO_VANISHED, Reporter, Role};
+use crate::report::messages::{IO_GENERAL, IO_VANISHED, READ_ERRORS, Reporter, Role};
 use crate::scan::{Scanner, SourceStart};
 use crate::setup::{Agreed, RoleSetup};
 use crate::window::SourceWindow;
@@ -542,7 +542,9 @@ impl Sender {
         let (damaged, stats) = match whole {
             true => {
                 let start = sums.head.basis_len();
-                self.send_content(file, start..size, first && !appends, &name, &mut hasher)?
+                let may = first && !appends;
+                let hand = may.then(|| self.shown(entry.root(), &name));
+                self.send_content(file, start..size, hand, &name, &mut hasher)?
             }
             false => self.send_delta(file, &head, sums, &mut hasher)?,
         };
@@ -569,7 +571,7 @@ impl Sender {
         }
         if let Some(error) = damaged {
             let shown = self.shown(entry.root(), &name);
-            self.reporter.path_error(Role::Sender, "read errors mapping", &shown, &name, &error);
+            self.reporter.path_error(Role::Sender, READ_ERRORS, &shown, &name, &error);
             self.reporter.add_io_error(IO_GENERAL);
         }
         self.flush_if_full()
@@ -673,12 +675,13 @@ impl Sender {
         self.writer.message(&Message::NoSend(index));
     }
 
-    /// A file without a basis, or what follows the basis. With `whole` it may go as a handle.
+    /// A file without a basis, or what follows the basis. With `hand`, the name that messages
+    /// show, it may go as a handle.
     fn send_content(
         &mut self,
         file: std::fs::File,
         range: Range<u64>,
-        whole: bool,
+        hand: Option<Vec<u8>>,
         name: &[u8],
         hasher: &mut FileHasher,
     ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
@@ -686,10 +689,10 @@ impl Sender {
             true => crate::symlinks::device_len(&self.reporter, &file, name),
             false => range.end,
         };
-        if !whole || size <= AHEAD as u64 {
+        let Some(shown) = hand.filter(|_| size > AHEAD as u64) else {
             return self.send_whole(file, range.start..size, hasher);
-        }
-        match self.writer.hand_over(file, size) {
+        };
+        match self.writer.hand_over(file, size, shown) {
             Ok(()) => {
                 self.tokens.block(&mut self.writer.data, crate::handover::BLOCK, &[])?;
                 Ok((None, MatchStats { literal: size, ..MatchStats::default() }))
@@ -732,19 +735,16 @@ impl Sender {
                 });
             held = 0;
             if got < want {
-                // A file that shrank is sent as it is read; the digest covers what was sent.
-                buffer.truncate(got);
-                left = got as u64;
+                // What is missing of a file that shrank goes as zeros, and the digest is spoiled.
+                damaged.get_or_insert_with(tree::window::shrunk);
+                buffer.get_mut(got..).unwrap_or_default().fill(0);
             }
             hasher.update(&buffer);
             self.tokens.literal(&mut self.writer.data, &buffer)?;
-            left -= got as u64;
-            stats.literal += got as u64;
+            left -= want as u64;
+            stats.literal += want as u64;
             self.flush_if_full()?;
             self.printer.progress(&self.reporter, start + stats.literal);
-            if got < want {
-                break;
-            }
         }
         self.buffer = buffer;
         Ok((damaged, stats))

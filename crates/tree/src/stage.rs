@@ -91,8 +91,8 @@ const BY_HAND: usize = 256 * 1024;
 /// What failed in copying from another file.
 #[derive(Debug)]
 pub enum CopyError {
-    /// The other file cannot be read.
-    Read,
+    /// The other file cannot be read, or ends too early.
+    Read(io::Error),
     /// This one cannot be written.
     Write(io::Error),
 }
@@ -228,7 +228,7 @@ impl Stage {
     }
 
     /// Appends up to `len` bytes that another file has at `offset`, by the kernel where it can;
-    /// returns how many, 0 where that file ends. Zeros are copied as they are.
+    /// returns how many, never 0. Zeros are copied as they are.
     pub fn copy_piece(&mut self, from: &File, offset: u64, len: u64) -> Result<u64, CopyError> {
         self.flush().map_err(CopyError::Write)?;
         let want = usize::try_from(len).unwrap_or(PIECE).min(PIECE);
@@ -238,7 +238,10 @@ impl Stage {
             // Other file systems, odd files, and whatever failed: reading and writing tell.
             _ => {
                 let mut buffer = vec![0; want.min(BY_HAND)];
-                let got = from.read_at(&mut buffer, offset).map_err(|_| CopyError::Read)?;
+                let got = from.read_at(&mut buffer, offset).map_err(CopyError::Read)?;
+                if got == 0 {
+                    return Err(CopyError::Read(crate::window::shrunk()));
+                }
                 buffer.truncate(got);
                 self.file.write_all_at(&buffer, self.position).map_err(CopyError::Write)?;
                 got

@@ -227,14 +227,14 @@ fn pieces_of_another_file_come_as_it_holds_them() {
     stage.write(b"head").unwrap();
     let mut at = 0;
     // More is asked for than there is.
-    loop {
-        let copied =
-            stage.copy_piece(&from, at, (content.len() as u64 + 9 - at).min(70_001)).unwrap();
-        if copied == 0 {
-            break;
+    let short = loop {
+        match stage.copy_piece(&from, at, (content.len() as u64 + 9 - at).min(70_001)) {
+            Ok(copied) => at += copied,
+            Err(error) => break error,
         }
-        at += copied;
-    }
+    };
+    let CopyError::Read(error) = short else { panic!("{short:?}") };
+    assert_eq!(error.raw_os_error(), Some(libc::ENODATA));
     assert_eq!((at, stage.position()), (content.len() as u64, content.len() as u64 + 4));
     stage.write(b"tail").unwrap();
     stage.finish_content().unwrap();
@@ -246,10 +246,10 @@ fn pieces_of_another_file_come_as_it_holds_them() {
     let (reader, writer) = std::os::unix::net::UnixStream::pair().unwrap();
     let (reader, writer) = (std::os::fd::OwnedFd::from(reader), writer);
     let mut stage = Stage::temp(dir.clone(), name("odd"), None, 0o600).unwrap();
-    assert!(matches!(stage.copy_piece(&File::from(reader), 0, 5), Err(CopyError::Read)));
+    assert!(matches!(stage.copy_piece(&File::from(reader), 0, 5), Err(CopyError::Read(_))));
     drop(writer);
     let no_reading = File::options().write(true).open(s.path("from")).unwrap();
-    assert!(matches!(stage.copy_piece(&no_reading, 0, 5), Err(CopyError::Read)));
+    assert!(matches!(stage.copy_piece(&no_reading, 0, 5), Err(CopyError::Read(_))));
     let mut zeros = Stage::temp(dir, name("zeros"), None, 0o600).unwrap();
     let endless = File::open("/dev/zero").unwrap();
     assert_eq!(zeros.copy_piece(&endless, 0, 1 << 30).unwrap(), BY_HAND as u64);

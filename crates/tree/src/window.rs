@@ -54,7 +54,7 @@ impl FileWindow {
         self.damaged
     }
 
-    /// The first thing that went wrong while reading; a file that shrank is an unexpected end.
+    /// The first thing that went wrong while reading; one that shrank is [`shrunk`].
     pub fn take_error(&mut self) -> Option<io::Error> {
         self.error.take()
     }
@@ -86,7 +86,7 @@ impl FileWindow {
             let Some(rest) = self.buffer.get_mut(filled..) else { break };
             match self.file.read_at(rest, offset.saturating_add(filled as u64)) {
                 Ok(0) => {
-                    self.spoil(io::ErrorKind::UnexpectedEof.into());
+                    self.spoil(shrunk());
                     break;
                 }
                 Ok(n) => filled += n,
@@ -106,6 +106,11 @@ impl FileWindow {
         self.damaged = true;
         self.error.get_or_insert(error);
     }
+}
+
+/// What reading behind the end of a file that was longer is told as.
+pub fn shrunk() -> io::Error {
+    rustix::io::Errno::NODATA.into()
 }
 
 #[cfg(test)]
@@ -153,7 +158,7 @@ mod tests {
         assert_eq!(tail[4..], [0; 4]);
         assert!(window.damaged());
         let error = window.take_error().unwrap();
-        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(error.raw_os_error(), Some(libc::ENODATA));
     }
 
     #[test]

@@ -58,6 +58,9 @@ impl Role {
     }
 }
 
+/// What failed when content cannot be read to its listed end.
+pub const READ_ERRORS: &str = "read errors mapping";
+
 /// What explains an ELOOP that the owner of a symlink caused.
 const REFUSED_LINK: &[u8] = b"refusing to follow a symlink owned by an untrusted user; use \
     --insecure-links locally or \"insecure links = yes\" in a daemon module ONLY if every path \
@@ -326,7 +329,11 @@ impl Reporter {
         let mut line = format!("rsync: [{}] {what} ", role.word()).into_bytes();
         line.extend_from_slice(&self.quoted(shown));
         // What says itself that it failed does not say so twice.
-        let failed: &[u8] = if what.contains(" failed ") { b": " } else { b" failed: " };
+        let failed: &[u8] = if what.contains(" failed ") || what.contains(" errors ") {
+            b": "
+        } else {
+            b" failed: "
+        };
         line.extend_from_slice(failed);
         line.extend_from_slice(errno_text(error).as_bytes());
         self.problem(path, ProblemKind::Failed, String::from_utf8_lossy(&line).into_owned());
