@@ -3,10 +3,11 @@
 // A case that cannot be set up is a failure.
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
+use std::fs::{self, FileTimes};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use livemirror_tests::peer::{Programs, Side};
 
@@ -23,7 +24,11 @@ impl Drop for Place {
 }
 
 fn run(programs: &Programs, place: &Path, words: &[&str]) -> Command {
-    let client = programs.words(Side::Ours);
+    run_of(Side::Ours, programs, place, words)
+}
+
+fn run_of(side: Side, programs: &Programs, place: &Path, words: &[&str]) -> Command {
+    let client = programs.words(side);
     let mut command = Command::new(&client[0]);
     command.args(&client[1..]).args(words).current_dir(place);
     command.stdout(Stdio::null()).stderr(Stdio::null());
@@ -32,10 +37,15 @@ fn run(programs: &Programs, place: &Path, words: &[&str]) -> Command {
 
 /// Runs until something is in the file `seen`, then ends the run with a signal.
 fn interrupt(programs: &Programs, place: &Path, words: &[&str], seen: &str) {
-    let mut child = run(programs, place, words).spawn().unwrap();
-    let begun = Instant::now();
     let empty = || fs::metadata(place.join(seen)).map_or(true, |meta| meta.len() == 0);
-    while empty() && begun.elapsed() < LIMIT {
+    interrupt_when(run(programs, place, words), || !empty());
+}
+
+/// Ends a run with a signal as soon as something is so.
+fn interrupt_when(mut command: Command, is_so: impl Fn() -> bool) {
+    let mut child = command.spawn().unwrap();
+    let begun = Instant::now();
+    while !is_so() && begun.elapsed() < LIMIT {
         std::thread::sleep(Duration::from_millis(20));
     }
     let pid = rustix::process::Pid::from_child(&child);
@@ -117,4 +127,64 @@ fn a_run_with_a_limit_of_time_stops_in_the_middle_of_a_file() {
     assert_eq!(output.status.code(), Some(30));
     assert!(String::from_utf8_lossy(&output.stderr).starts_with("stopping at requested limit\n"));
     assert!(!place.0.join("dst/b").exists());
+}
+
+#[test]
+fn what_is_kept_of_a_file_that_was_cut_off_is_what_the_reference_keeps() {
+    // A failure would keep part of a file with the time of the whole, or lose what it replaces.
+    let Some(programs) = Programs::find() else { return };
+    let name = format!("livemirror-interrupted-kept-{}", std::process::id());
+    let place = Place(std::env::temp_dir().join(name));
+    let at = |name: &str| place.0.join(name);
+    let kept_by = |side: Side, options: &str| {
+        let _ = fs::remove_dir_all(&place.0);
+        fs::create_dir_all(at("src")).unwrap();
+        fs::create_dir_all(at("dst")).unwrap();
+        fs::write(at("src/f"), vec![b'f'; LARGE]).unwrap();
+        fs::write(at("dst/f"), "older").unwrap();
+        let times = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(9));
+        for file in ["src/f", "dst/f"] {
+            fs::File::open(at(file)).unwrap().set_times(times).unwrap();
+        }
+        let words: Vec<&str> =
+            options.split(' ').chain(["--bwlimit=200", "src/", "dst/"]).collect();
+        let has_come = || {
+            let found = fs::read_dir(at("dst")).unwrap().map(|entry| entry.unwrap().metadata());
+            found.flatten().any(|meta| meta.is_file() && meta.len() > 100)
+        };
+        interrupt_when(run_of(side, programs, &place.0, &words), has_come);
+        // The reference's receiver may outlive the client by a moment.
+        let temporary = || {
+            let mut found = fs::read_dir(at("dst")).unwrap().map(|entry| entry.unwrap());
+            found.any(|entry| entry.file_name().as_encoded_bytes().starts_with(b".f."))
+        };
+        let begun = Instant::now();
+        while temporary() && begun.elapsed() < LIMIT {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut found = Vec::new();
+        for dir in ["dst", "dst/.parts", "dst/.~tmp~"] {
+            for entry in fs::read_dir(at(dir)).into_iter().flatten() {
+                let (meta, path) =
+                    (entry.as_ref().unwrap().metadata().unwrap(), entry.unwrap().path());
+                let whole = fs::read(&path).unwrap_or_default() == b"older";
+                let now = meta.mtime() > 1000;
+                found.push((path, meta.mode(), whole, meta.is_file() && now, meta.mtime() == 9));
+            }
+        }
+        found.sort();
+        found
+    };
+    for options in [
+        "-rt",
+        "-rt --partial",
+        "-r --partial",
+        "-rtp --partial-dir=.parts",
+        "-rt --delay-updates",
+        "-rt --inplace",
+        "-rt --partial --backup",
+        "-rt --partial-dir=.parts --backup",
+    ] {
+        assert_eq!(kept_by(Side::Ours, options), kept_by(Side::Theirs, options), "{options}");
+    }
 }

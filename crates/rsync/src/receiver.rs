@@ -443,7 +443,7 @@ impl ReceiverRole {
         let good = match received {
             Ok(good) => good,
             Err(fatal) => {
-                self.keep_partial(target, &entry, &name);
+                self.keep_partial(target, &entry, &name, head.ndx);
                 return Err(fatal);
             }
         };
@@ -863,15 +863,8 @@ impl ReceiverRole {
             false if in_place => "put into partial-dir",
             false => "discarded",
         };
-        let free = match (&opts.partial, at.place.name()) {
-            _ if opts.inplace => true,
-            (Partial::Discard, _) | (_, None) => false,
-            (Partial::Keep, Some(base)) => self.make_way(at, base, name, index)?,
-            (Partial::Dir(_), Some(_)) => true,
-        };
-        if free {
-            // Its time is that of its writing.
-            self.keep_stage(stage, at, entry, None);
+        if self.may_keep(at, name, index)? {
+            self.keep_stage(stage, at, entry, false);
         }
         let mut line = Vec::new();
         let again = self.failed_once.insert(index);
@@ -899,30 +892,34 @@ impl ReceiverRole {
         Ok(())
     }
 
-    /// What arrived before the session broke stays as the options say.
-    fn keep_partial(&mut self, target: Target, entry: &EntryView<'_>, _name: &[u8]) {
-        if let Target::Stage { stage, at, .. } = target
-            && self.recv.opts.partial != Partial::Discard
-            && stage.written() > 0
-        {
-            // A partial file under the final name must not pass for the whole one.
-            let to_dir = self.recv.opts.partial != Partial::Keep;
-            let mtime = attributes::wanted(&self.recv, entry, at.before).mtime;
-            self.keep_stage(stage, &at, entry, if to_dir { mtime } else { Some((0, 0)) });
+    /// Whether unfinished content is kept, and has a free place.
+    fn may_keep(&self, at: &Landing, name: &[u8], index: i32) -> Result<bool, Fatal> {
+        match (&self.recv.opts.partial, at.place.name()) {
+            _ if self.recv.opts.inplace => Ok(true),
+            (Partial::Discard, _) | (_, None) => Ok(false),
+            (Partial::Keep, Some(base)) => self.make_way(at, base, name, index),
+            (Partial::Dir(_), Some(_)) => Ok(true),
         }
     }
 
-    /// Gives unfinished content the place that the options say, with this time.
-    fn keep_stage(
-        &mut self,
-        mut stage: Stage,
-        at: &Landing,
-        entry: &EntryView<'_>,
-        mtime: Option<(i64, u32)>,
-    ) {
+    /// What arrived before the session broke stays as the options say.
+    fn keep_partial(&mut self, target: Target, entry: &EntryView<'_>, name: &[u8], index: i32) {
+        if let Target::Stage { stage, at, .. } = target
+            && stage.written() > 0
+            && self.may_keep(&at, name, index).unwrap_or(false)
+        {
+            self.keep_stage(stage, &at, entry, true);
+        }
+    }
+
+    /// Gives unfinished content the place that the options say. Its time is that of its writing;
+    /// what was cut off under the final name must not pass for the whole, where times are kept.
+    fn keep_stage(&mut self, mut stage: Stage, at: &Landing, entry: &EntryView<'_>, cut: bool) {
         // In place, what was cut off has the attributes that it has.
-        if !self.recv.opts.inplace || mtime.is_none() {
+        if !self.recv.opts.inplace || !cut {
             let wanted = attributes::wanted(&self.recv, entry, at.before);
+            let shown_whole = cut && self.recv.opts.partial == Partial::Keep;
+            let mtime = wanted.mtime.filter(|_| shown_whole).map(|_| (0, 0));
             let times = Times { mtime, ..wanted.times() };
             let _ = stage.finish_content();
             let _ = stage.set_attributes(wanted.uid, wanted.gid, times, wanted.perm);
