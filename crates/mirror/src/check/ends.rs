@@ -25,19 +25,20 @@ pub fn judge(held: &CheckedFiles, found: &mut Vec<Finding>) {
     hosts.dedup();
     for (file, config) in &held.daemons {
         let sole = hosts.len() == 1 && held.daemons.len() == 1;
-        let mut used: Vec<(Vec<u8>, usize)> = Vec::new();
+        let mut used: Vec<(Vec<u8>, usize, usize)> = Vec::new();
         for placed in &held.syncs {
             let Some(target) = daemon(placed) else { continue };
             let mut ends = Ends { placed, target: &target, file, config, found };
             if let Some(name) = ends.judge(sole) {
-                match used.iter_mut().find(|(known, _)| *known == name) {
-                    Some((_, count)) => *count += 1,
-                    None => used.push((name, 1)),
+                let count = placed.config.processes;
+                match used.iter_mut().find(|(known, ..)| *known == name) {
+                    Some((_, syncs, all)) => (*syncs, *all) = (*syncs + 1, *all + count),
+                    None => used.push((name, 1, count)),
                 }
             }
         }
-        for (name, count) in used {
-            connections(config, &name, count, found);
+        for (name, syncs, processes) in used {
+            connections(config, &name, syncs, processes, found);
         }
     }
 }
@@ -116,13 +117,25 @@ fn module(config: &DaemonConfig, name: &[u8]) -> Option<Module> {
     Module::resolve(found, &system_variable).ok()
 }
 
-fn connections(config: &DaemonConfig, name: &[u8], count: usize, found: &mut Vec<Finding>) {
+/// Each sync sends on one connection; lsyncd takes as many as it may have processes.
+fn connections(
+    config: &DaemonConfig,
+    name: &[u8],
+    syncs: usize,
+    processes: usize,
+    found: &mut Vec<Finding>,
+) {
     let Some(module) = module(config, name) else { return };
     let allowed = usize::try_from(module.max_connections).unwrap_or(0);
     let section = config.sections.iter().find(|s| s.name(&system_variable) == name);
     let setting = section.and_then(|s| s.values.setting(Param::MaxConnections));
+    let count = syncs.max(processes);
     if let Some(setting) = setting.filter(|_| allowed != 0 && count > allowed) {
-        let text = format!("{count} syncs send to module {}: some are turned away", shown(name));
+        let who = match syncs > allowed {
+            true => format!("{syncs} syncs send"),
+            false => format!("lsyncd sends with up to {processes} processes"),
+        };
+        let text = format!("{who} to module {}: some are turned away", shown(name));
         let at = (setting.place.line, format!("max connections = {allowed}"));
         let file = shown(&setting.place.file);
         found.push(Finding::new(&file, at, text).fix(format!("raise it to {count} or more")));

@@ -34,7 +34,7 @@ pub struct Config {
     pub status_file: Option<StatusFile>,
     /// The program that some of the syncs are actions of.
     pub script: Option<PathBuf>,
-    /// Processes that such actions may have running at once.
+    /// Processes that such actions, or lsyncd for any sync, may have running at once.
     pub processes_max: Option<usize>,
     /// When such actions are told that a file was modified.
     pub modified: ModifiedWhen,

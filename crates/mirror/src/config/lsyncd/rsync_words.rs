@@ -75,7 +75,13 @@ impl Reader<'_> {
 
     fn bad_words(&mut self, place: &str, key: &str, bad: &BadWords) {
         let first = bad.text.lines().next().unwrap_or_default();
-        let text = format!("{key} in rsync: {}", first.trim_start_matches("rsync: "));
+        let mut text = format!("{key} in rsync: {}", first.trim_start_matches("rsync: "));
+        if first.contains("--password=") {
+            text.push_str(
+                ", and everybody on this machine could read it in the list of processes; write \
+                 the password into a file of mode 600 and name it in password_file",
+            );
+        }
         match bad.exit {
             ExitCode::Unsupported => self.refused(place, text),
             _ => self.wrong(place, text),

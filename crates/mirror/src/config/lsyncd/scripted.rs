@@ -49,8 +49,7 @@ impl Reader<'_> {
         if let Some(number) = self.number("maxDelays", 1e9) {
             sync.max_delays = number as usize;
         }
-        self.processes();
-        sync.processes = self.number("maxProcesses", 1e9).map_or(1, |number| number as usize);
+        sync.processes = self.processes().unwrap_or(1);
         if layer.is_empty() {
             sync.target =
                 self.table.named.get("target").and_then(LuaData::text).unwrap_or_default();

@@ -35,6 +35,7 @@ pub(super) fn assemble(said: Evaluated) -> Result<ForeignConfig, Vec<ConfigError
         sync.max_delays = whole.max_delays.unwrap_or(MAX_DELAYS);
         sync.once = whole.once.then_some(if whole.insist { Once::Done } else { Once::Tried });
         reader.sync(&mut sync);
+        sync.processes = sync.processes.min(whole.processes.unwrap_or(usize::MAX));
         syncs.push(sync);
         origins.push(reader.origin);
         words.push(reader.words);
@@ -263,8 +264,7 @@ impl<'a> Reader<'a> {
             file.interval_s = interval_s;
         }
         whole.modified = self.inotify_mode().unwrap_or(whole.modified);
-        self.processes();
-        whole.processes = self.number("maxProcesses", 1e9).map(|n| n as usize).or(whole.processes);
+        whole.processes = self.processes().or(whole.processes);
         whole.max_delays = self.number("maxDelays", 1e9).map(|n| n as usize).or(whole.max_delays);
     }
 
@@ -301,11 +301,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// One transfer at a time is within any number of processes but none.
-    pub(super) fn processes(&mut self) {
-        if self.number("maxProcesses", 1e9).is_some_and(|n| n < 1.0) {
+    /// How many processes are allowed, where that is said. One transfer at a time is within any
+    /// number of them but none.
+    pub(super) fn processes(&mut self) -> Option<usize> {
+        let number = self.number("maxProcesses", 1e9)?;
+        if number < 1.0 {
             self.wrong("maxProcesses", "maxProcesses = 0: nothing would ever be sent".into());
         }
+        Some(number as usize)
     }
 
     fn sync(&mut self, sync: &mut SyncConfig) {
@@ -337,7 +340,7 @@ impl<'a> Reader<'a> {
         if let Some(number) = self.number("maxDelays", 1e9) {
             sync.max_delays = number as usize;
         }
-        self.processes();
+        sync.processes = self.processes().unwrap_or(1);
         match self.table.named.get("init") {
             Some(LuaData::Bool(first)) => sync.skip_first = !first,
             None => {}
