@@ -6,6 +6,7 @@
 
 mod check;
 mod console;
+mod json_lines;
 mod live;
 mod log_lines;
 mod lsyncd_door;
@@ -30,7 +31,7 @@ livemirror: a live copy of a directory tree on another machine
   livemirror check FILE...          what is wrong with configuration files, one line each
   livemirror serve CONFIG           the receiving daemon (rsyncd.conf), or --module NAME=PATH
   livemirror restrict [-ro|-wo] DIR as the forced command of an ssh key: DIR and nothing else
-  livemirror rsync ARGS...          rsync's own command line
+  livemirror rsync ARGS...          rsync's own command line; with --json a JSON object a line
   livemirror lsyncd ARGS...         lsyncd's own command line
   livemirror sersync ARGS...        sersync2's own command line
 

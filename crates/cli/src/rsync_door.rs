@@ -16,6 +16,7 @@ use tree::operator;
 use wire::exit::ExitCode;
 
 use crate::console::{self, Terminal};
+use crate::json_lines::{self, JsonLines};
 use crate::signals;
 
 /// Runs the door; the exit code.
@@ -47,32 +48,44 @@ fn env(name: &str) -> Option<Vec<u8>> {
 }
 
 fn start(args: &[Vec<u8>]) -> Result<i32, UsageError> {
-    let mut parsed = parse(&popt::expand(args, &aliases())?, &env, Parsing::Client)?;
+    let mut words = popt::expand(args, &aliases())?;
+    let all = words.len();
+    words.retain(|word| word != JSON_MARK);
+    let json = words.len() < all;
+    let mut parsed = parse(&words, &env, Parsing::Client)?;
+    if json && parsed.options.itemize == 0 {
+        words.insert(0, b"-i".to_vec());
+        parsed = parse(&words, &env, Parsing::Client)?;
+    }
     // A script says what was said, and stands for what it stands for where it is run.
     parsed.options.batch.keep_words(args);
     let text = match &parsed.action {
         Action::Run if parsed.options.server => return serve(args, parsed),
-        Action::Run => return client(parsed),
+        Action::Run => return client(parsed, json),
         Action::Daemon(daemon) => return Ok(crate::serve::rsync_daemon(daemon)),
         Action::Help => rsync::report::help_text(),
         Action::DaemonHelp => rsync::report::daemon_help_text(),
         Action::InfoHelp => rsync::options::info::help(),
         Action::DebugHelp => rsync::options::debug::help(),
-        Action::Version => rsync::report::version::version_text(),
-        Action::VersionJson => rsync::report::version::version_json(),
+        Action::Version if !json => rsync::report::version::version_text(),
+        Action::Version | Action::VersionJson => rsync::report::version::version_json(),
     };
     console::out(text.as_bytes());
     Ok(0)
 }
 
-/// What the alias files of popt say. A file that cannot be read says nothing, as for the reference.
+/// What `--json` leaves among the words. No word of a command line has such a byte.
+const JSON_MARK: &[u8] = b"\0json";
+
+/// What `--json` stands for, and what the alias files of popt say. A file that cannot be read says nothing, as for the reference.
 fn aliases() -> Vec<Alias> {
     let mut files = vec![b"/etc/popt".to_vec()];
     let mut names = operator::list_dir(ALIAS_DIR).unwrap_or_default();
     names.sort_unstable();
     files.extend(names.iter().map(|name| [ALIAS_DIR, b"/", name].concat()));
     files.extend(env("HOME").map(|home| [home.as_slice(), b"/.popt"].concat()));
-    let mut aliases = Vec::new();
+    let words = vec![JSON_MARK.to_vec(), b"--info=progress2".to_vec()];
+    let mut aliases = vec![Alias::new(b"--json", words)];
     for file in files {
         let mut text = Vec::new();
         let opened = operator::open_trusted(&file);
@@ -88,7 +101,7 @@ const ALIAS_DIR: &[u8] = b"/etc/popt.d";
 /// Bytes of a file of aliases that are read.
 const ALIAS_BYTES_MAX: u64 = 1 << 20;
 
-fn client(parsed: Parsed) -> Result<i32, UsageError> {
+fn client(parsed: Parsed, json: bool) -> Result<i32, UsageError> {
     let mut options = parsed.options;
     console::set_buffering(options.outbuf);
     options.list_only |= parsed.words.len() == 1 && options.batch.read.is_none();
@@ -99,8 +112,11 @@ fn client(parsed: Parsed) -> Result<i32, UsageError> {
     rsync::options::check::with_locations(&mut options, &plan)?;
     let control = Arc::new(Control::default());
     signals::stop_on_signal(&control);
-    let terminal: Arc<dyn Console> = Arc::new(Terminal);
-    let outcome = rsync::client::run(options, plan.sources, plan.dest, terminal, control);
+    let console: Arc<dyn Console> = if json { Arc::new(JsonLines) } else { Arc::new(Terminal) };
+    let outcome = rsync::client::run(options, plan.sources, plan.dest, console, control);
+    if json {
+        json_lines::summary(&outcome);
+    }
     Ok(outcome.status)
 }
 

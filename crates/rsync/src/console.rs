@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::options::StderrMode;
+use crate::report::progress::Sample;
 
 /// Receives what a run has to say. Calls may come from several threads; each call is one line with
 /// its newline, or one piece of a progress line.
@@ -11,6 +12,35 @@ pub trait Console: Send + Sync {
     fn out(&self, bytes: &[u8]);
     /// Writes to the standard error.
     fn err(&self, bytes: &[u8]);
+    /// Whether items, deletions and progress are to come as events in place of lines.
+    fn takes_events(&self) -> bool {
+        false
+    }
+    /// Takes one.
+    fn event(&self, _: &RunEvent<'_>) {}
+}
+
+/// What a run tells a program. Names are as they are, not escaped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RunEvent<'a> {
+    /// Something is made, sent or changed.
+    Item {
+        /// The letters of `--itemize-changes`.
+        change: &'a [u8],
+        /// Its path in the list; a directory's ends in a slash.
+        path: &'a [u8],
+        /// Its size in bytes.
+        size: u64,
+        /// What it leads to: whether as a hard link, and where.
+        link: Option<(bool, &'a [u8])>,
+    },
+    /// Something at the destination is deleted.
+    Deleted {
+        /// Its path; a directory's ends in a slash.
+        path: &'a [u8],
+    },
+    /// How far the run has come; at most one a second.
+    Progress(Sample),
 }
 
 /// Says nothing.
@@ -41,6 +71,14 @@ impl Console for ErrorSide {
 
     fn err(&self, bytes: &[u8]) {
         self.0.err(bytes);
+    }
+
+    fn takes_events(&self) -> bool {
+        self.0.takes_events()
+    }
+
+    fn event(&self, event: &RunEvent<'_>) {
+        self.0.event(event);
     }
 }
 

@@ -11,6 +11,7 @@ use wire::exchange::request::ItemHead;
 use wire::flist::list::EntryView;
 use wire::itemize::ItemFlags;
 
+use crate::console::RunEvent;
 use crate::counters::KindCounts;
 use crate::heading::Heading;
 use crate::lists::{Place, Segment};
@@ -18,7 +19,7 @@ use crate::options::Options;
 use crate::report::format::{Item, Operation, OutFormat, Peer};
 use crate::report::list_line::ListItem;
 use crate::report::messages::Reporter;
-use crate::report::progress::{Left, ProgressLine};
+use crate::report::progress::{INTERVAL, Left, ProgressLine};
 use crate::setup::Agreed;
 
 /// What is known of an item once its data has travelled.
@@ -37,6 +38,22 @@ pub struct ItemLine {
 struct Running {
     line: ProgressLine,
     files: u64,
+    /// What was left behind the last file.
+    left: Left,
+    /// When an event was last told.
+    told: Option<Instant>,
+}
+
+impl Running {
+    /// What goes to a program in place of a line, if it is time for it.
+    fn event(&mut self, reporter: &Reporter, done: u64, now: Instant) {
+        let recent = |told: &Instant| now.saturating_duration_since(*told) < INTERVAL;
+        if !self.told.as_ref().is_some_and(recent) {
+            self.told = Some(now);
+            let sample = self.line.sample(done, self.files, self.left, now);
+            reporter.event(&RunEvent::Progress(sample));
+        }
+    }
 }
 
 /// Decides what is shown of each item.
@@ -96,7 +113,7 @@ impl ItemPrinter {
         let shows = opts.info.progress > u8::from(opts.dry_run) && !opts.quiet && !opts.list_only;
         let progress = shows.then(|| {
             let line = ProgressLine::new(opts.info.progress, opts.human, Instant::now());
-            Arc::new(Mutex::new(Running { line, files: 0 }))
+            Arc::new(Mutex::new(Running { line, files: 0, left: Left::default(), told: None }))
         });
         ItemPrinter {
             log: ItemLog::of_run(&opts).map(Arc::new),
@@ -218,11 +235,19 @@ impl ItemPrinter {
         given: &dyn Fn(u16) -> &'a [u8],
     ) {
         if let Some(format) = &self.format {
-            let show = self.is_significant(view, head, format.uses(b'i'))
-                || self.opts.info.name > 1 && format.uses(b'i');
-            if show {
-                let line = format.render(&self.render_item(view, head, done, given));
-                reporter.say(&line);
+            let events = reporter.takes_events();
+            let letters = events || format.uses(b'i');
+            if self.is_significant(view, head, letters) || self.opts.info.name > 1 && letters {
+                let item = self.render_item(view, head, done, given);
+                match events {
+                    true => reporter.event(&RunEvent::Item {
+                        change: &item.itemize,
+                        path: &item.name,
+                        size: item.len,
+                        link: item.target.as_ref().map(|(hard, text)| (*hard, text.as_slice())),
+                    }),
+                    false => reporter.say(&format.render(&item)),
+                }
             }
         }
         if let Some(log) = &self.log
@@ -339,7 +364,10 @@ impl ItemPrinter {
     pub fn deleted(&self, reporter: &Reporter, name: &[u8], dir: bool, mode: u32) {
         self.log_deleted(reporter, name, dir, mode);
         let format = self.format.as_deref();
-        if self.opts.info.del > 0 || format.is_some() {
+        if reporter.takes_events() {
+            let slash: &[u8] = if dir { b"/" } else { b"" };
+            reporter.event(&RunEvent::Deleted { path: &[name, slash].concat() });
+        } else if self.opts.info.del > 0 || format.is_some() {
             reporter.say(&self.deletion_line(format, name, dir, mode));
         }
     }
@@ -383,9 +411,11 @@ impl ItemPrinter {
         }
     }
 
-    /// A file's data begins; `total` is the size of everything listed so far.
-    pub fn begin_progress(&self, size: u64, total: u64) {
+    /// A file's data begins; `total` is the size of everything listed so far, and `left` what
+    /// comes behind it.
+    pub fn begin_progress(&self, size: u64, total: u64, left: Left) {
         if let Some(mut running) = self.running() {
+            running.left = left;
             running.line.set_total(total);
             running.line.begin(size, Instant::now());
         }
@@ -401,20 +431,25 @@ impl ItemPrinter {
 
     /// More of it has travelled.
     pub fn progress(&self, reporter: &Reporter, done: u64) {
-        if let Some(mut running) = self.running()
-            && let Some(text) = running.line.update(done, Instant::now())
-        {
-            reporter.plain(&text);
-            reporter.set_line_open(true);
+        let Some(mut running) = self.running() else { return };
+        let now = Instant::now();
+        let Some(text) = running.line.update(done, now) else { return };
+        if reporter.takes_events() {
+            return running.event(reporter, done, now);
         }
+        reporter.plain(&text);
+        reporter.set_line_open(true);
     }
 
     /// All of it has.
     pub fn end_progress(&self, reporter: &Reporter, left: Left) {
         if let Some(mut running) = self.running() {
             running.files += 1;
-            let files = running.files;
-            let text = running.line.end(files, left, Instant::now());
+            let (files, now) = (running.files, Instant::now());
+            let text = running.line.end(files, left, now);
+            if reporter.takes_events() {
+                return running.event(reporter, 0, now);
+            }
             reporter.plain(&text);
             reporter.set_line_open(running.line.whole());
         }
@@ -427,8 +462,12 @@ impl ItemPrinter {
             && running.line.whole()
         {
             running.line.set_total(total);
-            let files = running.files;
-            let text = running.line.again(files, left, Instant::now());
+            let (files, now) = (running.files, Instant::now());
+            let text = running.line.again(files, left, now);
+            if reporter.takes_events() {
+                running.left = left;
+                return running.event(reporter, 0, now);
+            }
             reporter.plain(&text);
             reporter.set_line_open(true);
         }

@@ -436,7 +436,8 @@ impl ReceiverRole {
         if !self.printer.after_transfer() && !matches!(target, Target::Discard) {
             self.print(segment, &Place::Entry(pos), head, None);
         }
-        self.printer.begin_progress(entry.len(), self.listed_bytes());
+        let left = self.recv.lists.lock().map(|lists| lists.left_after(segment, pos));
+        self.printer.begin_progress(entry.len(), self.listed_bytes(), left.unwrap_or_default());
         let appends = self.recv.opts.append != Append::Off && !self.failed_once.contains(&head.ndx);
         let start = if appends { sum_head.basis_len() } else { 0 };
         let received = self.tokens_into(&mut target, &sum_head, start, &name);

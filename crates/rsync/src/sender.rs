@@ -537,7 +537,8 @@ impl Sender {
             self.writer.set_aside(!self.server);
         }
         sums.head.encode(&mut self.writer.data);
-        self.printer.begin_progress(entry.len(), self.lists.bytes);
+        let left = self.lists.left_after(segment, pos);
+        self.printer.begin_progress(entry.len(), self.lists.bytes, left);
         let mut hasher = self.agreed.transfer_sum.file_hasher();
         let (damaged, stats) = match whole {
             true => {
@@ -563,7 +564,7 @@ impl Sender {
         self.counters.literal += stats.literal;
         self.counters.matched += stats.matched;
         self.control.bytes.fetch_add(entry.len(), Ordering::Relaxed);
-        self.printer.end_progress(&self.reporter, self.lists.left_after(segment, pos));
+        self.printer.end_progress(&self.reporter, left);
         if self.printer.after_transfer() {
             let bytes = self.wrote() - written_before;
             let line = ItemLine { bytes, digest: Some(digest), sum_bytes, perm: None };

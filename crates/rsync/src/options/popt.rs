@@ -22,6 +22,13 @@ pub struct Alias {
     words: Option<Vec<Vec<u8>>>,
 }
 
+impl Alias {
+    /// A long option, with its dashes, that stands for words.
+    pub fn new(option: &[u8], words: Vec<Vec<u8>>) -> Alias {
+        Alias { option: option.to_vec(), words: Some(words) }
+    }
+}
+
 /// Reads a file. Lines of other programs and lines that make no sense say nothing.
 pub fn read(text: &[u8], aliases: &mut Vec<Alias>) {
     let mut lines = text.split(|&b| b == b'\n');

@@ -11,7 +11,7 @@ use wire::exit::ExitCode;
 use wire::message::Message;
 
 use crate::charset::Charset;
-use crate::console::Console;
+use crate::console::{Console, RunEvent};
 use crate::fatal::errno_text;
 use crate::link::Posts;
 use crate::options::Options;
@@ -173,6 +173,18 @@ impl Reporter {
 
     fn outlet(&self) -> Outlet {
         self.outlet.lock().map_or(Outlet::Console, |o| o.clone())
+    }
+
+    /// Whether whoever listens takes events in place of lines.
+    pub fn takes_events(&self) -> bool {
+        self.console.takes_events() && matches!(self.outlet(), Outlet::Console)
+    }
+
+    /// Tells one, unless nothing is to be told.
+    pub fn event(&self, event: &RunEvent<'_>) {
+        if !self.quiet {
+            self.console.event(event);
+        }
     }
 
     /// One line of information, with its newline.

@@ -13,8 +13,8 @@ use super::number::format_number;
 
 /// Points remembered for the rate while running; one a second.
 const HISTORY: usize = 5;
-/// Time between two lines.
-const INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two lines, or events.
+pub const INTERVAL: Duration = Duration::from_secs(1);
 /// Hours beyond which a remaining time says nothing.
 const HOURS_MAX: f64 = 9999.0;
 
@@ -27,6 +27,23 @@ pub struct Left {
     pub total: u64,
     /// Whether all lists are known.
     pub complete: bool,
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sample {
+    /// Bytes of content that were transferred.
+    pub bytes: u64,
+    /// Bytes of all files listed so far, those without a change among them.
+    pub listed_bytes: u64,
+    /// Files that were transferred.
+    pub files: u64,
+    /// Entries that are done, of those listed so far, and whether all are listed.
+    pub left: Left,
+    /// Bytes a second since the start.
+    pub rate: f64,
+    /// Seconds to the end, as far as what is done tells; `None` until all is listed.
+    pub seconds_left: Option<f64>,
 }
 
 /// A moment and how many bytes were done then.
@@ -114,6 +131,21 @@ impl ProgressLine {
     /// With progress2: a file counts as done without data.
     pub fn pass(&mut self, size: u64) {
         self.before = self.before.saturating_add(size);
+    }
+
+    /// The run with `files` done, what was `left` behind the last of them, and `done` bytes of the
+    /// next. The entries left take as long as those before them, and the file in hand its rest.
+    pub fn sample(&self, done: u64, files: u64, left: Left, now: Instant) -> Sample {
+        let bytes = self.before.saturating_add(done);
+        let elapsed = now.saturating_duration_since(self.start.0).as_secs_f64();
+        let rate = rate(self.start, (now, bytes)) * 1000.0;
+        let passed = left.total.saturating_sub(left.remaining);
+        let seconds_left = (left.complete && passed > 0).then(|| {
+            let entries = elapsed * left.remaining as f64 / passed as f64;
+            let rest = self.file_size.saturating_sub(done) as f64;
+            entries + if done > 0 && rate > 0.0 { rest / rate } else { 0.0 }
+        });
+        Sample { bytes, listed_bytes: self.size, files, left, rate, seconds_left }
     }
 
     /// Whether the line is about the run and not about a file.
