@@ -28,15 +28,16 @@ pub fn run(session: DaemonSession, console: Arc<dyn Console>, control: Arc<Contr
     apply_module(&mut opts, &session);
     // The module's own charset counts, whatever the client says it is.
     let converts = std::mem::take(&mut opts.charsets).own.is_some();
-    let own = refusal.is_none().then(|| session.refusal.clone()).flatten();
+    // A command that failed is told before options that are refused.
+    let own = session.refusal.clone();
     let (outgoing, incoming) = match opts.sender {
         true => (chmod_rules(&session, &session.module.outgoing_chmod, "outgoing chmod"), None),
         false => (None, chmod_rules(&session, &session.module.incoming_chmod, "incoming chmod")),
     };
-    let options = refusal.or_else(|| match own {
+    let options = match own {
         Some(_) => None,
-        None => hidden_path(&opts, &session),
-    });
+        None => refusal.or_else(|| hidden_path(&opts, &session)),
+    };
     let denied = access_error(&opts, &session);
     let standing = session.standing.clone();
     tell_refusal(&standing, options.is_some(), own.is_some(), denied.is_some());

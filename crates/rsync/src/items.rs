@@ -237,7 +237,7 @@ impl ItemPrinter {
         if let Some(format) = &self.format {
             let events = reporter.takes_events();
             let letters = events || format.uses(b'i');
-            if self.is_significant(view, head, letters) || self.opts.info.name > 1 && letters {
+            if self.is_seen(view, head, letters) {
                 let item = self.render_item(view, head, done, given);
                 match events {
                     true => reporter.event(&RunEvent::Item {
@@ -281,16 +281,19 @@ impl ItemPrinter {
         self.names
     }
 
+    /// Whether a client has a line for it.
+    fn is_seen(&self, view: &EntryView<'_>, head: &ItemHead, letters: bool) -> bool {
+        self.is_significant(view, head, letters) || self.opts.info.name > 1 && letters
+    }
+
     /// Whether a line is worth its while, which may have `letters`: without them there is nothing to
     /// show of a file whose attributes alone change.
     fn is_significant(&self, view: &EntryView<'_>, head: &ItemHead, letters: bool) -> bool {
-        let linked = head.xname.as_ref().is_some_and(|leader| !leader.is_empty());
         let made = head.iflags.contains(ItemFlags::TRANSFER)
             || head.iflags.contains(ItemFlags::LOCAL_CHANGE);
-        let changed = head.iflags.is_reportable() || linked;
         let all =
             self.opts.itemize > 1 && self.opts.shows_letters() && (letters || !self.opts.server);
-        changed && (made || view.is_dir() || letters) || all
+        is_changed(head) && (made || view.is_dir() || letters) || all
     }
 
     fn is_logged(
@@ -307,7 +310,16 @@ impl ItemPrinter {
         }
         // A dry run transfers nothing, and a server has nothing to tell of it.
         let dry = self.opts.dry_run && (transfer || self.opts.server);
-        !dry && !log.format.is_empty() && self.is_significant(view, head, log.format.uses(b'i'))
+        if dry || log.format.is_empty() {
+            return false;
+        }
+        let logs_letters = log.format.uses(b'i');
+        if self.opts.server {
+            return self.is_significant(view, head, logs_letters);
+        }
+        // A client logs what it shows, or would show without `-q`.
+        let letters = self.format.as_ref().is_some_and(|format| format.uses(b'i'));
+        self.is_seen(view, head, letters) && (is_changed(head) || logs_letters)
     }
 
     fn render_item<'a>(
@@ -476,6 +488,11 @@ impl ItemPrinter {
     fn running(&self) -> Option<std::sync::MutexGuard<'_, Running>> {
         self.progress.as_ref().and_then(|running| running.lock().ok())
     }
+}
+
+/// Whether a record tells of a difference, or of the leader of a hard link.
+fn is_changed(head: &ItemHead) -> bool {
+    head.iflags.is_reportable() || head.xname.as_ref().is_some_and(|leader| !leader.is_empty())
 }
 
 /// Does something with an entry, which a list has or which is the directory of one.

@@ -89,7 +89,7 @@ impl Generator {
             && !iflags.contains(ItemFlags::LOCAL_CHANGE)
             && let Some(line) = self.untouched_line(index, iflags.is_reportable())
         {
-            self.recv.reporter.info(&line);
+            self.recv.reporter.say(&line);
         }
     }
 
