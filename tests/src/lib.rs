@@ -8,6 +8,7 @@ pub mod daemon_story;
 pub mod lines;
 pub mod matrix;
 pub mod peer;
+pub mod place;
 pub mod report;
 pub mod scenario;
 pub mod tree_text;

@@ -5,23 +5,16 @@
 
 use std::fs::{self, FileTimes};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use livemirror_tests::peer::{Programs, Side};
+use livemirror_tests::place::Place;
 
 /// Bytes of a file that takes longer than a test may.
 const LARGE: usize = 4_000_000;
 const LIMIT: Duration = Duration::from_secs(30);
-
-struct Place(PathBuf);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn run(programs: &Programs, place: &Path, words: &[&str]) -> Command {
     run_of(Side::Ours, programs, place, words)
@@ -41,13 +34,18 @@ fn interrupt(programs: &Programs, place: &Path, words: &[&str], seen: &str) {
     interrupt_when(run(programs, place, words), || !empty());
 }
 
-/// Ends a run with a signal as soon as something is so.
-fn interrupt_when(mut command: Command, is_so: impl Fn() -> bool) {
-    let mut child = command.spawn().unwrap();
+/// Waits for something, but not for ever.
+fn wait_until(is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() && begun.elapsed() < LIMIT {
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Ends a run with a signal as soon as something is so.
+fn interrupt_when(mut command: Command, is_so: impl Fn() -> bool) {
+    let mut child = command.spawn().unwrap();
+    wait_until(is_so);
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(20));
@@ -57,8 +55,7 @@ fn interrupt_when(mut command: Command, is_so: impl Fn() -> bool) {
 fn delayed_files_wait_until_a_run_comes_to_its_end() {
     // A failure would show a half updated tree, or send again what had come.
     let Some(programs) = Programs::find() else { return };
-    let name = format!("livemirror-interrupted-{}", std::process::id());
-    let place = Place(std::env::temp_dir().join(name));
+    let place = Place::new("interrupted");
     let at = |name: &str| place.0.join(name);
     fs::create_dir_all(at("src/d")).unwrap();
     fs::create_dir_all(at("dst")).unwrap();
@@ -81,8 +78,7 @@ fn delayed_files_wait_until_a_run_comes_to_its_end() {
 fn an_interrupted_file_is_appended_to() {
     // A failure would send the beginning of a large file again, or leave a hole in it.
     let Some(programs) = Programs::find() else { return };
-    let name = format!("livemirror-appended-{}", std::process::id());
-    let place = Place(std::env::temp_dir().join(name));
+    let place = Place::new("appended");
     let at = |name: &str| place.0.join(name);
     fs::create_dir_all(at("src")).unwrap();
     fs::create_dir_all(at("dst")).unwrap();
@@ -104,8 +100,7 @@ fn an_interrupted_file_is_appended_to() {
 fn a_run_with_a_limit_of_time_stops_in_the_middle_of_a_file() {
     // A failure would run on for as long as a large file takes.
     let Some(programs) = Programs::find() else { return };
-    let name = format!("livemirror-limited-{}", std::process::id());
-    let place = Place(std::env::temp_dir().join(name));
+    let place = Place::new("limited");
     fs::create_dir_all(place.0.join("src")).unwrap();
     fs::write(place.0.join("src/b"), vec![b'b'; LARGE]).unwrap();
     // At the second before a minute there may be none left.
@@ -133,8 +128,7 @@ fn a_run_with_a_limit_of_time_stops_in_the_middle_of_a_file() {
 fn what_is_kept_of_a_file_that_was_cut_off_is_what_the_reference_keeps() {
     // A failure would keep part of a file with the time of the whole, or lose what it replaces.
     let Some(programs) = Programs::find() else { return };
-    let name = format!("livemirror-interrupted-kept-{}", std::process::id());
-    let place = Place(std::env::temp_dir().join(name));
+    let place = Place::new("interrupted-kept");
     let at = |name: &str| place.0.join(name);
     let kept_by = |side: Side, options: &str| {
         let _ = fs::remove_dir_all(&place.0);
@@ -158,10 +152,7 @@ fn what_is_kept_of_a_file_that_was_cut_off_is_what_the_reference_keeps() {
             let mut found = fs::read_dir(at("dst")).unwrap().map(|entry| entry.unwrap());
             found.any(|entry| entry.file_name().as_encoded_bytes().starts_with(b".f."))
         };
-        let begun = Instant::now();
-        while temporary() && begun.elapsed() < LIMIT {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        wait_until(|| !temporary());
         let mut found = Vec::new();
         for dir in ["dst", "dst/.parts", "dst/.~tmp~"] {
             for entry in fs::read_dir(at(dir)).into_iter().flatten() {

@@ -4,22 +4,14 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use livemirror_tests::peer::{self, Programs, Side};
+use livemirror_tests::place::Place;
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(60);
-
-struct Place(PathBuf);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// Exit code, events and the error side of a run.
 fn run(programs: &Programs, place: &Place, words: &[&str]) -> (i32, Vec<Value>, String) {
@@ -41,8 +33,7 @@ fn each_line_is_an_event_and_the_last_names_what_failed() {
     // A failure would give a program lines that it cannot read, or hide what failed.
     use std::os::unix::ffi::OsStrExt;
     let Some(programs) = Programs::find() else { return };
-    let name = format!("livemirror-json-{}", std::process::id());
-    let place = Place(std::env::temp_dir().join(name));
+    let place = Place::new("json");
     let at = |name: &str| place.0.join(name);
     fs::create_dir_all(at("src/sub")).unwrap();
     fs::create_dir_all(at("dst")).unwrap();
@@ -85,8 +76,7 @@ fn each_line_is_an_event_and_the_last_names_what_failed() {
 fn progress_is_that_of_the_run_with_the_time_left() {
     // A failure would promise an end that never comes.
     let Some(programs) = Programs::find() else { return };
-    let name = format!("livemirror-json-progress-{}", std::process::id());
-    let place = Place(std::env::temp_dir().join(name));
+    let place = Place::new("json-progress");
     fs::create_dir_all(place.0.join("src")).unwrap();
     fs::write(place.0.join("src/large"), vec![b'x'; 2_000_000]).unwrap();
     let words = ["--json", "-a", "--bwlimit=1m", "src/", "dst/"];

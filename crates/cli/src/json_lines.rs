@@ -6,7 +6,7 @@
 
 use rsync::console::{Console, RunEvent};
 use rsync::problem::{Outcome, ProblemKind};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::console;
 
@@ -31,64 +31,54 @@ impl Console for JsonLines {
     }
 }
 
-fn write(object: &Map<String, Value>) {
-    let mut line = Value::Object(object.clone()).to_string().into_bytes();
-    line.push(b'\n');
-    console::out(&line);
+fn write(object: &Value) {
+    console::out(format!("{object}\n").as_bytes());
 }
 
 fn text(kind: &str, bytes: &[u8]) {
     for line in bytes.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-        let mut object = of_type(kind);
+        let mut object = json!({ "type": kind });
         put_name(&mut object, "text", line);
         write(&object);
     }
 }
 
-fn of_type(kind: &str) -> Map<String, Value> {
-    Map::from_iter([("type".to_owned(), json!(kind))])
-}
-
-fn put_name(object: &mut Map<String, Value>, key: &str, name: &[u8]) {
-    object.insert(key.to_owned(), json!(String::from_utf8_lossy(name)));
+/// Puts a name into an object.
+fn put_name(object: &mut Value, key: &str, name: &[u8]) {
+    object[key] = json!(String::from_utf8_lossy(name));
     if std::str::from_utf8(name).is_err() {
         let hex: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
-        object.insert(format!("{key}_hex"), json!(hex));
+        object[format!("{key}_hex")] = json!(hex);
     }
 }
 
-fn object(event: &RunEvent<'_>) -> Map<String, Value> {
+fn object(event: &RunEvent<'_>) -> Value {
     match event {
         RunEvent::Item { change, path, size, link } => {
-            let mut object = of_type("item");
+            let change = String::from_utf8_lossy(change);
+            let mut object = json!({ "type": "item", "change": change, "size": size });
             put_name(&mut object, "path", path);
-            object.insert("change".into(), json!(String::from_utf8_lossy(change)));
-            object.insert("size".into(), json!(size));
             if let Some((hard, to)) = link {
                 put_name(&mut object, if *hard { "hard_link" } else { "symlink" }, to);
             }
             object
         }
         RunEvent::Deleted { path } => {
-            let mut object = of_type("deleted");
+            let mut object = json!({ "type": "deleted" });
             put_name(&mut object, "path", path);
             object
         }
-        RunEvent::Progress(sample) => {
-            let mut object = of_type("progress");
-            let left = sample.left;
-            object.extend([
-                ("bytes".to_owned(), json!(sample.bytes)),
-                ("listed_bytes".to_owned(), json!(sample.listed_bytes)),
-                ("files".to_owned(), json!(sample.files)),
-                ("entries_done".to_owned(), json!(left.total.saturating_sub(left.remaining))),
-                ("entries_listed".to_owned(), json!(left.total)),
-                ("list_complete".to_owned(), json!(left.complete)),
-                ("bytes_per_second".to_owned(), json!(sample.rate.round())),
-                ("seconds_left".to_owned(), json!(sample.seconds_left.map(f64::round))),
-            ]);
-            object
-        }
+        RunEvent::Progress(sample) => json!({
+            "type": "progress",
+            "bytes": sample.bytes,
+            "listed_bytes": sample.listed_bytes,
+            "files": sample.files,
+            "entries_done": sample.left.total.saturating_sub(sample.left.remaining),
+            "entries_listed": sample.left.total,
+            "list_complete": sample.left.complete,
+            "bytes_per_second": sample.rate.round(),
+            "seconds_left": sample.seconds_left.map(f64::round),
+        }),
     }
 }
 
@@ -97,23 +87,21 @@ pub(crate) fn summary(outcome: &Outcome) {
     let named = |kind: ProblemKind| -> Vec<Value> {
         let some = outcome.problems.iter().filter(|problem| problem.kind == kind);
         let objects = some.map(|problem| {
-            let mut object = Map::new();
+            let mut object = json!({ "text": problem.text });
             put_name(&mut object, "path", &problem.path);
-            object.insert("text".into(), json!(problem.text));
-            Value::Object(object)
+            object
         });
         objects.collect()
     };
-    let mut object = of_type("summary");
-    object.extend([
-        ("exit".to_owned(), json!(outcome.status)),
-        ("reason".to_owned(), json!(outcome.reason)),
-        ("files".to_owned(), json!(outcome.files)),
-        ("bytes".to_owned(), json!(outcome.bytes)),
-        ("deleted".to_owned(), json!(outcome.deleted)),
-        ("failed".to_owned(), json!(named(ProblemKind::Failed))),
-        ("vanished".to_owned(), json!(named(ProblemKind::Vanished))),
-        ("all_named".to_owned(), json!(outcome.complete)),
-    ]);
-    write(&object);
+    write(&json!({
+        "type": "summary",
+        "exit": outcome.status,
+        "reason": outcome.reason,
+        "files": outcome.files,
+        "bytes": outcome.bytes,
+        "deleted": outcome.deleted,
+        "failed": named(ProblemKind::Failed),
+        "vanished": named(ProblemKind::Vanished),
+        "all_named": outcome.complete,
+    }));
 }

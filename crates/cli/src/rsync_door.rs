@@ -77,7 +77,8 @@ fn start(args: &[Vec<u8>]) -> Result<i32, UsageError> {
 /// What `--json` leaves among the words. No word of a command line has such a byte.
 const JSON_MARK: &[u8] = b"\0json";
 
-/// What `--json` stands for, and what the alias files of popt say. A file that cannot be read says nothing, as for the reference.
+/// What `--json` stands for, and what the alias files of popt say. A file that cannot be read says
+/// nothing, as for the reference.
 fn aliases() -> Vec<Alias> {
     let mut files = vec![b"/etc/popt".to_vec()];
     let mut names = operator::list_dir(ALIAS_DIR).unwrap_or_default();

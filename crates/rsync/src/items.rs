@@ -45,6 +45,16 @@ struct Running {
 }
 
 impl Running {
+    /// Shows a line, which stays open or not, or tells a program of `done` bytes of the file in
+    /// hand.
+    fn tell(&mut self, reporter: &Reporter, text: &[u8], open: bool, done: u64, now: Instant) {
+        if reporter.takes_events() {
+            return self.event(reporter, done, now);
+        }
+        reporter.plain(text);
+        reporter.set_line_open(open);
+    }
+
     /// What goes to a program in place of a line, if it is time for it.
     fn event(&mut self, reporter: &Reporter, done: u64, now: Instant) {
         let recent = |told: &Instant| now.saturating_duration_since(*told) < INTERVAL;
@@ -377,8 +387,7 @@ impl ItemPrinter {
         self.log_deleted(reporter, name, dir, mode);
         let format = self.format.as_deref();
         if reporter.takes_events() {
-            let slash: &[u8] = if dir { b"/" } else { b"" };
-            reporter.event(&RunEvent::Deleted { path: &[name, slash].concat() });
+            reporter.event(&RunEvent::Deleted { path: &with_slash(name, dir) });
         } else if self.opts.info.del > 0 || format.is_some() {
             reporter.say(&self.deletion_line(format, name, dir, mode));
         }
@@ -405,8 +414,7 @@ impl ItemPrinter {
         dir: bool,
         mode: u32,
     ) -> Vec<u8> {
-        let slash: &[u8] = if dir { b"/" } else { b"" };
-        let shown = [name, slash].concat();
+        let shown = with_slash(name, dir);
         match format.filter(|format| format.shows_deletions()) {
             Some(format) => format.render(&Item {
                 name: shown,
@@ -446,11 +454,7 @@ impl ItemPrinter {
         let Some(mut running) = self.running() else { return };
         let now = Instant::now();
         let Some(text) = running.line.update(done, now) else { return };
-        if reporter.takes_events() {
-            return running.event(reporter, done, now);
-        }
-        reporter.plain(&text);
-        reporter.set_line_open(true);
+        running.tell(reporter, &text, true, done, now);
     }
 
     /// All of it has.
@@ -459,11 +463,8 @@ impl ItemPrinter {
             running.files += 1;
             let (files, now) = (running.files, Instant::now());
             let text = running.line.end(files, left, now);
-            if reporter.takes_events() {
-                return running.event(reporter, 0, now);
-            }
-            reporter.plain(&text);
-            reporter.set_line_open(running.line.whole());
+            let open = running.line.whole();
+            running.tell(reporter, &text, open, 0, now);
         }
     }
 
@@ -473,21 +474,23 @@ impl ItemPrinter {
         if let Some(mut running) = self.running()
             && running.line.whole()
         {
+            running.left = left;
             running.line.set_total(total);
             let (files, now) = (running.files, Instant::now());
             let text = running.line.again(files, left, now);
-            if reporter.takes_events() {
-                running.left = left;
-                return running.event(reporter, 0, now);
-            }
-            reporter.plain(&text);
-            reporter.set_line_open(true);
+            running.tell(reporter, &text, true, 0, now);
         }
     }
 
     fn running(&self) -> Option<std::sync::MutexGuard<'_, Running>> {
         self.progress.as_ref().and_then(|running| running.lock().ok())
     }
+}
+
+/// A name as items show it.
+fn with_slash(name: &[u8], dir: bool) -> Vec<u8> {
+    let slash: &[u8] = if dir { b"/" } else { b"" };
+    [name, slash].concat()
 }
 
 /// Whether a record tells of a difference, or of the leader of a hard link.

@@ -57,6 +57,7 @@ use crate::problem::ProblemKind;
 use crate::receiving::{Before, Note, Receiving};
 use crate::regular::{BASIS_FILE, BASIS_PARTIAL};
 use crate::report::messages::{IO_GENERAL, READ_ERRORS, Role};
+use crate::report::progress::Left;
 
 /// The receiver's own state.
 pub struct ReceiverRole {
@@ -223,8 +224,10 @@ impl ReceiverRole {
         Ok(*phase > self.recv.agreed.last_phase())
     }
 
-    fn listed_bytes(&self) -> u64 {
-        self.recv.lists.lock().map_or(0, |lists| lists.bytes)
+    /// Bytes of all that is listed, and what comes behind an entry.
+    fn listed(&self, segment: &Segment, pos: usize) -> (u64, Left) {
+        let lists = self.recv.lists.lock();
+        lists.map(|lists| (lists.bytes, lists.left_after(segment, pos))).unwrap_or_default()
     }
 
     fn segment(&mut self, index: i32) -> Result<(), Fatal> {
@@ -436,8 +439,8 @@ impl ReceiverRole {
         if !self.printer.after_transfer() && !matches!(target, Target::Discard) {
             self.print(segment, &Place::Entry(pos), head, None);
         }
-        let left = self.recv.lists.lock().map(|lists| lists.left_after(segment, pos));
-        self.printer.begin_progress(entry.len(), self.listed_bytes(), left.unwrap_or_default());
+        let (listed_bytes, left) = self.listed(segment, pos);
+        self.printer.begin_progress(entry.len(), listed_bytes, left);
         let appends = self.recv.opts.append != Append::Off && !self.failed_once.contains(&head.ndx);
         let start = if appends { sum_head.basis_len() } else { 0 };
         let received = self.tokens_into(&mut target, &sum_head, start, &name);
@@ -448,8 +451,7 @@ impl ReceiverRole {
                 return Err(fatal);
             }
         };
-        let left = self.recv.lists.lock().map(|lists| lists.left_after(segment, pos));
-        self.printer.end_progress(&self.recv.reporter, left.unwrap_or_default());
+        self.printer.end_progress(&self.recv.reporter, left);
         let outcome = match target {
             Target::Discard => {
                 self.recv.note(Note::Done { ndx: head.ndx, ok: false });

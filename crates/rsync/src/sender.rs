@@ -543,8 +543,7 @@ impl Sender {
         let (damaged, stats) = match whole {
             true => {
                 let start = sums.head.basis_len();
-                let may = first && !appends;
-                let hand = may.then(|| self.shown(entry.root(), &name));
+                let hand = (first && !appends).then(|| entry.root());
                 self.send_content(file, start..size, hand, &name, &mut hasher)?
             }
             false => self.send_delta(file, &head, sums, &mut hasher)?,
@@ -676,13 +675,13 @@ impl Sender {
         self.writer.message(&Message::NoSend(index));
     }
 
-    /// A file without a basis, or what follows the basis. With `hand`, the name that messages
-    /// show, it may go as a handle.
+    /// A file without a basis, or what follows the basis. With `hand`, the number of its source
+    /// argument, it may go as a handle.
     fn send_content(
         &mut self,
         file: std::fs::File,
         range: Range<u64>,
-        hand: Option<Vec<u8>>,
+        hand: Option<u16>,
         name: &[u8],
         hasher: &mut FileHasher,
     ) -> Result<(Option<io::Error>, MatchStats), Fatal> {
@@ -690,9 +689,10 @@ impl Sender {
             true => crate::symlinks::device_len(&self.reporter, &file, name),
             false => range.end,
         };
-        let Some(shown) = hand.filter(|_| size > AHEAD as u64) else {
+        let Some(root) = hand.filter(|_| size > AHEAD as u64) else {
             return self.send_whole(file, range.start..size, hasher);
         };
+        let shown = self.shown(root, name);
         match self.writer.hand_over(file, size, shown) {
             Ok(()) => {
                 self.tokens.block(&mut self.writer.data, crate::handover::BLOCK, &[])?;

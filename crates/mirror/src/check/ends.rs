@@ -117,7 +117,8 @@ fn module(config: &DaemonConfig, name: &[u8]) -> Option<Module> {
     Module::resolve(found, &system_variable).ok()
 }
 
-/// Each sync sends on one connection; lsyncd takes as many as it may have processes.
+/// Each sync sends on one connection; lsyncd takes as many as it may have processes, which are no
+/// fewer than the syncs.
 fn connections(
     config: &DaemonConfig,
     name: &[u8],
@@ -129,8 +130,7 @@ fn connections(
     let allowed = usize::try_from(module.max_connections).unwrap_or(0);
     let section = config.sections.iter().find(|s| s.name(&system_variable) == name);
     let setting = section.and_then(|s| s.values.setting(Param::MaxConnections));
-    let count = syncs.max(processes);
-    if let Some(setting) = setting.filter(|_| allowed != 0 && count > allowed) {
+    if let Some(setting) = setting.filter(|_| allowed != 0 && processes > allowed) {
         let who = match syncs > allowed {
             true => format!("{syncs} syncs send"),
             false => format!("lsyncd sends with up to {processes} processes"),
@@ -138,7 +138,7 @@ fn connections(
         let text = format!("{who} to module {}: some are turned away", shown(name));
         let at = (setting.place.line, format!("max connections = {allowed}"));
         let file = shown(&setting.place.file);
-        found.push(Finding::new(&file, at, text).fix(format!("raise it to {count} or more")));
+        found.push(Finding::new(&file, at, text).fix(format!("raise it to {processes} or more")));
     }
 }
 

@@ -26,7 +26,8 @@ const LINE_MAX: usize = 1023;
 const LINES_MAX: usize = 256;
 
 /// Opens the connection to a daemon in the way that the environment asks for. `explain` takes lines
-/// for `-vv` with their flag, `warn` those about socket options. Errors: it cannot be opened, exit code 10 or 35.
+/// for `-vv` with their flag, `warn` those about socket options. Errors: it cannot be opened, exit
+/// code 10 or 35.
 pub fn open(
     opts: &Options,
     host: &str,
